@@ -1,0 +1,485 @@
+/* mote.h: the whole public C API of mote, an embedded storage engine that owns a raw block device.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The life of a program that uses mote:
+ *
+ *     mote_format("/dev/nvme0n1p3", NULL, NULL);            once, by an operator (or `mkfs.mote`)
+ *     mote_open("/dev/nvme0n1p3", NULL, &db, NULL);         replays the log if the last owner died
+ *     mote_table_create(db, &schema, &table);               or mote_table_open(db, "arm", &table)
+ *     mote_append_columns(table, &batch, NULL, &ticket);    readable now, durable when the ticket says so
+ *     mote_wait(db, ticket, MOTE_FOREVER);
+ *     mote_scan(table, &options, &cursor); while (!mote_cursor_next(cursor, &chunk) && chunk.row_count) ...
+ *     mote_close(db);                                       checkpoint and clean flag
+ *
+ * Conventions
+ *   Result      0 (MOTE_OK) or one of the negative MOTE_E codes, one cause each. mote_last_error() tells the calling
+ *               thread the sentence, the device, the place on it and the table. A failed call changed nothing, unless its
+ *               comment says otherwise.
+ *   Strings     UTF-8, ended by NUL, copied by the call.
+ *   Structs     Option structs begin with size_bytes = sizeof(struct ...): set it (or use the MOTE_..._INIT initialiser), so
+ *               that a program built against an older header runs on a newer library. Zero means "the default".
+ *   Ownership   Handles are opaque; whoever got one gives it back with the matching close or free. Data that a call returns
+ *               by pointer belongs to the handle that returned it and lives until the next call on that handle.
+ *   Threads     A mote_db and a mote_table may be used by any number of threads at once. A cursor and a row belong to one
+ *               thread at a time.
+ *   Memory      Everything comes from the one budget given at open. A call that would exceed it fails with MOTE_EBUDGET.
+ *   fork        A handle is unusable in the child of a fork: each call returns MOTE_EFORK.
+ *   Durable     Survives a power cut. Only a completed barrier of the device makes a row durable; no call claims it before.
+ *
+ * Units: every quantity says its unit in its name. Times are int64 nanoseconds since 1970-01-01T00:00:00Z (or since whatever
+ * origin the application chose: mote orders nothing by a wall clock).
+ */
+#ifndef MOTE_H
+#define MOTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define MOTE_API __attribute__((visibility("default")))
+#else
+#define MOTE_API
+#endif
+
+#define MOTE_VERSION_MAJOR 0
+#define MOTE_VERSION_MINOR 1
+#define MOTE_VERSION_PATCH 0
+
+/* The version of the library that is linked, for example "0.1.0". Never fails; static storage. */
+MOTE_API const char *mote_version(void);
+
+/* ---- Errors ------------------------------------------------------------------------------------------------------------- */
+
+enum mote_result {
+    MOTE_OK = 0,
+    /* The caller's doing: refused before anything was written. */
+    MOTE_EINVAL = -1,    /* an argument or an option is out of its range */
+    MOTE_ESCHEMA = -2,   /* a row does not fit its table: wrong type, wrong count, NULL in a NOT NULL column */
+    MOTE_ETOOBIG = -3,   /* a row, a value, a batch or a name exceeds its stated limit */
+    MOTE_EEXISTS = -4,   /* a table, a column or (mote_insert) a key exists already */
+    MOTE_ENOTFOUND = -5, /* no row has this key */
+    MOTE_ENOTABLE = -6,  /* no table has this name, or it was dropped */
+    MOTE_ENOCOLUMN = -7, /* no column has this name */
+    MOTE_EREADONLY = -8, /* the handle was opened read-only, or the table is append-only and the call would delete */
+    MOTE_EFORK = -9,     /* the handle was opened by another process */
+    MOTE_EBUDGET = -10,  /* the memory budget or a stated maximum (tables, cursors, ...) is used up */
+    MOTE_ENOSPC = -11,   /* the device has no room for this; what was acknowledged is safe */
+    MOTE_ETIMEOUT = -12, /* the time limit given to the call passed; the work goes on */
+    MOTE_ENOTSUP = -13,  /* this device, kernel or build cannot do that */
+    /* The device's state: it cannot be used as asked. */
+    MOTE_EBUSY = -20,    /* the device is mounted, or another process has it */
+    MOTE_EFOREIGN = -21, /* the device holds something that is not mote's, or not this volume's */
+    MOTE_EVERSION = -22, /* written by a newer mote: a feature that this one does not know */
+    MOTE_ENODEV = -23,   /* the device does not exist, went away, or is too small */
+    MOTE_EACCESS = -24,  /* permission denied by the operating system */
+    MOTE_ESHRUNK = -25,  /* the device is smaller than its superblock says */
+    /* Faults. */
+    MOTE_EIO = -30,        /* the device failed a read, a write or a barrier */
+    MOTE_EDAMAGED = -31,   /* data on the device fails its checksum; the range is in the error's context */
+    MOTE_ELOST = -32,      /* acknowledged data is missing from the log: see mote_options.on_damage */
+    MOTE_EPOISONED = -33,  /* an earlier write or barrier failed: the handle is read-only until it is reopened */
+    MOTE_ENOMEM = -34,     /* the operating system refused memory */
+    MOTE_EINTERNAL = -35,  /* an invariant does not hold; please report it */
+};
+
+/* What went wrong. Fields that do not apply are 0 or empty (lsn: UINT64_MAX). */
+struct mote_error {
+    int32_t code;            /* MOTE_E... */
+    int32_t system_errno;    /* errno of the operating system, or 0 */
+    uint64_t offset_bytes;   /* byte offset on the device */
+    uint64_t length_bytes;   /* length of the range concerned */
+    uint64_t lsn;            /* log position concerned, or UINT64_MAX */
+    uint64_t line;           /* line of an input, counted from 1 */
+    char device[128];        /* path of the device */
+    char table[64];          /* name of the table */
+    char message[384];       /* one sentence: what, where, what to do */
+};
+
+/* Copies the calling thread's newest error to *error and returns its code (MOTE_OK if there was none). Each failing call
+ * replaces it; a call that succeeds leaves it alone. Thread-local; does not block, allocate or enter the kernel. */
+MOTE_API int mote_last_error(struct mote_error *error);
+
+/* The name of a code, for example "MOTE_ENOSPC"; "MOTE_E?" for an unknown one. Static storage. */
+MOTE_API const char *mote_error_name(int code);
+
+/* ---- Types, values, columns ----------------------------------------------------------------------------------------------- */
+
+enum mote_type {
+    MOTE_TYPE_INT64 = 1,
+    MOTE_TYPE_INT32 = 2,
+    MOTE_TYPE_FLOAT64 = 3,
+    MOTE_TYPE_FLOAT32 = 4,
+    MOTE_TYPE_BOOL = 5,        /* one byte, 0 or 1 */
+    MOTE_TYPE_TIMESTAMP = 6,   /* int64, nanoseconds */
+    MOTE_TYPE_TEXT = 7,        /* UTF-8, checked on append */
+    MOTE_TYPE_BLOB = 8,        /* any bytes */
+    MOTE_TYPE_VECTOR_F32 = 9,  /* `dimension` float32 */
+    MOTE_TYPE_VECTOR_F16 = 10, /* `dimension` IEEE 754 binary16, stored as uint16 bit patterns */
+    MOTE_TYPE_VECTOR_U8 = 11,  /* `dimension` uint8 */
+    MOTE_TYPE_POINT3 = 12,     /* 3 float64: x, y, z */
+};
+
+enum {
+    MOTE_NAME_BYTES_MAX = 63,          /* of a table or a column, without the NUL */
+    MOTE_COLUMNS_MAX = 1024,           /* columns of a table */
+    MOTE_KEY_COLUMNS_MAX = 8,          /* columns of a clustering key */
+    MOTE_KEY_BYTES_MAX = 1024,         /* an encoded key; text and blob parts are escaped, so at most twice their length */
+    MOTE_ROW_BYTES_MAX = 256 * 1024,   /* a row, all its values together */
+    MOTE_VECTOR_DIMENSION_MAX = 16384,
+};
+
+/* One value. Which member counts follows from the column's type: int64 and timestamp -> i64, int32 -> i32, float64 -> f64,
+ * float32 -> f32, bool -> boolean, text, blob and the vectors -> bytes (size in bytes), point3 -> point. */
+struct mote_value {
+    uint32_t type;    /* enum mote_type; must be the column's */
+    uint32_t is_null; /* 1: NULL, the rest is ignored */
+    union {
+        int64_t i64;
+        int32_t i32;
+        double f64;
+        float f32;
+        uint8_t boolean;
+        double point[3];
+        struct {
+            const void *data;
+            uint64_t size_bytes;
+        } bytes;
+    } as;
+};
+
+/* One column of a batch or of a chunk, laid out as in Apache Arrow.
+ *   fixed types: values[row_count], contiguous (vectors: row_count * dimension elements; point3: row_count * 3 doubles;
+ *     bool: one byte each)
+ *   text, blob: offsets[row_count + 1] ascending byte offsets into values; offsets[0] may be above 0
+ *   validity: NULL if no value is NULL, else a bitmap, bit i (least significant first) set = row i has a value
+ */
+struct mote_column {
+    uint32_t type; /* enum mote_type */
+    uint32_t dimension;
+    const void *values;
+    const uint32_t *offsets;
+    const uint8_t *validity;
+};
+
+/* A batch of rows, column by column. */
+struct mote_batch {
+    size_t row_count;
+    size_t column_count;
+    const struct mote_column *columns;
+    const uint32_t *column_index; /* column_index[i]: position of columns[i] in the table's schema. NULL: schema order */
+};
+
+/* ---- Format ----------------------------------------------------------------------------------------------------------------- */
+
+struct mote_format_options {
+    size_t size_bytes;           /* sizeof(struct mote_format_options) */
+    uint64_t image_size_bytes;   /* size of an image file to create where the path does not exist; 0: never create */
+    uint64_t extent_bytes;       /* unit of allocation, a power of two from 64 KiB to 64 MiB; 0: 1 MiB */
+    uint64_t log_bytes_max;      /* the log is checkpointed before it grows beyond; 0: an eighth of the device, at most 4 GiB */
+    uint32_t segments_max;       /* tables' segments that the manifest has room for; 0: chosen from the size */
+    uint32_t sparse;             /* 1: an image file is not written in full (for tests; each first write then costs a metadata commit) */
+    uint32_t dry_run;            /* 1: check and describe, write nothing */
+    const char *force;           /* what is known to be on the device and may be overwritten: its signature's name ("ext4", "mote",
+                                    "gpt", "data" for unknown non-zero bytes), as the refusal names it. NULL: refuse */
+    uint8_t uuid[16];            /* the volume's UUID; all zero: random */
+};
+#define MOTE_FORMAT_OPTIONS_INIT {sizeof(struct mote_format_options)}
+
+/* What format made, or would make. Regions are byte ranges of the device in ascending order. */
+struct mote_layout {
+    uint8_t uuid[16];
+    uint64_t device_size_bytes;
+    uint32_t logical_block_bytes;
+    uint32_t extent_count;
+    uint64_t extent_bytes;
+    uint64_t superblock_start_offset_bytes, superblock_end_offset_bytes, superblock_region_bytes;
+    uint64_t manifest_first_offset_bytes, manifest_second_offset_bytes, manifest_copy_bytes;
+    uint64_t extents_offset_bytes;
+    uint64_t log_bytes_max;
+    uint32_t segments_max;
+    uint32_t reserved;
+    char found[64]; /* signature that was found before, "" if the device was blank */
+};
+
+/* Makes the device (a block device, an image file, or a new image file) an empty volume. Destroys what is there: therefore it
+ * refuses a device that is mounted or in use (MOTE_EBUSY), one with a signature or non-zero bytes in its first or last MiB
+ * (MOTE_EFOREIGN; the message names it) unless options->force names it, one smaller than 8 MiB (MOTE_ENODEV), a path below /dev
+ * that does not exist. layout may be NULL. Blocks; durable on return. */
+MOTE_API int mote_format(const char *path, const struct mote_format_options *options, struct mote_layout *layout);
+
+/* ---- Open, close ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct mote_db mote_db;
+typedef struct mote_table mote_table;
+typedef struct mote_cursor mote_cursor;
+typedef struct mote_row mote_row;
+
+enum mote_preset {
+    MOTE_PRESET_ROBOTICS = 0,   /* 512 MiB, one background worker; the default */
+    MOTE_PRESET_EDGE = 1,       /* 256 MiB or less, one core */
+    MOTE_PRESET_THROUGHPUT = 2, /* 2 GiB, two background workers, large memtables */
+};
+
+enum mote_backend { MOTE_BACKEND_AUTO = 0, MOTE_BACKEND_IO_URING = 1, MOTE_BACKEND_LIBAIO = 2, MOTE_BACKEND_THREADS = 3 };
+enum mote_barrier { MOTE_BARRIER_AUTO = 0, MOTE_BARRIER_FLUSH = 1, MOTE_BARRIER_FUA = 2, MOTE_BARRIER_NONE = 3 };
+enum mote_on_damage { MOTE_DAMAGE_REFUSE = 0, MOTE_DAMAGE_CONTINUE = 1 };
+
+/* How appended rows become durable. */
+enum mote_durability {
+    MOTE_DURABILITY_DEFAULT = 0,  /* the handle's */
+    MOTE_DURABILITY_SYNC = 1,     /* the call returns when the rows are durable */
+    MOTE_DURABILITY_GROUP = 2,    /* commit at once in the background; the ticket tells when */
+    MOTE_DURABILITY_PERIODIC = 3, /* commit within period_ms */
+    MOTE_DURABILITY_NONE = 4,     /* commit when something else does: another level's commit, a full stage, a flush */
+};
+
+struct mote_options {
+    size_t size_bytes;              /* sizeof(struct mote_options) */
+    uint32_t preset;                /* enum mote_preset: the source of every 0 below */
+    uint32_t read_only;             /* 1: nothing is ever written; the log is replayed into memory */
+    uint32_t backend;               /* enum mote_backend; AUTO takes the first that the kernel allows */
+    uint32_t barrier;               /* enum mote_barrier; AUTO: what calibration recorded for this device, else FLUSH */
+    uint32_t on_damage;             /* enum mote_on_damage: acknowledged rows are missing from the log. REFUSE: open fails with
+                                       MOTE_ELOST. CONTINUE: the lost range is recorded, reported in the stats, and open goes on */
+    uint32_t durability;            /* enum mote_durability of appends that name none; default GROUP */
+    uint32_t period_ms;             /* of PERIODIC; default 10 */
+    uint64_t memory_bytes;          /* the one budget; at least 32 MiB for the usual block and batch sizes */
+    uint64_t memtable_bytes;        /* size of one memtable; reaching it starts a flush */
+    uint32_t memtable_count;        /* active and immutable ones together, at least 2 */
+    uint32_t workers;               /* background workers for flush, compaction and checkpoint; MOTE_NO_THREADS: see inline_io */
+    uint64_t cache_bytes;           /* block cache */
+    uint64_t checkpoint_log_bytes;  /* log size that starts a checkpoint; default half of the log's maximum */
+    uint32_t checkpoint_period_ms;  /* time that starts one, if anything was written; default 60000; MOTE_NEVER: by size only */
+    uint32_t tables_max, cursors_max;
+    uint32_t wal_inflight_max;      /* commits under way at once; default 4 */
+    uint32_t wal_frame_bytes_max;   /* one commit's largest size, at most 512 KiB */
+    uint32_t block_rows;            /* rows of one SSTable block; default 1024 */
+    uint32_t compaction_runs_max;   /* overlapping sorted runs of one size class before they are merged; default 4 */
+    uint32_t compression;           /* of text and blobs: 0 default (LZ4), 1 none, 2 LZ4, 3 ZSTD */
+    uint32_t background_mib_per_s;  /* limit of background writes; 0: none */
+    uint32_t inline_io;             /* 1: no thread is created; whoever waits, flushes or closes does the I/O itself. For one-core
+                                       machines and deterministic tests. Automatic flushes then happen within appends */
+    uint32_t huge_pages;            /* 1: ask for transparent huge pages for the arena */
+    uint32_t open_timeout_ms;       /* how long to retry a busy device; default 5000 */
+};
+#define MOTE_OPTIONS_INIT {sizeof(struct mote_options)}
+#define MOTE_NO_THREADS UINT32_MAX
+#define MOTE_NEVER UINT32_MAX
+#define MOTE_FOREVER INT64_MAX
+
+/* Opens a volume and recovers it if its last owner did not close it: afterwards every acknowledged row is readable. options may
+ * be NULL. On failure *db is NULL and, where error is not NULL, *error tells why. Errors: MOTE_ENODEV, MOTE_EACCESS, MOTE_EBUSY
+ * (after open_timeout_ms), MOTE_EFOREIGN, MOTE_EVERSION, MOTE_ESHRUNK, MOTE_EDAMAGED, MOTE_ELOST, MOTE_EBUDGET (a budget too small
+ * for the options), MOTE_EIO, MOTE_EINVAL. Blocks. */
+MOTE_API int mote_open(const char *path, const struct mote_options *options, mote_db **db, struct mote_error *error);
+
+/* Checkpoints, records the clean end, stops the threads and frees the handle, always, whatever it returns: the first error that
+ * the checkpoint met, if any. Every table, cursor and row handle of it must have been given back (tables are freed with it). No
+ * other thread may be using the handle. NULL is allowed. */
+MOTE_API int mote_close(mote_db *db);
+
+/* The options in force, every default filled in. */
+MOTE_API int mote_get_options(const mote_db *db, struct mote_options *options);
+
+/* ---- Tables ------------------------------------------------------------------------------------------------------------------ */
+
+enum mote_column_flags {
+    MOTE_COLUMN_NOT_NULL = 1,
+    MOTE_COLUMN_AUTO_INCREMENT = 2, /* the only key column, int64: NULL or absent on append takes the next number */
+    MOTE_COLUMN_HAS_DEFAULT = 4,    /* default_value holds; an absent value reads as it, in old rows too */
+};
+
+struct mote_column_definition {
+    const char *name;
+    uint32_t type;      /* enum mote_type */
+    uint32_t dimension; /* of a vector */
+    uint32_t flags;     /* enum mote_column_flags */
+    uint32_t reserved;
+    struct mote_value default_value;
+};
+
+enum mote_table_flags {
+    MOTE_TABLE_APPEND_ONLY = 1, /* rows are never deleted and keys never repeated by promise: mote_insert checks nothing, delete is refused */
+};
+
+struct mote_schema {
+    size_t size_bytes; /* sizeof(struct mote_schema) */
+    const char *name;
+    const struct mote_column_definition *columns;
+    uint32_t column_count;
+    uint32_t flags;                   /* enum mote_table_flags */
+    const uint32_t *key_columns;      /* positions of the clustering key's columns, most significant first */
+    uint32_t key_column_count;        /* 0: a hidden int64 column "rowid", AUTO_INCREMENT, is added in front of the others' order */
+    int32_t time_column;              /* position of the time column (timestamp; int64: nanoseconds; float64: seconds), or -1 */
+};
+#define MOTE_SCHEMA_INIT {sizeof(struct mote_schema), NULL, NULL, 0, 0, NULL, 0, -1}
+
+/* Creates a table; durable on return, ordered with the rows. Key columns are NOT NULL by themselves and may be any of int64, int32,
+ * timestamp, bool, text, blob, float64, float32 (NaN is refused in a key). Errors: MOTE_EEXISTS, MOTE_EINVAL, MOTE_ETOOBIG, MOTE_EBUDGET. *table (may be NULL) is as by mote_table_open. */
+MOTE_API int mote_table_create(mote_db *db, const struct mote_schema *schema, mote_table **table);
+/* Finds a table by name. The handle lives until mote_close and is the same for each call; nothing is to be freed. MOTE_ENOTABLE. */
+MOTE_API int mote_table_open(mote_db *db, const char *name, mote_table **table);
+/* Drops the table and frees its space; its handle then answers MOTE_ENOTABLE. Durable on return. */
+MOTE_API int mote_table_drop(mote_db *db, const char *name);
+/* Adds a column at the end; old rows read its default (or NULL). A NOT NULL column needs a default. Durable on return. */
+MOTE_API int mote_table_add_column(mote_table *table, const struct mote_column_definition *column);
+
+struct mote_table_info {
+    size_t size_bytes; /* sizeof(struct mote_table_info) */
+    uint64_t id;
+    char name[MOTE_NAME_BYTES_MAX + 1];
+    uint32_t schema_version, column_count, key_column_count, flags;
+    int32_t time_column;
+    uint32_t segment_count;
+    uint64_t pending_updates;     /* row changes not yet in a durable SSTable */
+    uint64_t segment_rows;        /* row versions in SSTables */
+    uint64_t segment_bytes;       /* bytes of its extents in use */
+    int64_t time_min, time_max;   /* of the SSTables' rows; min > max: none */
+    uint32_t key_columns[MOTE_KEY_COLUMNS_MAX];
+};
+MOTE_API int mote_table_describe(mote_table *table, struct mote_table_info *info);
+/* Column `position`'s definition; name and default live until mote_close. MOTE_ENOCOLUMN. A table without a declared key has column 0 "rowid". */
+MOTE_API int mote_table_column(mote_table *table, uint32_t position, struct mote_column_definition *column);
+/* Position of the column of that name, or MOTE_ENOCOLUMN. */
+MOTE_API int mote_table_find_column(mote_table *table, const char *name);
+/* Calls visit for each table in name order until it returns non-zero, and returns that. visit must not call DDL. */
+MOTE_API int mote_table_list(mote_db *db, int (*visit)(mote_table *table, const char *name, void *context), void *context);
+
+/* ---- Writing ---------------------------------------------------------------------------------------------------------------- */
+
+struct mote_write_options {
+    size_t size_bytes;   /* sizeof(struct mote_write_options) */
+    uint32_t durability; /* enum mote_durability */
+    uint32_t period_ms;  /* of PERIODIC, 0: the handle's */
+};
+#define MOTE_WRITE_OPTIONS_INIT {sizeof(struct mote_write_options)}
+
+/* Inserts the row, or replaces the one that has its key, without a read. values: one for each column in schema order, or for the
+ * first value_count of them (the rest take their default); the hidden rowid is not given. Atomic, visible to reads at once, durable
+ * by its level. *ticket (may be NULL) is the seq to wait for. May block while the memtables or the log are full and the background
+ * catches up; takes no lock, allocates nothing and enters the kernel only to wake a sleeping committer or to wait.
+ * Errors: MOTE_ESCHEMA, MOTE_ETOOBIG, MOTE_EINVAL, MOTE_ENOSPC, MOTE_EPOISONED, MOTE_EREADONLY, MOTE_ENOTABLE, MOTE_EFORK. */
+MOTE_API int mote_append(mote_table *table, const struct mote_value *values, size_t value_count,
+                         const struct mote_write_options *options, uint64_t *ticket);
+/* The same for a batch; the whole batch is atomic: after a crash it is there entirely or not at all. A batch whose rows exceed
+ * one commit's largest size is MOTE_ETOOBIG: split it. Rows of one batch with equal keys: the last wins. */
+MOTE_API int mote_append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options,
+                                 uint64_t *ticket);
+/* As mote_append, but MOTE_EEXISTS if the key has a row; reads first and excludes other inserts to the table meanwhile. */
+MOTE_API int mote_insert(mote_table *table, const struct mote_value *values, size_t value_count,
+                         const struct mote_write_options *options, uint64_t *ticket);
+MOTE_API int mote_insert_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options,
+                                 uint64_t *ticket);
+/* Deletes the row with this key (all key columns, in key order), or writes a tombstone for nothing if there is none. */
+MOTE_API int mote_delete(mote_table *table, const struct mote_value *key, size_t key_count,
+                         const struct mote_write_options *options, uint64_t *ticket);
+
+/* Returns when the ticket's rows are durable, with MOTE_ETIMEOUT after timeout_ns, or with the error that prevents it for ever. */
+MOTE_API int mote_wait(mote_db *db, uint64_t ticket, int64_t timeout_ns);
+/* The newest seq up to which everything is durable. Wait-free. */
+MOTE_API uint64_t mote_durable_seq(const mote_db *db);
+/* The log position up to which everything is durable. Wait-free. */
+MOTE_API uint64_t mote_durable_lsn(const mote_db *db);
+/* The newest seq that reads see. Wait-free. */
+MOTE_API uint64_t mote_visible_seq(const mote_db *db);
+/* A file descriptor (eventfd) that becomes readable each time durable_seq advances or the handle fails; read 8 bytes to rearm.
+ * Made at the first call; belongs to the handle: do not close it. Negative: MOTE_E... */
+MOTE_API int mote_durable_eventfd(mote_db *db);
+
+/* ---- Reading ---------------------------------------------------------------------------------------------------------------- */
+
+/* The row with this key: *row is made if NULL, else reused. MOTE_ENOTFOUND if there is none. */
+MOTE_API int mote_get(mote_table *table, const struct mote_value *key, size_t key_count, mote_row **row);
+/* Column `position` of the row; bytes live until the row is reused or freed. */
+MOTE_API int mote_row_value(const mote_row *row, uint32_t position, struct mote_value *value);
+/* The seq of the change that made this version of the row. */
+MOTE_API uint64_t mote_row_seq(const mote_row *row);
+MOTE_API void mote_row_free(mote_row *row);
+
+struct mote_scan_options {
+    size_t size_bytes;                   /* sizeof(struct mote_scan_options) */
+    const struct mote_value *key_prefix; /* the first key_prefix_count key columns must equal these */
+    size_t key_prefix_count;
+    const struct mote_value *key_from;   /* first key, a prefix of the key's columns, inclusive; NULL: from the first */
+    size_t key_from_count;
+    const struct mote_value *key_to;     /* last key, a prefix of the key's columns, inclusive; NULL: to the last */
+    size_t key_to_count;
+    const uint32_t *columns;             /* positions of the columns wanted; NULL: all but a hidden rowid */
+    size_t column_count;
+    uint32_t use_time_range;             /* 1: only rows whose time is in [time_from_ns, time_to_ns]; NULL times never are */
+    uint32_t descending;                 /* 1: from the last key to the first */
+    int64_t time_from_ns, time_to_ns;
+    uint64_t limit;                      /* rows; 0: no limit */
+    uint32_t chunk_rows;                 /* rows of a chunk at most; 0: 4096 */
+    uint32_t flags;                      /* reserved, 0 */
+};
+#define MOTE_SCAN_OPTIONS_INIT {sizeof(struct mote_scan_options)}
+
+/* Rows of a chunk, in key order. column i is options->columns[i]. */
+struct mote_chunk {
+    size_t row_count; /* 0: the end */
+    size_t column_count;
+    const struct mote_column *columns;
+};
+
+/* Opens a cursor on the rows that are visible now; writers, flushes and compactions go on and it does not see them. The cursor
+ * holds memory for one chunk and keeps the versions that it may still need. */
+MOTE_API int mote_scan(mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor);
+/* The next chunk; it belongs to the cursor and lives until the next call. The end is a chunk of 0 rows. */
+MOTE_API int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk);
+MOTE_API void mote_cursor_close(mote_cursor *cursor);
+
+/* ---- Maintenance ------------------------------------------------------------------------------------------------------------ */
+
+/* Returns when every row appended before the call is in a durable SSTable with all its indexes. Joins a flush under way only if
+ * that covers those rows. Writers go on. An empty memtable writes nothing. */
+MOTE_API int mote_flush(mote_db *db);
+/* Flush, rebuild of the timestamp index where it lags, flush of all indexes, manifest snapshot, barrier; then the log is cut and
+ * freed extents may be reused. Writers go on. */
+MOTE_API int mote_checkpoint(mote_db *db);
+/* Makes the state of all indexes durable. Safe at any time. */
+MOTE_API int mote_flush_all_indexes(mote_db *db);
+/* Builds the timestamp index of every table anew from its SSTables. */
+MOTE_API int mote_rebuild_timestamp_index(mote_db *db);
+/* Row changes not yet in a durable SSTable: of one table (name), or of all (NULL). Exact when no writer is at work. */
+MOTE_API int mote_pending_updates(mote_db *db, const char *table, uint64_t *count);
+/* Merges the segments of every table (or of one) until none overlap. Blocks. */
+MOTE_API int mote_compact(mote_db *db, const char *table);
+
+struct mote_stats {
+    size_t size_bytes; /* sizeof(struct mote_stats) */
+    char backend[16], barrier[16], device[128], model[64];
+    uint8_t uuid[16];
+    uint64_t device_bytes, extent_bytes, extents_total, extents_free, extents_bad;
+    uint64_t memory_budget_bytes, memory_used_bytes;
+    uint64_t visible_seq, durable_seq, flushed_seq, durable_lsn, head_lsn, tail_lsn;
+    uint64_t log_bytes_in_use, pending_updates, segment_count;
+    uint64_t rows_appended, rows_deleted, batches, commits, barriers;
+    uint64_t bytes_wal, bytes_flush, bytes_compaction, bytes_index, bytes_manifest, bytes_superblock; /* written, this handle */
+    uint64_t bytes_appended;                /* raw row bytes given to append */
+    uint64_t flushes, compactions, checkpoints, manifest_edits, writer_stalls, writer_stall_ns;
+    uint64_t cache_hits, cache_misses, bytes_read;
+    uint64_t lost_range_count, lost_rows_at_least; /* recorded by on_damage = CONTINUE, over the volume's life */
+    uint64_t commit_ns_p50, commit_ns_p99, commit_ns_p999, commit_ns_max; /* from sealing a frame to its durability */
+    uint64_t recovery_ns, recovered_rows, recovered_log_bytes, clean_open; /* of this open */
+    uint64_t opens, lifetime_bytes_written;
+    int32_t poisoned;                       /* the MOTE_E... that poisoned the handle, or 0 */
+    uint32_t rings_registered;              /* 1: registered buffers and files are in use */
+};
+MOTE_API int mote_get_stats(mote_db *db, struct mote_stats *stats);
+
+/* Reads every structure and every checksum of a volume, without writing. report (may be NULL) is called with one sentence for each
+ * fault. Returns MOTE_OK, MOTE_EDAMAGED if it reported any, or why it could not look. The volume must not be open elsewhere. */
+MOTE_API int mote_verify(const char *path, void (*report)(const struct mote_error *fault, void *context), void *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MOTE_H */
