@@ -1,0 +1,117 @@
+/* sst.h: writing and reading SSTables. sst_format.h is the on-device format:
+ *
+ *   blocks          each: header (own offset, segment id, row count, column directory), then each column of the schema encoded (blockdev/base/codec.h), the seqs (FOR/DELTA), the kinds (only when there is a tombstone).
+ *                   Checksum seeded with UUID, segment id, and offset. Block starts are 64-byte aligned; a block never straddles two extent runs (the rest of a run is skipped).
+ *   block index     partitions of at most 64 blocks: first key, last key, offset, length, rows, tombstones, seq range, block checksum; zone maps per column: min, max, sum, non-null count (scalars)
+ *   filter          a blocked Bloom filter over key hashes, where keys do not arrive in order (more than one key in 100 was out of order within the table) or an option asks for it
+ *   timestamp index section (index/timestamp_format.h), if the table has a time column
+ *   footer          partition directory (first keys), sections, schema version, counts; its checksum is in the manifest's record
+ *
+ * Order: (key ascending, seq descending); several versions of one key may follow each other.
+ * A tombstone has its key columns' values and NULL for the others (also NOT NULL ones), so its time is known when the time column is in the key.
+ *
+ * Threads: a builder and an iterator belong to one thread each, with a queue of their own. Failures: MOTE_EIO (write: nothing refers to the extents yet, sst_builder_failed_extent tells which one), MOTE_ENOSPC, MOTE_EBUDGET,
+ * MOTE_EDAMAGED with device, offset, table.
+ */
+#ifndef MOTE_ENGINE_LSM_SST_H
+#define MOTE_ENGINE_LSM_SST_H
+
+#include "blockdev/blockdev.h"
+#include "blockdev/cache.h"
+#include "blockdev/extents.h"
+#include "blockdev/layout.h"
+#include "engine/lsm/memtable.h"
+#include "engine/lsm/segment.h"
+
+/* What readers and writers of SSTables share; one per open volume. */
+struct sst_context {
+    struct blockdev *device;
+    struct memory *memory;
+    struct cache *cache;
+    struct extents *extents;
+    const struct layout *layout;
+    uint8_t uuid[16];
+};
+
+/* ---- Building ---- */
+
+struct sst_builder;
+
+struct sst_builder_options {
+    struct sst_context *context;
+    struct blockdev_queue *queue;       /* idle, this thread's */
+    const struct schema *schema;        /* newest; rows of older versions are brought to it */
+    struct extent_reservation *reservation;
+    enum blockdev_source source;        /* FLUSH or COMPACTION */
+    uint64_t segment_id, run_id;
+    uint32_t level;
+    uint32_t block_rows;                /* at most 65536; a block also ends at block_bytes_max raw bytes */
+    uint32_t block_bytes_max;           /* 512 KiB */
+    uint64_t segment_bytes_max;         /* sst_builder_full says true near it */
+    uint64_t rows_max;                  /* rows that will come at most (sizes the filter and the timestamp builder) */
+    uint32_t compression;               /* of text and blobs: as in mote_options */
+    bool filter;                        /* build one whatever the order */
+};
+
+/* Upper bound of the device bytes for so many rows and raw bytes, for reservations. */
+uint64_t sst_bytes_bound(const struct schema *schema, uint64_t rows, uint64_t raw_bytes);
+
+int sst_builder_create(const struct sst_builder_options *options, struct sst_builder **builder);
+/* The next version in (key, seq descending) order. image (of image_schema's layout) must stay valid until sst_builder_finish or, with copy, only during the call. Blocks are encoded when full and written asynchronously in requests of up to
+ * 512 KiB; at most a fixed number of buffers is in flight. */
+int sst_builder_add(struct sst_builder *builder, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy);
+/* No further row should be added (size or run limit near): finish this one and begin another. */
+bool sst_builder_full(const struct sst_builder *builder);
+/* Writes what is left, the index, filter, timestamp section and footer, and waits for all writes. NOT durable: the caller flushes the device, then commits the record. Surplus extents are given back to the reservation. */
+int sst_builder_finish(struct sst_builder *builder, struct segment_record *record);
+/* After a MOTE_EIO of a write: the extent that failed. UINT32_MAX: unknown. */
+uint32_t sst_builder_failed_extent(const struct sst_builder *builder);
+/* Frees the builder; before finish succeeded also its extents (nothing refers to them). */
+void sst_builder_destroy(struct sst_builder *builder);
+
+/* ---- Reading ---- */
+
+/* An iterator over one segment. Big: allocate with sst_iterator_create, reuse with sst_iterator_open. */
+struct sst_iterator;
+int sst_iterator_create(struct sst_context *context, struct blockdev_queue *queue, struct sst_iterator **iterator);
+void sst_iterator_destroy(struct sst_iterator *iterator);
+/* On another segment; the caller keeps the segment alive. schema: the reader's (newest), for columns and defaults. */
+int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, const struct schema *schema);
+/* Rows outside [from, to] may be left out from now on (by zone maps, and by the timestamp index where that skips more); rows inside never are. The caller decides when that is safe (an older version must not come to light). */
+void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns);
+/* Positioning: 1 on a record, 0 at the end, negative MOTE_E. */
+int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
+int sst_seek_before(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
+int sst_first(struct sst_iterator *iterator);
+int sst_last(struct sst_iterator *iterator);
+int sst_next(struct sst_iterator *iterator);
+int sst_previous(struct sst_iterator *iterator);
+/* The record under the iterator; key bytes live until it moves. */
+int sst_record(struct sst_iterator *iterator, struct record *record);
+/* A column's value in the record under the iterator (decoding the column for the whole block at the first call); bytes live until the iterator moves to another block. */
+int sst_value(struct sst_iterator *iterator, uint32_t column, struct mote_value *value);
+/* The whole decoded column of the present block, the row's index in it, and how many rows from it on are in this block: for copying runs of rows. */
+int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct codec_vector *values);
+uint32_t sst_block_row(const struct sst_iterator *iterator);
+/* Number of rows, from the present one on in ascending order (in this block), that are PUTs with pairwise different keys, with seq <= snapshot_seq and key below `bound` (NULL: none): the rows that a scan may take over in one copy. At least 0. */
+uint32_t sst_run_length(struct sst_iterator *iterator, uint64_t snapshot_seq, const uint8_t *bound, uint32_t bound_bytes);
+/* Time of the record; false when it has none. */
+int sst_time(struct sst_iterator *iterator, int64_t *time_ns, bool *has_time);
+/* The row image (of the reader's schema) of the record under the iterator, into room[capacity]; MOTE_ETOOBIG if it does not fit. For compaction. */
+int sst_row_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes);
+/* false: the key is certainly not in the segment (bounds and filter). Negative: MOTE_E. */
+int sst_may_contain(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes);
+
+/* ---- Checking, rebuilding, printing ---- */
+
+/* Reads everything: footer, partitions, every block (decoded: order of keys and seqs, counts, zone maps), filter, timestamp section. report as in mote_verify. */
+int sst_verify(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, void (*report)(const struct mote_error *fault, void *context), void *report_context);
+/* Builds the timestamp section anew from the rows into extents of its own. */
+int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, struct extent_reservation *reservation, uint64_t section_id, struct segment_section *section);
+/* Searches the segment's timestamp section (the rebuilt one if there is one): ordinals in the segment. */
+int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns, int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count), void *visit_context);
+/* Prints footer and index, or one block, readably (format: plain lines). */
+#include <stdio.h>
+int sst_dump(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, int64_t block, FILE *out);
+
+#endif
