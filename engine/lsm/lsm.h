@@ -1,0 +1,62 @@
+/* lsm.h: the jobs of the LSM: a flush of one memtable generation and a compaction of some segments of one table, both from sources to a durable manifest edit.
+ *
+ * Version keeping: of each key the newest version is kept, and of each live snapshot seq the newest version at or below it; others are dropped. A tombstone is dropped only by a compaction into the last place where the key could be
+ * (no segment outside the job overlaps it with an older seq), and when no snapshot needs it.
+ *
+ * Threads: one flush at a time, any number of compactions of disjoint segments. Failures: a failed write retires the extent (bad list, in the same edit) and the job starts over, at most LSM_RETRIES times; MOTE_ENOSPC, MOTE_EBUDGET leave everything as it was;
+ * a failed barrier or manifest commit poisons.
+ */
+#ifndef MOTE_ENGINE_LSM_LSM_H
+#define MOTE_ENGINE_LSM_LSM_H
+
+#include "engine/lsm/manifest.h"
+#include "engine/lsm/merge.h"
+
+#define LSM_RETRIES 8
+
+struct lsm_job_context {
+    struct sst_context *sst;
+    struct manifest *manifest;
+    struct blockdev_queue *queue; /* the worker's */
+    uint32_t block_rows, compression;
+    uint64_t segment_bytes_max;
+    /* Live snapshot seqs, ascending, as of the job's start; and the newest visible seq then. */
+    const uint64_t *snapshots;
+    uint32_t snapshot_count;
+    /* Called now and then while the job runs: rate limit, and a non-zero MOTE_E stops the job. May be NULL. */
+    int (*pace)(void *context, uint64_t bytes_written);
+    void *pace_context;
+};
+
+struct lsm_flush {
+    struct memtable_generation *generation;
+    uint64_t cut_seq;
+    /* The newest schema of a table, or NULL if it was dropped (its rows vanish). */
+    const struct schema *(*find_schema)(void *context, uint64_t table_id);
+    int64_t (*next_rowid)(void *context, uint64_t table_id); /* 0: none */
+    /* Blocks until the log is durable up to cut_seq; called after the tables' FLUSH, before the edit. */
+    int (*wait_durable)(void *context, uint64_t cut_seq);
+    void (*installed)(void *context); /* see manifest_commit */
+    void *context;
+    uint64_t segments_written, rows_written, bytes_written; /* out */
+};
+/* Reserves the worst case first; writes one segment (or several, if large) per table with rows, one FLUSH, one edit with flushed_seq = cut_seq. */
+int lsm_flush_generation(const struct lsm_job_context *job, struct lsm_flush *flush);
+
+struct lsm_compaction {
+    uint64_t table_id;
+    const struct schema *schema;
+    uint32_t level; /* of the outputs */
+    uint32_t input_count;
+    struct segment *inputs[256];
+    bool bottom; /* no other segment of the table can hold older versions of the inputs' keys */
+    uint64_t rows_in, rows_out, bytes_in, bytes_out;
+};
+/* Chooses the most urgent job: size-tiered by sorted runs: runs_max runs of one level that overlap are merged into one run of the next level; segments that overlap nothing are left alone, but many small neighbours are merged. false: nothing to do.
+ * everything: all segments of that table that overlap another. Pins are held by the version. busy(context, segment): taken by another job. */
+bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint32_t runs_max, bool everything, bool (*busy)(void *context, const struct segment *segment), void *context, struct lsm_compaction *compaction);
+int lsm_compact(const struct lsm_job_context *job, struct lsm_compaction *compaction);
+/* Overlap depth: the largest number of segments of the table that one key may be in. */
+uint32_t lsm_overlap_depth(const struct segment_list *list);
+
+#endif

@@ -1,0 +1,150 @@
+/* manifest.h: the durable state of the volume and the sets of segments that readers see. manifest_format.h has the frames and records.
+ *
+ * On the device: two copies (layout.h), each of two areas. The area in use begins with a snapshot frame (the whole state), followed by edit frames, each a multiple of 4 KiB, with generation (the superblock's when the area was begun),
+ * sequence (plus one each, never reused), kind, length, the previous frame's checksum, CRC32C seeded with UUID and (area, offset in the area): both copies hold the same bytes.
+ *
+ * Invariants
+ *   1. A commit writes its frame to both copies, then one FLUSH; only then is it applied in memory and anything that it freed given to quarantine. Commits are serialised.
+ *   2. A frame that is valid in either copy counts, and is written to the other (healed) and flushed before the state is used. The chain ends at the first sequence that is valid in neither; a later
+ *      sequence of the same chain beyond it is damage (MOTE_EDAMAGED), since commits are serialised.
+ *   3. When an edit does not fit any more, or at a checkpoint, the state is written as a snapshot to the other area, flushed, and then the superblock (generation + 1, clean as it is) points to it.
+ *   4. The state never exceeds half an area: segments_max and the catalog's bounds see to that; a removal always fits.
+ *   5. After a failed write or barrier the manifest is poisoned: no further commit succeeds.
+ *   6. Segments in memory are freed, and their extents go to quarantine, when the last version that holds them is released after the removing edit became durable.
+ *
+ * Threads: commits and snapshots by any thread (one mutex held during the I/O; the manifest has its own queue, SHARED); versions are acquired by any thread (a short mutex). Fields of manifest_state are read under manifest_lock or by the committing thread.
+ */
+#ifndef MOTE_ENGINE_LSM_MANIFEST_H
+#define MOTE_ENGINE_LSM_MANIFEST_H
+
+#include "blockdev/cache.h"
+#include "blockdev/extents.h"
+#include "blockdev/superblock.h"
+#include "engine/lsm/segment.h"
+
+#define MANIFEST_LOG_RANGES_MAX 1024u
+#define MANIFEST_INCARNATIONS_MAX 64u
+#define MANIFEST_LOST_RANGES_MAX 64u
+#define MANIFEST_BAD_EXTENTS_MAX 4096u
+
+struct manifest_log_range {
+    uint64_t lsn;
+    struct extent_run run;
+};
+struct manifest_incarnation {
+    uint64_t id, first_lsn, end_lsn; /* end_lsn UINT64_MAX: live */
+};
+struct manifest_lost_range {
+    uint64_t lsn_from, lsn_to, seq_from, seq_to;
+};
+struct manifest_table {
+    struct schema *schema;      /* newest */
+    int64_t next_rowid;         /* not below any rowid ever given out in flushed rows */
+    uint64_t created_seq;       /* seq of the latest DDL on it: replay of DDL at or below is skipped */
+};
+
+/* One table's segments at one moment; shared by versions, immutable. */
+struct segment_list {
+    _Atomic uint32_t references;
+    uint64_t table_id;
+    uint32_t count;
+    struct segment *segments[]; /* by run, then key */
+};
+/* All tables' segments at one moment. */
+struct version {
+    _Atomic uint32_t references;
+    uint64_t number;
+    uint64_t flushed_seq; /* every row at or below it is in these segments */
+    uint32_t count;
+    struct segment_list *lists[]; /* ascending table_id; tables without segments have none */
+};
+
+struct manifest_state {
+    uint64_t sequence;          /* of the newest frame */
+    uint64_t flushed_seq, head_lsn;
+    uint64_t next_segment_id, next_table_id, next_column_id, next_run_id, next_section_id;
+    uint64_t clean_end_lsn, clean_end_seq; /* recorded by close; end_seq 0: not closed cleanly */
+    uint32_t log_range_count, incarnation_count, lost_range_count, bad_extent_count, table_count, segment_count;
+    struct manifest_log_range log_ranges[MANIFEST_LOG_RANGES_MAX];       /* ascending lsn */
+    struct manifest_incarnation incarnations[MANIFEST_INCARNATIONS_MAX]; /* ascending first_lsn */
+    struct manifest_lost_range lost_ranges[MANIFEST_LOST_RANGES_MAX];
+    uint32_t bad_extents[MANIFEST_BAD_EXTENTS_MAX];
+    uint32_t tables_max;
+    struct manifest_table *tables; /* tables_max, ascending table_id */
+};
+
+struct manifest;
+struct manifest_options {
+    struct blockdev *device;
+    struct memory *memory;
+    struct superblock *superblock;  /* the engine's; generation, manifest_area and manifest_sequence are advanced by rotations */
+    struct extents *extents;        /* marked from the state by manifest_open: segments, sections, log ranges, bad extents */
+    struct cache *cache;            /* to forget dropped segments; may be NULL */
+    uint32_t tables_max;
+    bool read_only;                 /* heals nothing, commits nothing */
+};
+
+/* A fresh volume: writes the first snapshot (an empty state with nothing mapped) to area 0 of both copies, flushed. Before the superblock. */
+int manifest_format(struct blockdev_queue *queue, const struct superblock *superblock);
+int manifest_open(const struct manifest_options *options, struct manifest **manifest);
+void manifest_close(struct manifest *manifest);
+void manifest_lock(struct manifest *manifest);
+void manifest_unlock(struct manifest *manifest);
+const struct manifest_state *manifest_get_state(const struct manifest *manifest);
+/* Highest superblock generation seen in any manifest frame at open. */
+uint64_t manifest_generation_seen(const struct manifest *manifest);
+/* Numbers that are never reused: durable with the next edit of any kind (each edit carries the counters). */
+uint64_t manifest_take_segment_id(struct manifest *manifest);
+uint64_t manifest_take_table_id(struct manifest *manifest);
+uint64_t manifest_take_column_ids(struct manifest *manifest, uint32_t count);
+uint64_t manifest_take_run_id(struct manifest *manifest);
+uint64_t manifest_take_section_id(struct manifest *manifest);
+
+/* ---- Edits: begin, add records, commit (or abandon) ---- */
+struct manifest_edit; /* a bounded buffer; grows within the budget */
+int manifest_edit_begin(struct manifest *manifest, struct manifest_edit **edit);
+void manifest_edit_abandon(struct manifest_edit *edit);
+/* Errors of the adding calls are kept and returned by manifest_commit. */
+void manifest_edit_add_segment(struct manifest_edit *edit, const struct segment_record *record);
+void manifest_edit_remove_segment(struct manifest_edit *edit, uint64_t segment_id);
+void manifest_edit_set_timestamp(struct manifest_edit *edit, uint64_t segment_id, const struct segment_section *section);
+void manifest_edit_put_table(struct manifest_edit *edit, const struct schema *schema, int64_t next_rowid, uint64_t ddl_seq);
+void manifest_edit_drop_table(struct manifest_edit *edit, uint64_t table_id); /* and its segments */
+void manifest_edit_set_rowid(struct manifest_edit *edit, uint64_t table_id, int64_t next_rowid);
+void manifest_edit_set_flushed_seq(struct manifest_edit *edit, uint64_t seq);
+void manifest_edit_add_log_range(struct manifest_edit *edit, const struct manifest_log_range *range);
+void manifest_edit_set_head(struct manifest_edit *edit, uint64_t head_lsn); /* log ranges wholly below it, and incarnations that end at or below it, are removed; their extents freed once durable */
+void manifest_edit_begin_incarnation(struct manifest_edit *edit, uint64_t id, uint64_t first_lsn, uint64_t previous_end_lsn); /* previous_end_lsn: end of the one that was live; ranges mapped beyond it are removed and freed */
+void manifest_edit_add_lost_range(struct manifest_edit *edit, const struct manifest_lost_range *range);
+void manifest_edit_add_bad_extent(struct manifest_edit *edit, uint32_t extent);
+void manifest_edit_set_clean_end(struct manifest_edit *edit, uint64_t end_lsn, uint64_t end_seq); /* 0, 0: not clean */
+/* Durable in both copies on return; frees the edit, whatever it returns. Installs the new version. prepare_install / installed (may be NULL) run under the version mutex, just before readers can see the new version,
+ * so that the engine can release the memtable generation in the same instant. */
+int manifest_commit(struct manifest_edit *edit, void (*installed)(void *context), void *context);
+/* Snapshot into the other area and superblock update (invariant 3). */
+int manifest_snapshot(struct manifest *manifest);
+/* Writes the superblock with the next generation (clean flag, counters as the caller set them in options->superblock under manifest_lock). */
+int manifest_write_superblock(struct manifest *manifest);
+/* Bytes used of the area in use, and its size. */
+void manifest_usage(const struct manifest *manifest, uint64_t *used_bytes, uint64_t *area_bytes);
+/* The error that poisoned it, or 0. */
+int manifest_poisoned(const struct manifest *manifest, struct mote_error *error);
+
+/* ---- Versions ---- */
+struct version *version_acquire(struct manifest *manifest);
+void version_release(struct manifest *manifest, struct version *version);
+/* The table's list, or NULL. Lives as long as the version. */
+const struct segment_list *version_find(const struct version *version, uint64_t table_id);
+/* Runs `body` under the version mutex: nothing is installed meanwhile. For acquiring a version and memtable pins as one. */
+void version_exclusive(struct manifest *manifest, void (*body)(void *context), void *context);
+/* As version_acquire, from inside version_exclusive. */
+struct version *version_acquire_locked(struct manifest *manifest);
+
+/* ---- For verify and dump, without opening: walks both copies of both areas. ---- */
+int manifest_walk(struct blockdev_queue *queue, struct memory *memory, const struct superblock *superblock,
+                  void (*visit)(void *context, unsigned copy, unsigned area, uint64_t offset_bytes, uint64_t sequence, uint64_t generation, uint32_t kind, uint32_t length_bytes, bool valid), void *context);
+/* Prints the records of the state readably. */
+#include <stdio.h>
+void manifest_dump(const struct manifest *manifest, FILE *out);
+
+#endif

@@ -1,0 +1,44 @@
+/* merge.h: one sorted view over memtables and segments.
+ *
+ * Order: key ascending (or descending), within a key the newest version that the snapshot sees. MERGE_VISIBLE yields one record per key: the newest with seq <= snapshot, unless that is a tombstone. MERGE_ALL yields every version
+ * (key ascending, seq descending; ascending only), for flush and compaction.
+ *
+ * k sources (at most sources_max): a loser tree or binary heap on (key, seq). Threads: one. Failures: those of the segments' iterators.
+ */
+#ifndef MOTE_ENGINE_LSM_MERGE_H
+#define MOTE_ENGINE_LSM_MERGE_H
+
+#include "engine/lsm/sst.h"
+
+enum merge_mode { MERGE_VISIBLE, MERGE_ALL };
+
+struct merge;
+int merge_create(struct memory *memory, uint32_t sources_max, struct merge **merge);
+void merge_destroy(struct merge *merge);
+/* Begins anew: no sources. schema: the reader's. */
+void merge_reset(struct merge *merge, enum merge_mode mode, bool descending, uint64_t snapshot_seq, const struct schema *schema);
+int merge_add_memtable(struct merge *merge, struct memtable *memtable);
+int merge_add_segment(struct merge *merge, struct sst_iterator *iterator);
+/* Ascending: to the first record with key >= from (NULL: the first of all). Descending: to the last with key <= to; to_is_prefix: or with a key that begins with it. 1 on a record, 0 at the end, negative MOTE_E. */
+int merge_seek(struct merge *merge, const uint8_t *key, uint32_t key_bytes);
+int merge_seek_last(struct merge *merge, const uint8_t *key, uint32_t key_bytes, bool to_is_prefix);
+/* To the first record whose key is greater (descending: smaller) than `key`: where a cursor goes on. */
+int merge_seek_after(struct merge *merge, const uint8_t *key, uint32_t key_bytes);
+int merge_next(struct merge *merge);
+int merge_record(struct merge *merge, struct record *record);
+/* The current record's column, as the reader's schema sees it; bytes live until the merge moves. */
+int merge_value(struct merge *merge, uint32_t column, struct mote_value *value);
+int merge_time(struct merge *merge, int64_t *time_ns, bool *has_time);
+/* Where the current record lies, for copying without going through values: a segment's iterator (then *run_length rows from it on, ascending only, come next in this view without interruption by other sources), or a row image. */
+struct merge_place {
+    struct sst_iterator *iterator; /* NULL: in a memtable */
+    uint32_t run_length;           /* at least 1 */
+    const struct schema *image_schema;
+    const uint8_t *image;
+    uint32_t image_bytes;
+};
+int merge_place(struct merge *merge, struct merge_place *place);
+/* Moves past `count` records of the run that merge_place reported. */
+int merge_skip(struct merge *merge, uint32_t count);
+
+#endif
