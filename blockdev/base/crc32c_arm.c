@@ -32,7 +32,7 @@ static inline uint32_t step_1(uint32_t state, uint8_t byte)
 static inline uint64_t multiply(uint32_t state, uint32_t factor)
 {
     uint64_t product;
-    __asm__(".arch_extension crypto\n\t"
+    __asm__(".arch_extension aes\n\t"
             "fmov d16, %x1\n\tfmov d17, %x2\n\tpmull v16.1q, v16.1d, v17.1d\n\tfmov %x0, d16"
             : "=r"(product)
             : "r"((uint64_t)state), "r"((uint64_t)factor)
