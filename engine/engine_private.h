@@ -1,0 +1,216 @@
+/* engine_private.h: what an open volume is made of, for the files of engine/ alone.
+ *
+ * One row's way in:  append.c  checks the row, makes its key, takes room in the active generation's memtable and in the log's stage (the two agree on the generation, or it tries again), gets its seq, encodes the row into the
+ *                    stage, inserts it into the memtable, publishes the slot, waits its turn to advance visible_seq.
+ * One row's way out: view.c    pins the generations and the version that hold every visible row; cursor.c and get.c merge them.
+ * Behind:            jobs.c    rotation, flush, compaction, log space, checkpoint; by the workers, or inline by whoever needs them.
+ *
+ * Generations (memtables between two cuts of the log):  FREE -> ACTIVE (listed for readers before its first row) -> IMMUTABLE (rotated; in cut order) -> FLUSHED (its rows are in a durable version; unlisted; waits for the pins of readers) -> FREE.
+ *
+ * Locks, in the order in which they may be taken together:
+ *     ddl_mutex > checkpoint_mutex > flush_mutex > rotate_mutex > space_mutex > manifest's commit mutex > version mutex > job_mutex
+ *     table->insert_mutex before any of them; snapshot_mutex and reader_mutex are leaves.
+ * visible_seq, poisoned, and a table's schema pointer are atomics. No lock is taken by append unless a memtable or the log is full.
+ *
+ * In the child of a fork: the wipe page (MADV_WIPEONFORK) reads as zero, so every public call knows without a system call.
+ */
+#ifndef MOTE_ENGINE_ENGINE_PRIVATE_H
+#define MOTE_ENGINE_ENGINE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "blockdev/base/errors.h"
+#include "blockdev/base/memory.h"
+#include "blockdev/base/units.h"
+#include "blockdev/blockdev.h"
+#include "blockdev/cache.h"
+#include "blockdev/extents.h"
+#include "blockdev/layout.h"
+#include "blockdev/superblock.h"
+#include "engine/engine.h"
+#include "engine/lsm/lsm.h"
+#include "wal/wal.h"
+
+#define GENERATIONS_MAX 16u
+#define WORKERS_MAX 8u
+#define GET_READERS 8u         /* readers kept for mote_get and mote_insert, beside one for each cursor */
+#define READER_ITERATORS_MAX 64u /* segments that one key may be in; compaction keeps the depth far below, and writers stall before it is reached */
+#define STALL_DEPTH 40u        /* overlap depth at which flushes wait for compaction */
+
+enum generation_state { GENERATION_FREE, GENERATION_ACTIVE, GENERATION_IMMUTABLE, GENERATION_FLUSHED };
+
+struct generation {
+    struct memtable_generation *memtables;
+    struct wal_cut cut; /* its end in the log; valid from IMMUTABLE on */
+    enum generation_state state;
+    uint32_t pins;   /* readers */
+    uint64_t number; /* order of rotation */
+};
+
+/* What reads from segments: a queue and iterators, used by one thread at a time. */
+struct reader {
+    struct blockdev_queue *queue;
+    struct sst_iterator *iterators[READER_ITERATORS_MAX];
+    uint64_t iterator_segment[READER_ITERATORS_MAX]; /* segment that it was opened on, 0: none */
+    struct merge *merge;
+    struct reader *next_free;
+};
+
+struct mote_table {
+    struct mote_db *db;
+    uint64_t id;
+    _Atomic(struct schema *) schema; /* newest */
+    _Atomic uint32_t dropped;
+    _Atomic int64_t next_rowid;
+    _Atomic uint64_t rows_appended;
+    pthread_mutex_t insert_mutex;
+    struct schema *older[64]; /* by version - 1, of the versions that log and memtables may still carry */
+    uint32_t older_count;
+    uint32_t used; /* slot in db->tables */
+};
+
+/* What a reader sees at one moment: everything that was visible then. */
+struct view {
+    struct version *version;
+    struct generation *generations[GENERATIONS_MAX]; /* newest first */
+    uint32_t generation_count;
+};
+
+struct worker {
+    struct mote_db *db;
+    pthread_t thread;
+    bool started;
+    uint32_t number;
+    struct blockdev_queue *flush_queue;   /* for flushes, also within a compaction's pauses */
+    struct blockdev_queue *compact_queue; /* for compactions and rebuilds */
+};
+
+struct engine_counters {
+    _Atomic uint64_t rows_appended, rows_deleted, batches, bytes_appended;
+    _Atomic uint64_t flushes, compactions, checkpoints, stalls, stall_ns;
+};
+
+struct mote_db {
+    const uint32_t *fork_page; /* FORK_ALIVE in the owner */
+    struct mote_options options;
+    struct blockdev *device;
+    struct blockdev_queue *queue; /* for open, close and inline work */
+    struct superblock superblock;
+    struct memory *memory;
+    struct extents *extents;
+    struct cache *cache;
+    struct manifest *manifest;
+    struct wal *wal;
+    struct sst_context sst;
+    bool read_only, trim;
+
+    _Atomic uint64_t visible_seq;
+    _Atomic uint64_t flushed_seq;
+    _Atomic int32_t poisoned;
+    struct mote_error poison_error;
+
+    struct generation generations[GENERATIONS_MAX];
+    uint32_t generation_count;
+    struct generation *listed[GENERATIONS_MAX]; /* ACTIVE and IMMUTABLE ones, newest first; under the version mutex */
+    uint32_t listed_count;
+    uint64_t generations_made;
+    pthread_mutex_t rotate_mutex, flush_mutex, checkpoint_mutex, ddl_mutex, space_mutex;
+
+    struct mote_table *tables; /* options.tables_max slots, never moved */
+    uint32_t table_count;      /* slots in use; guarded by ddl_mutex for writers, published by table->used */
+
+    pthread_mutex_t snapshot_mutex;
+    uint64_t *snapshots; /* live cursors' seqs, cursors_max slots, 0: unused */
+    uint32_t snapshot_slots;
+
+    pthread_mutex_t reader_mutex;
+    pthread_cond_t reader_cond;
+    struct reader *readers, *free_readers;
+    uint32_t reader_count, cursors_open;
+
+    /* Jobs. job_mutex guards the wishes and the results; job_cond wakes workers, done_cond whoever waits for a result. */
+    pthread_mutex_t job_mutex;
+    pthread_cond_t job_cond, done_cond;
+    bool stopping, extend_wanted, checkpoint_wanted, compact_wanted, flush_failing;
+    uint64_t flush_attempts; /* finished, good or bad */
+    int flush_result;        /* of the last */
+    struct mote_error flush_error;
+    uint32_t compactions_running;
+    uint64_t busy_segments[512];
+    uint32_t busy_count;
+    _Atomic uint64_t checkpoint_last_ns, checkpoint_last_seq;
+    _Atomic uint64_t head_lsn, mapped_end_lsn, flushed_cut_lsn;
+    _Atomic uint32_t rotation_pending;
+    struct worker workers[WORKERS_MAX];
+    uint32_t worker_count;
+
+    struct engine_counters counters;
+    uint64_t recovery_ns, recovered_rows, recovered_log_bytes;
+    bool clean_open;
+};
+
+/* ---- common.c ---- */
+int db_check(const struct mote_db *db);           /* MOTE_EINVAL (NULL), MOTE_EFORK */
+int db_check_writable(struct mote_db *db);        /* and MOTE_EREADONLY, MOTE_EPOISONED */
+int table_check(const struct mote_table *table);  /* and MOTE_ENOTABLE */
+/* Nothing is acknowledged from here on; the first caller's present error is kept for all later ones. Returns code. */
+int db_poison(struct mote_db *db, int code);
+uint64_t now_ns(void); /* CLOCK_MONOTONIC */
+void name_thread(const char *name);
+
+/* ---- options.c ---- */
+int options_resolve(const struct mote_options *given, const struct blockdev_geometry *geometry, const struct superblock *superblock, struct mote_options *resolved);
+uint32_t options_stage_count(const struct mote_options *options);
+
+/* ---- catalog.c ---- */
+int catalog_load(struct mote_db *db); /* tables from the manifest */
+struct mote_table *catalog_find_id(struct mote_db *db, uint64_t table_id); /* also dropped ones; NULL */
+struct schema *table_schema_version(struct mote_table *table, uint32_t version); /* NULL: no such version */
+const struct schema *catalog_live_schema(void *context, uint64_t table_id); /* NULL: dropped */
+void catalog_free(struct mote_db *db);
+
+/* ---- view.c ---- */
+void view_acquire(struct mote_db *db, struct view *view);
+void view_release(struct mote_db *db, struct view *view);
+/* Registers the present visible_seq as a live snapshot; MOTE_EBUDGET. */
+int snapshot_register(struct mote_db *db, uint64_t *seq, uint32_t *slot);
+void snapshot_forget(struct mote_db *db, uint32_t slot);
+/* The live snapshots, ascending, and visible_seq as the last; count at most snapshot_slots + 1. */
+uint32_t snapshot_collect(struct mote_db *db, uint64_t *seqs);
+int readers_create(struct mote_db *db);
+void readers_destroy(struct mote_db *db);
+struct reader *reader_take(struct mote_db *db, bool for_cursor); /* waits for gets; NULL with MOTE_EBUDGET for cursors */
+void reader_give(struct mote_db *db, struct reader *reader, bool of_cursor);
+
+/* ---- get.c ---- */
+struct found_row {
+    bool found;
+    uint64_t seq;
+};
+/* The newest visible version of the key, into row if not NULL. */
+int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found);
+
+/* ---- jobs.c, rotate.c, checkpoint.c, space.c ---- */
+/* Ends the active generation if it is `expected` (NULL: whatever it is) and holds rows; waits for a free one. */
+int rotate(struct mote_db *db, struct generation *expected);
+int flush_up_to(struct mote_db *db, uint64_t seq);
+int flush_oldest(struct mote_db *db, struct worker *worker, bool *did); /* one immutable generation, by this thread */
+int checkpoint_run(struct mote_db *db);
+int space_extend(struct mote_db *db);       /* maps more log; MOTE_ENOSPC is handed to the log */
+void space_needed(void *context);           /* the log's callback */
+int space_map(struct mote_db *db, uint64_t lsn, struct manifest_edit *edit, struct wal_range *range); /* takes extents for a range that begins at lsn */
+int compact_once(struct mote_db *db, struct worker *worker, const char *table, bool everything, bool *did);
+void trim_some(struct mote_db *db, struct blockdev_queue *queue);
+int workers_start(struct mote_db *db);
+void workers_stop(struct mote_db *db);
+void jobs_wake(struct mote_db *db);
+/* Inline mode: whatever the workers would do now. */
+void jobs_inline(struct mote_db *db);
+/* Whether a checkpoint is due by log size or time. */
+bool checkpoint_due(struct mote_db *db);
+
+/* ---- recover.c ---- */
+int recover(struct mote_db *db);
+
+#endif
