@@ -8,8 +8,7 @@
  * Generations (memtables between two cuts of the log):  FREE -> ACTIVE (listed for readers before its first row) -> IMMUTABLE (rotated; in cut order) -> FLUSHED (its rows are in a durable version; unlisted; waits for the pins of readers) -> FREE.
  *
  * Locks, in the order in which they may be taken together:
- *     ddl_mutex > checkpoint_mutex > flush_mutex > rotate_mutex > space_mutex > manifest's commit mutex > version mutex > job_mutex
- *     table->insert_mutex before any of them; snapshot_mutex and reader_mutex are leaves.
+ *     table->insert_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > compact_mutex > flush_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex and reader_mutex are leaves.
  * visible_seq, poisoned, and a table's schema pointer are atomics. No lock is taken by append unless a memtable or the log is full.
  *
  * In the child of a fork: the wipe page (MADV_WIPEONFORK) reads as zero, so every public call knows without a system call.
@@ -44,7 +43,8 @@ struct generation {
     struct memtable_generation *memtables;
     struct wal_cut cut; /* its end in the log; valid from IMMUTABLE on */
     enum generation_state state;
-    uint32_t pins;   /* readers */
+    uint32_t pins;   /* readers; under the version mutex */
+    _Atomic uint32_t writers; /* between choosing this generation and having inserted: it is not recycled meanwhile */
     uint64_t number; /* order of rotation */
 };
 
@@ -82,8 +82,6 @@ struct worker {
     pthread_t thread;
     bool started;
     uint32_t number;
-    struct blockdev_queue *flush_queue;   /* for flushes, also within a compaction's pauses */
-    struct blockdev_queue *compact_queue; /* for compactions and rebuilds */
 };
 
 struct engine_counters {
@@ -115,7 +113,8 @@ struct mote_db {
     struct generation *listed[GENERATIONS_MAX]; /* ACTIVE and IMMUTABLE ones, newest first; under the version mutex */
     uint32_t listed_count;
     uint64_t generations_made;
-    pthread_mutex_t rotate_mutex, flush_mutex, checkpoint_mutex, ddl_mutex, space_mutex;
+    pthread_mutex_t rotate_mutex, flush_mutex, compact_mutex, checkpoint_mutex, ddl_mutex, space_mutex;
+    struct blockdev_queue *flush_queue, *compact_queue; /* each used under its mutex */
 
     struct mote_table *tables; /* options.tables_max slots, never moved */
     uint32_t table_count;      /* slots in use; guarded by ddl_mutex for writers, published by table->used */
@@ -127,21 +126,18 @@ struct mote_db {
     pthread_mutex_t reader_mutex;
     pthread_cond_t reader_cond;
     struct reader *readers, *free_readers;
-    uint32_t reader_count, cursors_open;
+    uint32_t reader_count, cursors_open, gets_active;
 
-    /* Jobs. job_mutex guards the wishes and the results; job_cond wakes workers, done_cond whoever waits for a result. */
+    /* Jobs. job_mutex guards the wishes; job_cond wakes workers, done_cond whoever waits for a free generation. */
     pthread_mutex_t job_mutex;
     pthread_cond_t job_cond, done_cond;
-    bool stopping, extend_wanted, checkpoint_wanted, compact_wanted, flush_failing;
-    uint64_t flush_attempts; /* finished, good or bad */
-    int flush_result;        /* of the last */
-    struct mote_error flush_error;
-    uint32_t compactions_running;
-    uint64_t busy_segments[512];
-    uint32_t busy_count;
+    bool stopping, extend_wanted, checkpoint_wanted, compact_wanted;
+    uint64_t flush_retry_ns; /* after a failed flush: not before */
+    uint64_t job_count;      /* flushes that ended, good or bad */
+    _Atomic int32_t flush_failure; /* of the last flush, 0: it succeeded */
     _Atomic uint64_t checkpoint_last_ns, checkpoint_last_seq;
     _Atomic uint64_t head_lsn, mapped_end_lsn, flushed_cut_lsn;
-    _Atomic uint32_t rotation_pending;
+    uint64_t log_chunk_bytes;
     struct worker workers[WORKERS_MAX];
     uint32_t worker_count;
 
@@ -191,24 +187,40 @@ struct found_row {
 /* The newest visible version of the key, into row if not NULL. */
 int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found);
 
-/* ---- jobs.c, rotate.c, checkpoint.c, space.c ---- */
-/* Ends the active generation if it is `expected` (NULL: whatever it is) and holds rows; waits for a free one. */
+/* ---- rotate.c ---- */
+/* Ends the active generation if it is `expected` (NULL: whatever it is, if it holds rows); waits for a free one. */
 int rotate(struct mote_db *db, struct generation *expected);
+/* Flushes the oldest immutable generation, on the calling thread; *did tells whether there was one. */
+int flush_oldest(struct mote_db *db, bool *did);
+/* Returns when flushed_seq >= seq. */
 int flush_up_to(struct mote_db *db, uint64_t seq);
-int flush_oldest(struct mote_db *db, struct worker *worker, bool *did); /* one immutable generation, by this thread */
+bool flush_waiting(struct mote_db *db);
+
+/* ---- checkpoint.c ---- */
 int checkpoint_run(struct mote_db *db);
-int space_extend(struct mote_db *db);       /* maps more log; MOTE_ENOSPC is handed to the log */
-void space_needed(void *context);           /* the log's callback */
-int space_map(struct mote_db *db, uint64_t lsn, struct manifest_edit *edit, struct wal_range *range); /* takes extents for a range that begins at lsn */
-int compact_once(struct mote_db *db, struct worker *worker, const char *table, bool everything, bool *did);
+bool checkpoint_due(struct mote_db *db); /* by log size or time */
+/* One compaction of one table (NULL: any); everything: until nothing overlaps. */
+int compact_once(struct mote_db *db, const struct mote_table *table, bool everything, bool *did);
 void trim_some(struct mote_db *db, struct blockdev_queue *queue);
+
+/* ---- space.c ---- */
+void space_plan(struct mote_db *db);
+/* Maps more log if little is left. force: also beyond log_bytes_max. MOTE_ENOSPC is told to the log as well. */
+int space_extend(struct mote_db *db, bool force);
+void space_needed(void *context); /* the log's callback */
+/* Takes extents for a range that begins at lsn and adds it to the edit. */
+int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit *edit, struct wal_range *range);
+
+/* ---- jobs.c ---- */
 int workers_start(struct mote_db *db);
 void workers_stop(struct mote_db *db);
 void jobs_wake(struct mote_db *db);
 /* Inline mode: whatever the workers would do now. */
 void jobs_inline(struct mote_db *db);
-/* Whether a checkpoint is due by log size or time. */
-bool checkpoint_due(struct mote_db *db);
+/* Called by long jobs now and then: small urgent work of others (log space) is done in between. */
+int jobs_pace(void *context, uint64_t bytes_written);
+/* What an LSM job needs of the volume; snapshots[] must have room for cursors_max + 1. */
+void jobs_context(struct mote_db *db, struct blockdev_queue *queue, uint64_t *snapshots, struct lsm_job_context *job);
 
 /* ---- recover.c ---- */
 int recover(struct mote_db *db);

@@ -293,6 +293,7 @@ enum mote_column_flags {
     MOTE_COLUMN_NOT_NULL = 1,
     MOTE_COLUMN_AUTO_INCREMENT = 2, /* the only key column, int64: NULL or absent on append takes the next number */
     MOTE_COLUMN_HAS_DEFAULT = 4,    /* default_value holds; an absent value reads as it, in old rows too */
+    MOTE_COLUMN_HIDDEN = 8,         /* told by mote_table_column of the engine's own "rowid"; not to be set */
 };
 
 struct mote_column_definition {

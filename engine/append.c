@@ -1,0 +1,478 @@
+/* append.c: a row's way in: check, key, room in the memtable, room and seq in the log, encode, insert, publish. See engine_private.h for the path and mote.h for the contract.
+ *
+ * Invariants
+ *   1. Whatever can fail comes before wal_reserve succeeds; a seq that was given out is always encoded, inserted, published, and made visible.
+ *   2. visible_seq advances in seq order: a writer waits for its predecessors, which never block between their seq and their turn.
+ *   3. The generation in which a row is inserted is the one of the stage that holds it.
+ */
+#include <sched.h>
+#include <string.h>
+
+#include "engine/engine_private.h"
+#include "engine/key_set.h"
+#include "engine/log_format.h"
+
+#define SPINS_BEFORE_YIELD 200
+
+struct write_level {
+    uint32_t durability; /* resolved */
+    uint32_t period_ms;
+};
+
+static int resolve_level(const struct mote_db *db, const struct mote_write_options *options, struct write_level *level)
+{
+    *level = (struct write_level){db->options.durability, db->options.period_ms};
+    if (!options)
+        return MOTE_OK;
+    if (options->size_bytes < sizeof *options || options->durability > MOTE_DURABILITY_NONE)
+        return error_set(MOTE_EINVAL, "write options: size_bytes is not set or durability %u is unknown", options->durability);
+    if (options->durability)
+        level->durability = options->durability;
+    if (options->period_ms)
+        level->period_ms = options->period_ms;
+    return MOTE_OK;
+}
+
+/* Takes room for the same rows in the memtable and in the log, in one generation. */
+struct intake {
+    uint64_t memtable_bytes; /* room for nodes */
+    uint32_t log_bytes;      /* payload */
+    uint32_t count;          /* seqs */
+    struct generation *generation;
+    struct memtable *memtable;
+    struct memtable_room room;
+    struct wal_slot slot;
+};
+
+/* The generation that the log is filling, kept from being recycled until leave_generation. */
+static struct generation *enter_generation(struct mote_db *db)
+{
+    for (;;) {
+        struct generation *generation = wal_active_user(db->wal);
+        atomic_fetch_add(&generation->writers, 1);
+        if (generation == wal_active_user(db->wal))
+            return generation;
+        atomic_fetch_sub(&generation->writers, 1);
+    }
+}
+
+static void leave_generation(struct generation *generation) { atomic_fetch_sub_explicit(&generation->writers, 1, memory_order_release); }
+
+/* One try: MOTE_OK (the caller leaves the generation after its inserts), WAL_RETRY, or an error. */
+static int try_room(struct mote_table *table, struct intake *intake)
+{
+    struct mote_db *db = table->db;
+    struct generation *generation = enter_generation(db);
+    int result;
+    if (!memtable_reserve(generation->memtables, intake->memtable_bytes, &intake->room)) {
+        leave_generation(generation);
+        if (intake->memtable_bytes > memtable_arena_bytes(generation->memtables) / 2)
+            return error_set(MOTE_ETOOBIG, "a batch of %u rows needs %llu bytes of the memtable, which has %llu: make it smaller", intake->count,
+                             (unsigned long long)intake->memtable_bytes, (unsigned long long)memtable_arena_bytes(generation->memtables));
+        result = rotate(db, generation);
+        return result ? result : WAL_RETRY;
+    }
+    intake->generation = generation;
+    intake->memtable = memtable_of_table(generation->memtables, table->id, true);
+    if (!intake->memtable)
+        result = error_set(MOTE_EBUDGET, "a memtable holds at most %u tables: raise tables_max", db->options.tables_max);
+    else
+        result = wal_reserve(db->wal, intake->log_bytes, intake->count, generation, &intake->slot);
+    if (result)
+        leave_generation(generation);
+    return result == MOTE_EPOISONED ? db_poison(db, wal_poisoned(db->wal, NULL)) : result;
+}
+
+static int take_room(struct mote_table *table, struct intake *intake)
+{
+    int result;
+    do
+        result = try_room(table, intake);
+    while (result == WAL_RETRY);
+    return result;
+}
+
+/* Publishes the slot, then waits for the turn of its seqs. */
+static void make_visible(struct mote_db *db, const struct intake *intake, const struct write_level *level)
+{
+    enum wal_urgency urgency = level->durability == MOTE_DURABILITY_NONE ? WAL_URGENCY_NONE
+                               : level->durability == MOTE_DURABILITY_PERIODIC ? WAL_URGENCY_TIMED : WAL_URGENCY_NOW;
+    wal_publish(db->wal, &intake->slot, urgency, level->period_ms);
+    leave_generation(intake->generation);
+    uint64_t before = intake->slot.first_seq - 1;
+    for (int spins = 0; atomic_load_explicit(&db->visible_seq, memory_order_acquire) != before; spins++) {
+        if (spins >= SPINS_BEFORE_YIELD)
+            sched_yield();
+#if defined(__x86_64__)
+        else
+            __builtin_ia32_pause();
+#endif
+    }
+    atomic_store_explicit(&db->visible_seq, before + intake->count, memory_order_release);
+}
+
+/* After the rows are visible: the ticket, the counters, the wait that SYNC promises. */
+static int finish_write(struct mote_table *table, const struct intake *intake, const struct write_level *level, uint64_t raw_bytes, uint64_t *ticket)
+{
+    struct mote_db *db = table->db;
+    uint64_t seq = intake->slot.first_seq + intake->count - 1;
+    atomic_fetch_add_explicit(&db->counters.batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->counters.bytes_appended, raw_bytes, memory_order_relaxed);
+    if (ticket)
+        *ticket = seq;
+    int result = MOTE_OK;
+    if (level->durability == MOTE_DURABILITY_SYNC)
+        result = mote_wait(db, seq, MOTE_FOREVER);
+    if (db->options.inline_io)
+        jobs_inline(db);
+    return result;
+}
+
+static struct schema *writer_schema(struct mote_table *table) { return atomic_load_explicit(&table->schema, memory_order_acquire); }
+
+/* ---- One row ---- */
+
+static uint32_t hidden_columns(const struct schema *schema) { return schema->columns[0].hidden ? 1u : 0u; }
+
+static int64_t take_rowids(struct mote_table *table, const struct schema *schema, int64_t count)
+{
+    return schema->auto_increment ? atomic_fetch_add_explicit(&table->next_rowid, count, memory_order_relaxed) : 0;
+}
+
+/* An explicit AUTO_INCREMENT value moves the counter beyond it, so that no later row takes the same number. */
+static void raise_rowid(struct mote_table *table, int64_t seen)
+{
+    int64_t next = atomic_load_explicit(&table->next_rowid, memory_order_relaxed);
+    while (seen >= next && seen != INT64_MAX && !atomic_compare_exchange_weak(&table->next_rowid, &next, seen + 1))
+        ;
+}
+
+static void insert_row(struct mote_table *table, const struct schema *schema, struct intake *intake, struct memtable_finger *finger, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
+{
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    uint32_t key_bytes = key_from_row(schema, image, key);
+    if (schema->auto_increment)
+        raise_rowid(table, (int64_t)(load_be64(key) ^ (1ull << 63)));
+    memtable_insert(intake->memtable, &intake->room, finger, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
+}
+
+static int append_row(struct mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
+{
+    struct mote_db *db = table->db;
+    const struct schema *schema = writer_schema(table);
+    struct write_level level;
+    uint32_t image_bytes;
+    int result = resolve_level(db, options, &level);
+    if (!result)
+        result = row_check_values(schema, values, value_count, &image_bytes);
+    if (result)
+        return result;
+    uint32_t padded_bytes = (uint32_t)round_up(image_bytes, 8);
+    uint32_t item_bytes = schema->has_var ? LOG_ITEM_HEADER_BYTES : 0;
+    struct intake intake = {
+        .memtable_bytes = memtable_room_bytes(1, padded_bytes + (schema->key_bytes_fixed ? schema->key_bytes_fixed : MOTE_KEY_BYTES_MAX)),
+        .log_bytes = LOG_OP_HEADER_BYTES + item_bytes + padded_bytes,
+        .count = 1,
+    };
+    if (intake.log_bytes > wal_payload_bytes_max(db->wal))
+        return error_set(MOTE_ETOOBIG, "a row of table %s takes %u bytes, more than one commit holds (%u)", schema->name, image_bytes, wal_payload_bytes_max(db->wal));
+    int64_t rowid = take_rowids(table, schema, 1);
+    result = take_room(table, &intake);
+    if (result)
+        return result;
+    uint8_t *at = intake.slot.payload;
+    struct log_op op = {LOG_OP_PUT, schema->has_var ? 0u : LOG_OP_FIXED, schema->version, 1, intake.log_bytes, schema->has_var ? 0u : image_bytes, table->id};
+    log_op_encode(at, &op);
+    at += LOG_OP_HEADER_BYTES;
+    if (schema->has_var) {
+        store_u32(at, image_bytes);
+        store_u32(at + 4, 0);
+        at += LOG_ITEM_HEADER_BYTES;
+    }
+    row_encode_values(schema, values, value_count, rowid, at, image_bytes);
+    memset(at + image_bytes, 0, padded_bytes - image_bytes);
+    insert_row(table, schema, &intake, NULL, intake.slot.first_seq, at, image_bytes);
+    make_visible(db, &intake, &level);
+    atomic_fetch_add_explicit(&db->counters.rows_appended, 1, memory_order_relaxed);
+    return finish_write(table, &intake, &level, image_bytes, ticket);
+}
+
+int mote_append(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
+{
+    int result = table_check(table);
+    if (!result)
+        result = db_check_writable(table->db);
+    if (!result && !values && value_count)
+        result = error_set(MOTE_EINVAL, "values is NULL");
+    return result ? result : append_row(table, values, value_count, options, ticket);
+}
+
+/* ---- A batch ---- */
+
+/* Bytes that the keys of all rows take at most. */
+static uint64_t batch_key_bytes(const struct row_batch *prepared, size_t row_count)
+{
+    const struct schema *schema = prepared->schema;
+    if (schema->key_bytes_fixed)
+        return (uint64_t)schema->key_bytes_fixed * row_count;
+    uint64_t bytes = 0;
+    for (uint32_t k = 0; k < schema->key_column_count; k++) {
+        const struct schema_column *column = &schema->columns[schema->key_columns[k]];
+        const struct mote_column *given = prepared->by_position[schema->key_columns[k]];
+        if (!type_is_var(column->type))
+            bytes += (uint64_t)column->value_bytes * row_count;
+        else if (given)
+            bytes += 2ull * (given->offsets[row_count] - given->offsets[0]) + 2ull * row_count;
+        else
+            bytes += (2ull * column->default_value.as.bytes.size_bytes + 2ull) * row_count;
+    }
+    return bytes;
+}
+
+/* Whether the AUTO_INCREMENT value of this row is to be made. */
+static bool rowid_absent(const struct row_batch *prepared, size_t row)
+{
+    const struct mote_column *given = prepared->by_position[prepared->schema->key_columns[0]];
+    return !given || (given->validity && !((given->validity[row / 8] >> (row % 8)) & 1));
+}
+
+static void encode_batch(struct mote_table *table, const struct row_batch *prepared, struct intake *intake, int64_t rowid)
+{
+    const struct schema *schema = prepared->schema;
+    size_t row_count = prepared->batch->row_count;
+    struct memtable_finger finger = {{0}};
+    struct log_op op = {LOG_OP_PUT, schema->has_var ? 0u : LOG_OP_FIXED, schema->version, (uint32_t)row_count, intake->log_bytes, schema->has_var ? 0u : schema->fixed_bytes, table->id};
+    uint8_t *at = intake->slot.payload;
+    log_op_encode(at, &op);
+    at += LOG_OP_HEADER_BYTES;
+    for (size_t row = 0; row < row_count; row++) {
+        uint32_t image_bytes = schema->has_var ? row_batch_row_bytes(prepared, row) : schema->fixed_bytes;
+        uint32_t padded_bytes = (uint32_t)round_up(image_bytes, 8);
+        if (schema->has_var) {
+            store_u32(at, image_bytes);
+            store_u32(at + 4, 0);
+            at += LOG_ITEM_HEADER_BYTES;
+        }
+        row_batch_encode(prepared, row, rowid, at, image_bytes);
+        if (schema->auto_increment && rowid_absent(prepared, row))
+            rowid++;
+        memset(at + image_bytes, 0, padded_bytes - image_bytes);
+        insert_row(table, schema, intake, &finger, intake->slot.first_seq + row, at, image_bytes);
+        at += padded_bytes;
+    }
+    assert(at == intake->slot.payload + intake->log_bytes);
+}
+
+static int append_batch(struct mote_table *table, const struct row_batch *prepared, const struct write_level *level, uint64_t *ticket)
+{
+    struct mote_db *db = table->db;
+    const struct schema *schema = prepared->schema;
+    size_t row_count = prepared->batch->row_count;
+    uint64_t log_bytes = LOG_OP_HEADER_BYTES + prepared->total_bytes + (schema->has_var ? LOG_ITEM_HEADER_BYTES * (uint64_t)row_count : 0);
+    if (log_bytes > wal_payload_bytes_max(db->wal)) {
+        error_set(MOTE_ETOOBIG, "a batch of %zu rows takes %llu bytes, more than one commit holds (%u): split it", row_count, (unsigned long long)log_bytes, wal_payload_bytes_max(db->wal));
+        error_add_table(schema->name);
+        return MOTE_ETOOBIG;
+    }
+    struct intake intake = {
+        .memtable_bytes = memtable_room_bytes(row_count, prepared->total_bytes + batch_key_bytes(prepared, row_count)),
+        .log_bytes = (uint32_t)log_bytes,
+        .count = (uint32_t)row_count,
+    };
+    int64_t rowid = take_rowids(table, schema, prepared->auto_increment_count);
+    int result = take_room(table, &intake);
+    if (result)
+        return result;
+    encode_batch(table, prepared, &intake, rowid);
+    make_visible(db, &intake, level);
+    atomic_fetch_add_explicit(&db->counters.rows_appended, row_count, memory_order_relaxed);
+    return finish_write(table, &intake, level, prepared->total_bytes, ticket);
+}
+
+static int check_batch(struct mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, struct row_batch *prepared, struct write_level *level)
+{
+    int result = table_check(table);
+    if (!result)
+        result = db_check_writable(table->db);
+    if (!result && !batch)
+        result = error_set(MOTE_EINVAL, "batch is NULL");
+    if (!result && batch->row_count > UINT32_MAX / 64)
+        result = error_set(MOTE_ETOOBIG, "a batch of %zu rows is more than one commit holds: split it", batch->row_count);
+    if (!result)
+        result = resolve_level(table->db, options, level);
+    return result ? result : row_batch_check(writer_schema(table), batch, prepared);
+}
+
+int mote_append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket)
+{
+    struct row_batch prepared;
+    struct write_level level;
+    int result = check_batch(table, batch, options, &prepared, &level);
+    if (result)
+        return result;
+    if (batch->row_count == 0) {
+        if (ticket)
+            *ticket = atomic_load(&table->db->visible_seq);
+        return MOTE_OK;
+    }
+    return append_batch(table, &prepared, &level, ticket);
+}
+
+/* ---- Delete ---- */
+
+int mote_delete(mote_table *table, const struct mote_value *key_values, size_t key_count, const struct mote_write_options *options, uint64_t *ticket)
+{
+    int result = table_check(table);
+    if (!result)
+        result = db_check_writable(table->db);
+    if (result)
+        return result;
+    const struct schema *schema = writer_schema(table);
+    if (schema->flags & MOTE_TABLE_APPEND_ONLY)
+        return error_set(MOTE_EREADONLY, "table %s is append-only: its rows cannot be deleted", schema->name);
+    if (key_count != schema->key_column_count)
+        return error_set(MOTE_EINVAL, "the key of table %s has %u columns, %zu values were given", schema->name, schema->key_column_count, key_count);
+    struct write_level level;
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    uint32_t key_bytes;
+    result = resolve_level(table->db, options, &level);
+    if (!result)
+        result = key_from_values(schema, key_values, key_count, key, &key_bytes);
+    if (result)
+        return result;
+    uint32_t padded_bytes = (uint32_t)round_up(key_bytes, 8);
+    struct intake intake = {.memtable_bytes = memtable_room_bytes(1, padded_bytes), .log_bytes = LOG_OP_HEADER_BYTES + LOG_ITEM_HEADER_BYTES + padded_bytes, .count = 1};
+    result = take_room(table, &intake);
+    if (result)
+        return result;
+    struct log_op op = {LOG_OP_DELETE, 0, schema->version, 1, intake.log_bytes, 0, table->id};
+    uint8_t *at = intake.slot.payload;
+    log_op_encode(at, &op);
+    store_u32(at + LOG_OP_HEADER_BYTES, key_bytes);
+    store_u32(at + LOG_OP_HEADER_BYTES + 4, 0);
+    at += LOG_OP_HEADER_BYTES + LOG_ITEM_HEADER_BYTES;
+    memcpy(at, key, key_bytes);
+    memset(at + key_bytes, 0, padded_bytes - key_bytes);
+    memtable_insert(intake.memtable, &intake.room, NULL, schema, key, key_bytes, intake.slot.first_seq, RECORD_DELETE, NULL, 0);
+    make_visible(table->db, &intake, &level);
+    atomic_fetch_add_explicit(&table->db->counters.rows_deleted, 1, memory_order_relaxed);
+    return finish_write(table, &intake, &level, 0, ticket);
+}
+
+/* ---- Insert: only where the key has no row ---- */
+
+static int refuse_existing(struct mote_table *table, const struct schema *schema, const uint8_t *key, uint32_t key_bytes)
+{
+    struct found_row found;
+    int result = lookup(table, key, key_bytes, NULL, &found);
+    if (result || !found.found)
+        return result;
+    error_set(MOTE_EEXISTS, "table %s has a row with this key already (seq %llu)", schema->name, (unsigned long long)found.seq);
+    error_add_table(schema->name);
+    return MOTE_EEXISTS;
+}
+
+/* Values of the key columns among values given in schema order without the hidden rowid; false: the key is made by the engine, so it is new. */
+static bool key_given(const struct schema *schema, const struct mote_value *values, size_t value_count, struct mote_value *key)
+{
+    uint32_t hidden = hidden_columns(schema);
+    for (uint32_t k = 0; k < schema->key_column_count; k++) {
+        uint32_t position = schema->key_columns[k];
+        if (position < hidden)
+            return false;
+        bool given = position - hidden < value_count && !values[position - hidden].is_null;
+        if (!given && schema->auto_increment)
+            return false;
+        key[k] = given ? values[position - hidden] : schema->columns[position].default_value;
+    }
+    return true;
+}
+
+int mote_insert(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
+{
+    int result = table_check(table);
+    if (!result)
+        result = db_check_writable(table->db);
+    if (!result && !values && value_count)
+        result = error_set(MOTE_EINVAL, "values is NULL");
+    if (result)
+        return result;
+    const struct schema *schema = writer_schema(table);
+    struct mote_value key_values[MOTE_KEY_COLUMNS_MAX];
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    uint32_t key_bytes, image_bytes;
+    result = row_check_values(schema, values, value_count, &image_bytes);
+    if (result)
+        return result;
+    if ((schema->flags & MOTE_TABLE_APPEND_ONLY) || !key_given(schema, values, value_count, key_values))
+        return append_row(table, values, value_count, options, ticket);
+    result = key_from_values(schema, key_values, schema->key_column_count, key, &key_bytes);
+    if (result)
+        return result;
+    pthread_mutex_lock(&table->insert_mutex);
+    result = refuse_existing(table, schema, key, key_bytes);
+    if (!result)
+        result = append_row(table, values, value_count, options, ticket);
+    pthread_mutex_unlock(&table->insert_mutex);
+    return result;
+}
+
+/* The keys of a prepared batch are looked up one by one, and among themselves by a sorted list of their images' keys. */
+static int refuse_existing_batch(struct mote_table *table, const struct row_batch *prepared)
+{
+    const struct schema *schema = prepared->schema;
+    struct memory *memory = table->db->memory;
+    size_t row_count = prepared->batch->row_count;
+    uint8_t *image = memory_alloc(memory, MOTE_ROW_BYTES_MAX + 64);
+    struct key_set *seen = NULL;
+    int result = image ? key_set_create(memory, row_count, batch_key_bytes(prepared, row_count), &seen) : MOTE_EBUDGET;
+    for (size_t row = 0; row < row_count && !result; row++) {
+        uint8_t key[MOTE_KEY_BYTES_MAX];
+        if (schema->auto_increment && rowid_absent(prepared, row))
+            continue;
+        row_batch_encode(prepared, row, 0, image, row_batch_row_bytes(prepared, row));
+        uint32_t key_bytes = key_from_row(schema, image, key);
+        result = refuse_existing(table, schema, key, key_bytes);
+        if (!result && !key_set_add(seen, key, key_bytes))
+            result = error_set(MOTE_EEXISTS, "row %zu of the batch repeats a key of the same batch", row);
+        if (result)
+            error_add_line(row + 1);
+    }
+    key_set_destroy(memory, seen);
+    memory_free(memory, image);
+    return result;
+}
+
+int mote_insert_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket)
+{
+    struct row_batch prepared;
+    struct write_level level;
+    int result = check_batch(table, batch, options, &prepared, &level);
+    if (result)
+        return result;
+    if (batch->row_count == 0 || (prepared.schema->flags & MOTE_TABLE_APPEND_ONLY))
+        return mote_append_columns(table, batch, options, ticket);
+    pthread_mutex_lock(&table->insert_mutex);
+    result = refuse_existing_batch(table, &prepared);
+    if (!result)
+        result = append_batch(table, &prepared, &level, ticket);
+    pthread_mutex_unlock(&table->insert_mutex);
+    return result;
+}
+
+/* ---- Waiting ---- */
+
+int mote_wait(mote_db *db, uint64_t ticket, int64_t timeout_ns)
+{
+    int result = db_check(db);
+    if (result)
+        return result;
+    if (db->read_only)
+        return MOTE_OK;
+    if (ticket > atomic_load(&db->visible_seq))
+        return error_set(MOTE_EINVAL, "ticket %llu was never given out by this handle", (unsigned long long)ticket);
+    result = wal_wait(db->wal, ticket, timeout_ns);
+    if (result == MOTE_EPOISONED || result == MOTE_EIO || result == MOTE_ENODEV)
+        db_poison(db, wal_poisoned(db->wal, NULL));
+    return result;
+}

@@ -1,0 +1,232 @@
+/* checkpoint.c: the checkpoint, compactions, trim, and the indexes' maintenance.
+ *
+ * A checkpoint's order is what makes it safe: (1) every visible row is in durable segments; (2) lagging index sections are rebuilt, durable; (3) the manifest's snapshot is durable and the superblock points to it; (4) only now an edit moves the log's head to
+ * the newest flushed cut; (5) when that edit is durable the extents before the head are quarantined, (6) trimmed, free. Writers go on throughout: what they append lies behind the cut.
+ */
+#include <string.h>
+
+#include "engine/engine_private.h"
+
+/* ---- Timestamp index ---- */
+
+struct rebuild {
+    struct mote_db *db;
+    bool everything; /* else only sections that failed a check */
+    uint32_t rebuilt;
+};
+
+static int rebuild_segment(struct mote_db *db, struct segment *segment, const struct schema *schema)
+{
+    const struct layout *layout = &db->superblock.layout;
+    struct extent_reservation reservation;
+    struct segment_section section;
+    struct manifest_edit *edit;
+    /* A section takes at most 16 bytes a row and its pages' headers. */
+    uint64_t bytes = segment->record.row_count * 16 + 64 * PAGE_BYTES;
+    int result = extents_reserve(db->extents, (uint32_t)divide_up(bytes, layout->extent_bytes) + 1, true, &reservation);
+    if (result)
+        return result;
+    result = sst_rebuild_timestamp(&db->sst, db->compact_queue, segment, schema, &reservation, manifest_take_section_id(db->manifest), &section);
+    extents_unreserve(db->extents, &reservation);
+    if (!result)
+        result = blockdev_flush(db->compact_queue);
+    if (!result)
+        result = manifest_edit_begin(db->manifest, &edit);
+    if (result)
+        return result;
+    manifest_edit_set_timestamp(edit, segment->record.id, &section);
+    return manifest_commit(edit, NULL, NULL);
+}
+
+static int rebuild_lists(struct rebuild *rebuild, const struct version *version)
+{
+    for (uint32_t t = 0; t < version->count; t++) {
+        const struct segment_list *list = version->lists[t];
+        const struct schema *schema = catalog_live_schema(rebuild->db, list->table_id);
+        if (!schema || schema->time_column < 0)
+            continue;
+        for (uint32_t s = 0; s < list->count; s++) {
+            struct segment *segment = list->segments[s];
+            if (!rebuild->everything && !atomic_load(&segment->timestamp_unusable))
+                continue;
+            int result = rebuild_segment(rebuild->db, segment, schema);
+            if (result)
+                return result;
+            atomic_store(&segment->timestamp_unusable, 0);
+            rebuild->rebuilt++;
+        }
+    }
+    return MOTE_OK;
+}
+
+static int rebuild_timestamps(struct mote_db *db, bool everything)
+{
+    struct rebuild rebuild = {db, everything, 0};
+    pthread_mutex_lock(&db->compact_mutex); /* no compaction replaces the segments meanwhile */
+    struct version *version = version_acquire(db->manifest);
+    int result = rebuild_lists(&rebuild, version);
+    version_release(db->manifest, version);
+    pthread_mutex_unlock(&db->compact_mutex);
+    return result;
+}
+
+int mote_rebuild_timestamp_index(mote_db *db)
+{
+    int result = db_check_writable(db);
+    if (!result)
+        result = flush_up_to(db, atomic_load(&db->visible_seq));
+    return result ? result : rebuild_timestamps(db, true);
+}
+
+/* Index sections are published with their segments in one edit, so what is flushed is indexed; what is left is what a failed check set aside. */
+int mote_flush_all_indexes(mote_db *db)
+{
+    int result = db_check_writable(db);
+    return result ? result : rebuild_timestamps(db, false);
+}
+
+/* ---- Checkpoint ---- */
+
+static int move_head(struct mote_db *db)
+{
+    uint64_t head = atomic_load(&db->flushed_cut_lsn);
+    struct manifest_edit *edit;
+    if (head <= atomic_load(&db->head_lsn))
+        return MOTE_OK;
+    int result = manifest_edit_begin(db->manifest, &edit);
+    if (result)
+        return result;
+    manifest_edit_set_head(edit, head);
+    result = manifest_commit(edit, NULL, NULL);
+    if (result)
+        return result;
+    atomic_store(&db->head_lsn, head);
+    wal_set_head(db->wal, head);
+    return MOTE_OK;
+}
+
+static int checkpoint_locked(struct mote_db *db)
+{
+    uint64_t seq = atomic_load(&db->visible_seq);
+    int result = flush_up_to(db, seq);
+    if (!result)
+        result = rebuild_timestamps(db, false);
+    if (!result)
+        result = manifest_snapshot(db->manifest);
+    if (!result)
+        result = move_head(db);
+    if (result)
+        return result;
+    trim_some(db, db->queue);
+    atomic_fetch_add(&db->counters.checkpoints, 1);
+    atomic_store(&db->checkpoint_last_seq, seq);
+    return MOTE_OK;
+}
+
+int checkpoint_run(struct mote_db *db)
+{
+    pthread_mutex_lock(&db->checkpoint_mutex);
+    int result = checkpoint_locked(db);
+    atomic_store(&db->checkpoint_last_ns, now_ns());
+    pthread_mutex_unlock(&db->checkpoint_mutex);
+    if (result == MOTE_EIO || result == MOTE_ENODEV)
+        db_poison(db, result);
+    if (!result && !db->options.inline_io)
+        space_extend(db, false);
+    return result;
+}
+
+bool checkpoint_due(struct mote_db *db)
+{
+    uint64_t tail = wal_tail_lsn(db->wal), head = atomic_load(&db->head_lsn);
+    if (tail > head && tail - head >= db->options.checkpoint_log_bytes)
+        return true;
+    if (db->options.checkpoint_period_ms == MOTE_NEVER || atomic_load(&db->visible_seq) == atomic_load(&db->checkpoint_last_seq))
+        return false;
+    return now_ns() - atomic_load(&db->checkpoint_last_ns) >= (uint64_t)db->options.checkpoint_period_ms * NS_PER_MS;
+}
+
+int mote_checkpoint(mote_db *db)
+{
+    int result = db_check_writable(db);
+    return result ? result : checkpoint_run(db);
+}
+
+/* ---- Trim ---- */
+
+#define TRIM_RUNS 64u
+
+void trim_some(struct mote_db *db, struct blockdev_queue *queue)
+{
+    struct extent_run runs[TRIM_RUNS];
+    const struct layout *layout = &db->superblock.layout;
+    uint32_t count;
+    if (!db->trim)
+        return;
+    while ((count = extents_take_trimmable(db->extents, runs, TRIM_RUNS)) > 0) {
+        for (uint32_t i = 0; i < count; i++) {
+            /* A trim is advice: a device that refuses it loses nothing, and the extent is free all the same. */
+            if (blockdev_discard_range(queue, layout_extent_offset(layout, runs[i].first), runs[i].count * layout->extent_bytes))
+                db->trim = false;
+            extents_trimmed(db->extents, runs[i]);
+        }
+    }
+}
+
+/* ---- Compaction ---- */
+
+static int compact_list(struct mote_db *db, const struct version *version, const struct schema *schema, bool everything, bool *did)
+{
+    struct lsm_compaction *compaction = memory_alloc_zero(db->memory, sizeof *compaction);
+    uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
+    int result = compaction && snapshots ? MOTE_OK : MOTE_EBUDGET;
+    if (!result && lsm_pick_compaction(version, schema->table_id, db->options.compaction_runs_max, everything, NULL, NULL, compaction)) {
+        struct lsm_job_context job;
+        jobs_context(db, db->compact_queue, snapshots, &job);
+        compaction->schema = schema;
+        result = lsm_compact(&job, compaction);
+        *did = result == MOTE_OK;
+        if (*did)
+            atomic_fetch_add(&db->counters.compactions, 1);
+    }
+    memory_free(db->memory, snapshots);
+    memory_free(db->memory, compaction);
+    return result;
+}
+
+int compact_once(struct mote_db *db, const struct mote_table *table, bool everything, bool *did)
+{
+    int result = MOTE_OK;
+    *did = false;
+    pthread_mutex_lock(&db->compact_mutex);
+    struct version *version = version_acquire(db->manifest);
+    for (uint32_t t = 0; t < version->count && !result && !*did; t++) {
+        const struct segment_list *list = version->lists[t];
+        const struct schema *schema = catalog_live_schema(db, list->table_id);
+        if (!schema || (table && table->id != list->table_id))
+            continue;
+        result = compact_list(db, version, schema, everything, did);
+        /* A table that was dropped meanwhile took its segments along: nothing is left to do for it. */
+        if (result && !catalog_live_schema(db, list->table_id))
+            result = MOTE_OK;
+    }
+    version_release(db->manifest, version);
+    pthread_mutex_unlock(&db->compact_mutex);
+    if (result == MOTE_EIO || result == MOTE_ENODEV)
+        db_poison(db, result);
+    return result;
+}
+
+int mote_compact(mote_db *db, const char *name)
+{
+    mote_table *table = NULL;
+    int result = db_check_writable(db);
+    if (!result && name)
+        result = mote_table_open(db, name, &table);
+    if (!result)
+        result = flush_up_to(db, atomic_load(&db->visible_seq));
+    bool did = true;
+    while (!result && did)
+        result = compact_once(db, table, true, &did);
+    return result;
+}

@@ -1,0 +1,75 @@
+/* common.c: the checks with which every public call begins, and the poison that ends all promises. See engine_private.h. */
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "engine/engine_private.h"
+#include "engine/fork_page.h"
+
+const char *mote_version(void) { return "0.1.0"; }
+
+uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * (uint64_t)NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+void name_thread(const char *name) { prctl(PR_SET_NAME, name); }
+
+int db_check(const struct mote_db *db)
+{
+    if (!db)
+        return error_set(MOTE_EINVAL, "the database handle is NULL");
+    if (*db->fork_page != FORK_ALIVE)
+        return error_set(MOTE_EFORK, "this handle was opened by the parent process and is unusable after fork: open the device in the process that uses it");
+    return MOTE_OK;
+}
+
+int db_check_writable(struct mote_db *db)
+{
+    int result = db_check(db);
+    if (result)
+        return result;
+    if (db->read_only)
+        return error_set(MOTE_EREADONLY, "%s is open read-only: nothing can be written", blockdev_path(db->device));
+    if (atomic_load_explicit(&db->poisoned, memory_order_relaxed))
+        return db_poison(db, 0);
+    return MOTE_OK;
+}
+
+int table_check(const struct mote_table *table)
+{
+    if (!table)
+        return error_set(MOTE_EINVAL, "the table handle is NULL");
+    int result = db_check(table->db);
+    if (result)
+        return result;
+    if (atomic_load_explicit(&table->dropped, memory_order_relaxed)) {
+        error_set(MOTE_ENOTABLE, "the table was dropped");
+        return MOTE_ENOTABLE;
+    }
+    return MOTE_OK;
+}
+
+int db_poison(struct mote_db *db, int code)
+{
+    pthread_mutex_lock(&db->job_mutex);
+    int32_t before = atomic_load(&db->poisoned);
+    if (before == 0 && code != 0) {
+        error_get(&db->poison_error);
+        atomic_store(&db->poisoned, code);
+    }
+    struct mote_error cause = db->poison_error;
+    pthread_cond_broadcast(&db->done_cond);
+    pthread_mutex_unlock(&db->job_mutex);
+    if (before == 0 && code != 0) {
+        if (db->wal)
+            wal_poison(db->wal, code);
+        return error_restore(&cause);
+    }
+    error_set(MOTE_EPOISONED, "the handle is read-only since an earlier failure (%s: %.300s); close it, see to the device and open it again",
+              mote_error_name(cause.code), cause.message);
+    error_add_device(blockdev_path(db->device), cause.offset_bytes, cause.length_bytes);
+    return MOTE_EPOISONED;
+}

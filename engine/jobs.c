@@ -1,0 +1,182 @@
+/* jobs.c: the background: worker threads that flush, extend the log, checkpoint and compact, in this order of urgency; or the same inline.
+ *
+ * A job that cannot be done now (no space) is tried again after 100 ms or when something changes; it never ends the thread. Failures that end all promises poison the handle (see rotate.c, checkpoint.c).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "engine/engine_private.h"
+
+#define IDLE_MS 50
+
+void jobs_wake(struct mote_db *db)
+{
+    pthread_mutex_lock(&db->job_mutex);
+    pthread_cond_broadcast(&db->job_cond);
+    pthread_mutex_unlock(&db->job_mutex);
+}
+
+static bool take_wish(struct mote_db *db, bool *wish)
+{
+    pthread_mutex_lock(&db->job_mutex);
+    bool wanted = *wish;
+    *wish = false;
+    pthread_mutex_unlock(&db->job_mutex);
+    return wanted;
+}
+
+int jobs_pace(void *context, uint64_t bytes_written)
+{
+    struct mote_db *db = context;
+    (void)bytes_written;
+    if (!db->options.inline_io && take_wish(db, &db->extend_wanted))
+        space_extend(db, false);
+    int32_t poisoned = atomic_load(&db->poisoned);
+    return poisoned ? poisoned : MOTE_OK;
+}
+
+void jobs_context(struct mote_db *db, struct blockdev_queue *queue, uint64_t *snapshots, struct lsm_job_context *job)
+{
+    uint32_t count = snapshot_collect(db, snapshots);
+    uint64_t extent_bytes = db->superblock.layout.extent_bytes;
+    uint64_t segment_bytes = (uint64_t)db->superblock.layout.extent_count * extent_bytes / 16;
+    if (segment_bytes > 64ull << 20)
+        segment_bytes = 64ull << 20;
+    if (segment_bytes < 4 * extent_bytes)
+        segment_bytes = 4 * extent_bytes;
+    *job = (struct lsm_job_context){
+        .sst = &db->sst,
+        .manifest = db->manifest,
+        .queue = queue,
+        .block_rows = db->options.block_rows,
+        .compression = db->options.compression,
+        .segment_bytes_max = segment_bytes,
+        .snapshots = snapshots,
+        .snapshot_count = count,
+        .pace = jobs_pace,
+        .pace_context = db,
+    };
+}
+
+/* Whether a failed flush should be tried now. */
+static bool flush_may_start(struct mote_db *db)
+{
+    pthread_mutex_lock(&db->job_mutex);
+    bool may = db->flush_retry_ns == 0 || now_ns() >= db->flush_retry_ns;
+    pthread_mutex_unlock(&db->job_mutex);
+    return may && flush_waiting(db);
+}
+
+/* Too many overlapping segments would make reads slow and at last impossible: then compaction goes before the flush. */
+static bool depth_critical(struct mote_db *db)
+{
+    bool critical = false;
+    struct version *version = version_acquire(db->manifest);
+    for (uint32_t t = 0; t < version->count && !critical; t++)
+        critical = version->lists[t]->count >= STALL_DEPTH && lsm_overlap_depth(version->lists[t]) >= STALL_DEPTH;
+    version_release(db->manifest, version);
+    return critical;
+}
+
+static bool compact_some(struct mote_db *db)
+{
+    bool did = false;
+    if (!take_wish(db, &db->compact_wanted))
+        return false;
+    int result = compact_once(db, NULL, false, &did);
+    if (did) {
+        pthread_mutex_lock(&db->job_mutex);
+        db->compact_wanted = true; /* there may be more */
+        pthread_mutex_unlock(&db->job_mutex);
+    }
+    return did && !result;
+}
+
+/* Does the most urgent job, if there is one. */
+static bool do_one_job(struct mote_db *db)
+{
+    bool did = false;
+    if (atomic_load(&db->poisoned))
+        return false;
+    if (take_wish(db, &db->extend_wanted)) {
+        space_extend(db, false);
+        return true;
+    }
+    if (flush_may_start(db)) {
+        if (depth_critical(db))
+            compact_once(db, NULL, false, &did);
+        return flush_oldest(db, &did) == MOTE_OK && did;
+    }
+    if (take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db))
+        return checkpoint_run(db) == MOTE_OK;
+    return compact_some(db);
+}
+
+static void wait_for_work(struct mote_db *db)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += IDLE_MS * NS_PER_MS;
+    if (until.tv_nsec >= NS_PER_S) {
+        until.tv_sec++;
+        until.tv_nsec -= NS_PER_S;
+    }
+    pthread_mutex_lock(&db->job_mutex);
+    if (!db->stopping && !db->extend_wanted && !db->checkpoint_wanted)
+        pthread_cond_timedwait(&db->job_cond, &db->job_mutex, &until);
+    pthread_mutex_unlock(&db->job_mutex);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct mote_db *db = worker->db;
+    char name[16];
+    snprintf(name, sizeof name, "mote-work%u", worker->number);
+    name_thread(name);
+    for (;;) {
+        pthread_mutex_lock(&db->job_mutex);
+        bool stopping = db->stopping;
+        pthread_mutex_unlock(&db->job_mutex);
+        if (stopping)
+            return NULL;
+        if (!do_one_job(db))
+            wait_for_work(db);
+    }
+}
+
+int workers_start(struct mote_db *db)
+{
+    uint32_t count = db->options.workers == MOTE_NO_THREADS || db->read_only ? 0 : db->options.workers;
+    for (uint32_t i = 0; i < count; i++) {
+        struct worker *worker = &db->workers[i];
+        *worker = (struct worker){.db = db, .number = i};
+        int error = pthread_create(&worker->thread, NULL, worker_main, worker);
+        if (error)
+            return error_set_errno(MOTE_ENOMEM, error, "cannot start background worker %u", i);
+        worker->started = true;
+        db->worker_count = i + 1;
+    }
+    return MOTE_OK;
+}
+
+void workers_stop(struct mote_db *db)
+{
+    pthread_mutex_lock(&db->job_mutex);
+    db->stopping = true;
+    pthread_cond_broadcast(&db->job_cond);
+    pthread_mutex_unlock(&db->job_mutex);
+    for (uint32_t i = 0; i < db->worker_count; i++) {
+        if (db->workers[i].started)
+            pthread_join(db->workers[i].thread, NULL);
+    }
+    db->worker_count = 0;
+}
+
+void jobs_inline(struct mote_db *db)
+{
+    wal_pump(db->wal);
+    while (do_one_job(db))
+        ;
+}

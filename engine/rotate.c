@@ -1,0 +1,276 @@
+/* rotate.c: generations of memtables: the cut, and the flush of the oldest immutable one.
+ *
+ * Invariants
+ *   1. A generation is listed for readers before the log hands it to writers, and is unlisted in the instant in which the version with its rows is installed.
+ *   2. Generations are flushed in the order of their cuts; flushed_seq is the newest flushed cut.
+ *   3. A failed flush changes nothing: the generation stays listed and immutable, its rows readable and in the log, and is tried again.
+ *   4. A generation is recycled when it is flushed and neither a reader nor a writer is on it.
+ */
+#include <sched.h>
+#include <time.h>
+
+#include "engine/engine_private.h"
+
+/* ---- The list that readers see; all under the version mutex ---- */
+
+struct listing {
+    struct mote_db *db;
+    struct generation *generation;
+};
+
+static void recycle_locked(void *context)
+{
+    struct listing *listing = context;
+    struct mote_db *db = listing->db;
+    for (uint32_t i = 0; i < db->generation_count && !listing->generation; i++) {
+        struct generation *generation = &db->generations[i];
+        bool idle = generation->state == GENERATION_FLUSHED && generation->pins == 0 && atomic_load(&generation->writers) == 0;
+        if (idle) {
+            memtable_generation_reset(generation->memtables);
+            generation->state = GENERATION_FREE;
+        }
+        if (generation->state == GENERATION_FREE && atomic_load(&generation->writers) == 0)
+            listing->generation = generation;
+    }
+}
+
+static void list_locked(void *context)
+{
+    struct listing *listing = context;
+    struct mote_db *db = listing->db;
+    assert(db->listed_count < GENERATIONS_MAX);
+    for (uint32_t i = db->listed_count++; i > 0; i--)
+        db->listed[i] = db->listed[i - 1];
+    db->listed[0] = listing->generation;
+    listing->generation->state = GENERATION_ACTIVE;
+    listing->generation->number = ++db->generations_made;
+}
+
+static void unlist(struct mote_db *db, struct generation *generation)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < db->listed_count; i++) {
+        if (db->listed[i] != generation)
+            db->listed[kept++] = db->listed[i];
+    }
+    assert(kept + 1 == db->listed_count);
+    db->listed_count = kept;
+}
+
+static void unlist_unused_locked(void *context)
+{
+    struct listing *listing = context;
+    unlist(listing->db, listing->generation);
+    listing->generation->state = GENERATION_FREE;
+}
+
+static void immutable_locked(void *context)
+{
+    struct listing *listing = context;
+    listing->generation->state = GENERATION_IMMUTABLE;
+}
+
+static void oldest_locked(void *context)
+{
+    struct listing *listing = context;
+    struct mote_db *db = listing->db;
+    for (uint32_t i = db->listed_count; i > 0 && !listing->generation; i--) {
+        if (db->listed[i - 1]->state == GENERATION_IMMUTABLE)
+            listing->generation = db->listed[i - 1];
+    }
+}
+
+static struct generation *oldest_immutable(struct mote_db *db)
+{
+    struct listing listing = {db, NULL};
+    version_exclusive(db->manifest, oldest_locked, &listing);
+    return listing.generation;
+}
+
+bool flush_waiting(struct mote_db *db) { return oldest_immutable(db) != NULL; }
+
+/* ---- Rotation ---- */
+
+/* Waits until a flush ended or a reader let go. Returns the last flush's failure when it is one that will not pass by itself. */
+static int wait_for_room(struct mote_db *db)
+{
+    if (atomic_load(&db->poisoned))
+        return db_poison(db, 0);
+    if (db->options.workers == MOTE_NO_THREADS) {
+        bool did;
+        int result = flush_oldest(db, &did);
+        if (!result && !did)
+            sched_yield();
+        return result;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 20 * NS_PER_MS;
+    if (until.tv_nsec >= NS_PER_S) {
+        until.tv_sec++;
+        until.tv_nsec -= NS_PER_S;
+    }
+    uint64_t begin_ns = now_ns();
+    pthread_mutex_lock(&db->job_mutex);
+    pthread_cond_signal(&db->job_cond);
+    pthread_cond_timedwait(&db->done_cond, &db->job_mutex, &until);
+    pthread_mutex_unlock(&db->job_mutex);
+    atomic_fetch_add(&db->counters.stalls, 1);
+    atomic_fetch_add(&db->counters.stall_ns, now_ns() - begin_ns);
+    int failure = atomic_load(&db->flush_failure);
+    if (failure && oldest_immutable(db))
+        return error_set(failure, "no row can be taken: the memtables are full and the flush fails (%s); free space on %s (drop or compact tables)", mote_error_name(failure), blockdev_path(db->device));
+    return MOTE_OK;
+}
+
+static int switch_generation(struct mote_db *db, struct generation *old, struct generation *next)
+{
+    struct listing listing = {db, next};
+    version_exclusive(db->manifest, list_locked, &listing);
+    /* The stage that the rotation opens needs log space, and log space may need this rotation's flush: so it may exceed the log's usual maximum. */
+    int result = space_extend(db, true);
+    if (!result)
+        result = wal_rotate(db->wal, next, &old->cut);
+    if (result) {
+        version_exclusive(db->manifest, unlist_unused_locked, &listing);
+        return result;
+    }
+    listing.generation = old;
+    version_exclusive(db->manifest, immutable_locked, &listing);
+    jobs_wake(db);
+    return MOTE_OK;
+}
+
+int rotate(struct mote_db *db, struct generation *expected)
+{
+    int result = MOTE_OK;
+    for (;;) {
+        pthread_mutex_lock(&db->rotate_mutex);
+        struct generation *active = wal_active_user(db->wal);
+        bool needed = expected ? active == expected : memtable_generation_count(active->memtables) > 0;
+        struct listing free_one = {db, NULL};
+        if (needed)
+            version_exclusive(db->manifest, recycle_locked, &free_one);
+        if (!needed || free_one.generation) {
+            if (needed)
+                result = switch_generation(db, active, free_one.generation);
+            pthread_mutex_unlock(&db->rotate_mutex);
+            return result;
+        }
+        pthread_mutex_unlock(&db->rotate_mutex);
+        result = wait_for_room(db);
+        if (result)
+            return result;
+    }
+}
+
+/* ---- Flush ---- */
+
+static int wait_durable(void *context, uint64_t cut_seq)
+{
+    struct listing *listing = context;
+    return wal_wait(listing->db->wal, cut_seq, MOTE_FOREVER);
+}
+
+static const struct schema *find_schema(void *context, uint64_t table_id)
+{
+    struct listing *listing = context;
+    return catalog_live_schema(listing->db, table_id);
+}
+
+static int64_t next_rowid(void *context, uint64_t table_id)
+{
+    struct listing *listing = context;
+    struct mote_table *table = catalog_find_id(listing->db, table_id);
+    return table ? atomic_load(&table->next_rowid) : 0;
+}
+
+static void installed(void *context)
+{
+    struct listing *listing = context;
+    struct generation *generation = listing->generation;
+    unlist(listing->db, generation);
+    generation->state = GENERATION_FLUSHED;
+    atomic_store(&listing->db->flushed_seq, generation->cut.seq);
+    uint64_t cut_lsn = atomic_load(&generation->cut.lsn);
+    if (cut_lsn != UINT64_MAX)
+        atomic_store(&listing->db->flushed_cut_lsn, cut_lsn);
+}
+
+/* Writers that have a seq before the cut finish within a few instructions; all of them are visible then. */
+static void wait_settled(struct mote_db *db, const struct generation *generation)
+{
+    while (atomic_load(&db->visible_seq) < generation->cut.seq)
+        sched_yield();
+}
+
+static int flush_locked(struct mote_db *db, struct generation *generation)
+{
+    uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
+    if (!snapshots)
+        return MOTE_EBUDGET;
+    wait_settled(db, generation);
+    struct listing listing = {db, generation};
+    struct lsm_job_context job;
+    jobs_context(db, db->flush_queue, snapshots, &job);
+    struct lsm_flush flush = {
+        .generation = generation->memtables,
+        .cut_seq = generation->cut.seq,
+        .find_schema = find_schema,
+        .next_rowid = next_rowid,
+        .wait_durable = wait_durable,
+        .installed = installed,
+        .context = &listing,
+    };
+    int result = lsm_flush_generation(&job, &flush);
+    memory_free(db->memory, snapshots);
+    if (!result)
+        atomic_fetch_add(&db->counters.flushes, 1);
+    return result;
+}
+
+/* Whether a failure leaves everything as it was (and may pass), or ends all promises. */
+static bool flush_may_retry(int result) { return result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM; }
+
+int flush_oldest(struct mote_db *db, bool *did)
+{
+    pthread_mutex_lock(&db->flush_mutex);
+    struct generation *generation = oldest_immutable(db);
+    *did = generation != NULL;
+    int result = MOTE_OK;
+    if (generation) {
+        result = flush_locked(db, generation);
+        atomic_store(&db->flush_failure, result);
+    }
+    pthread_mutex_unlock(&db->flush_mutex);
+    if (!*did)
+        return MOTE_OK;
+    if (result && !flush_may_retry(result) && result != MOTE_EPOISONED)
+        db_poison(db, result);
+    pthread_mutex_lock(&db->job_mutex);
+    db->job_count++;
+    db->compact_wanted = db->compact_wanted || !result;
+    db->flush_retry_ns = result ? now_ns() + 100 * NS_PER_MS : 0;
+    pthread_cond_broadcast(&db->done_cond);
+    pthread_mutex_unlock(&db->job_mutex);
+    return result;
+}
+
+int flush_up_to(struct mote_db *db, uint64_t seq)
+{
+    while (atomic_load(&db->flushed_seq) < seq) {
+        bool did = false;
+        int result = flush_oldest(db, &did);
+        if (!result && !did && atomic_load(&db->flushed_seq) < seq)
+            result = rotate(db, NULL);
+        if (result)
+            return result;
+    }
+    return MOTE_OK;
+}
+
+int mote_flush(mote_db *db)
+{
+    int result = db_check_writable(db);
+    return result ? result : flush_up_to(db, atomic_load(&db->visible_seq));
+}

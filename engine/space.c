@@ -1,0 +1,111 @@
+/* space.c: log space: extents mapped ahead of the log, so that the committer never waits for the manifest.
+ *
+ * The log is a sequence of ranges, each a contiguous run of extents, mapped by a durable edit before the log may use it. log_bytes_max is the size at which mapping stops and a checkpoint is asked for; a rotation may exceed it by
+ * what its own stage needs, since the checkpoint needs the rotation. Extents come back when an edit moves the head (checkpoint.c).
+ */
+#include "engine/engine_private.h"
+
+/* At least room for two of the largest frames in a row, so that a pad loses less than half of a range; a sixteenth of the log where that is more. */
+void space_plan(struct mote_db *db)
+{
+    const struct layout *layout = &db->superblock.layout;
+    uint64_t chunk = layout->log_bytes_max / 16;
+    uint64_t floor = 2ull * db->options.wal_frame_bytes_max;
+    if (chunk < floor)
+        chunk = floor;
+    if (chunk > (64ull << 20) && floor < (64ull << 20))
+        chunk = 64ull << 20;
+    db->log_chunk_bytes = divide_up(chunk, layout->extent_bytes) * layout->extent_bytes;
+}
+
+int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit *edit, struct wal_range *range)
+{
+    const struct layout *layout = &db->superblock.layout;
+    uint32_t count_max = (uint32_t)(db->log_chunk_bytes / layout->extent_bytes);
+    uint32_t count_min = (uint32_t)divide_up(2ull * db->options.wal_frame_bytes_max, layout->extent_bytes);
+    struct extent_reservation reservation;
+    struct extent_run run;
+    int result = extents_reserve(db->extents, count_max, force, &reservation);
+    if (result)
+        result = extents_reserve(db->extents, count_min, force, &reservation);
+    if (result)
+        return result;
+    result = extents_allocate(db->extents, &reservation, count_min, reservation.count, &run);
+    extents_unreserve(db->extents, &reservation);
+    if (result)
+        return result;
+    struct manifest_log_range mapped = {lsn, run};
+    manifest_edit_add_log_range(edit, &mapped);
+    *range = (struct wal_range){lsn, layout_extent_offset(layout, run.first), run.count * layout->extent_bytes};
+    return MOTE_OK;
+}
+
+static int extend_locked(struct mote_db *db, bool force)
+{
+    struct manifest_edit *edit;
+    struct wal_range range;
+    uint64_t lsn = atomic_load(&db->mapped_end_lsn);
+    int result = manifest_edit_begin(db->manifest, &edit);
+    if (result)
+        return result;
+    result = space_map(db, lsn, force, edit, &range);
+    if (result) {
+        manifest_edit_abandon(edit);
+        return result;
+    }
+    result = manifest_commit(edit, NULL, NULL);
+    if (result)
+        return result; /* poisoned, or refused: then the run is not in the manifest, and free again at the next open */
+    result = wal_add_range(db->wal, &range);
+    if (!result)
+        atomic_store(&db->mapped_end_lsn, lsn + range.length_bytes);
+    return result;
+}
+
+/* Mapped space that the log has not written yet. */
+static uint64_t space_ahead(struct mote_db *db)
+{
+    uint64_t end = atomic_load(&db->mapped_end_lsn), tail = wal_tail_lsn(db->wal);
+    return end > tail ? end - tail : 0;
+}
+
+int space_extend(struct mote_db *db, bool force)
+{
+    uint64_t staged = (uint64_t)(options_stage_count(&db->options) + 2) * db->options.wal_frame_bytes_max * 2;
+    uint64_t wanted = force ? staged : staged + db->log_chunk_bytes;
+    int result = MOTE_OK;
+    bool full = false;
+    pthread_mutex_lock(&db->space_mutex);
+    while (!result && !full && space_ahead(db) < wanted) {
+        uint64_t in_use = atomic_load(&db->mapped_end_lsn) - atomic_load(&db->head_lsn);
+        full = !force && !db->options.inline_io && in_use + db->log_chunk_bytes > db->superblock.layout.log_bytes_max;
+        if (!full)
+            result = extend_locked(db, force);
+    }
+    pthread_mutex_unlock(&db->space_mutex);
+    if (result == MOTE_ENOSPC)
+        wal_set_space_error(db->wal, MOTE_ENOSPC);
+    else if (result)
+        db_poison(db, result);
+    if (full || result == MOTE_ENOSPC) {
+        pthread_mutex_lock(&db->job_mutex);
+        db->checkpoint_wanted = true;
+        pthread_cond_signal(&db->job_cond);
+        pthread_mutex_unlock(&db->job_mutex);
+    }
+    /* A rotation goes on while there is space for its one stage, even when no more could be mapped. */
+    return force && result == MOTE_ENOSPC && space_ahead(db) >= 4ull * db->options.wal_frame_bytes_max ? MOTE_OK : result;
+}
+
+void space_needed(void *context)
+{
+    struct mote_db *db = context;
+    if (db->options.inline_io) {
+        space_extend(db, false);
+        return;
+    }
+    pthread_mutex_lock(&db->job_mutex);
+    db->extend_wanted = true;
+    pthread_cond_signal(&db->job_cond);
+    pthread_mutex_unlock(&db->job_mutex);
+}
