@@ -222,7 +222,4 @@ int jobs_pace(void *context, uint64_t bytes_written);
 /* What an LSM job needs of the volume; snapshots[] must have room for cursors_max + 1. */
 void jobs_context(struct mote_db *db, struct blockdev_queue *queue, uint64_t *snapshots, struct lsm_job_context *job);
 
-/* ---- recover.c ---- */
-int recover(struct mote_db *db);
-
 #endif

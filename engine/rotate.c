@@ -256,13 +256,28 @@ int flush_oldest(struct mote_db *db, bool *did)
     return result;
 }
 
+/* Whether any row is in memory only. */
+static bool rows_pending(struct mote_db *db)
+{
+    struct view view;
+    uint64_t rows = 0;
+    view_acquire(db, &view);
+    for (uint32_t i = 0; i < view.generation_count; i++)
+        rows += memtable_generation_count(view.generations[i]->memtables);
+    view_release(db, &view);
+    return rows != 0;
+}
+
 int flush_up_to(struct mote_db *db, uint64_t seq)
 {
     while (atomic_load(&db->flushed_seq) < seq) {
         bool did = false;
         int result = flush_oldest(db, &did);
-        if (!result && !did && atomic_load(&db->flushed_seq) < seq)
+        if (!result && !did && atomic_load(&db->flushed_seq) < seq) {
+            if (!rows_pending(db))
+                return MOTE_OK; /* the seqs up to seq that are not flushed were never given to rows */
             result = rotate(db, NULL);
+        }
         if (result)
             return result;
     }

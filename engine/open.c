@@ -1,0 +1,417 @@
+/* open.c: opening and closing a volume.
+ *
+ * Open, read-write:  superblock -> options and memory plan -> manifest (heals its copies) -> catalog -> log replay and FLUSH (recover.c) -> superblock with generation + 1, clean off -> one edit: lost ranges, the new incarnation in
+ *                    fresh extents, the head moved where nothing is pending -> the log starts -> workers.
+ * Open, read-only:   the same up to the replay; nothing is written but the FLUSH that makes durable what will be shown.
+ * Close:             workers stop -> checkpoint -> the log's end frame -> one edit: head and clean end -> superblock with the clean flag.
+ * A failure anywhere in open undoes what was made in memory; on the device each step leaves a state from which open starts again.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "blockdev/probe.h"
+#include "engine/engine_private.h"
+#include "engine/fork_page.h"
+#include "engine/recover.h"
+
+static int random_bytes(void *bytes, size_t size_bytes)
+{
+    if (getrandom(bytes, size_bytes, 0) == (ssize_t)size_bytes)
+        return MOTE_OK;
+    return error_set(MOTE_EINTERNAL, "the kernel gives no random bytes");
+}
+
+/* ---- Memory ---- */
+
+static int carve_memory(struct mote_db *db, void **arenas, void **cache_region)
+{
+    int result = memory_create(db->options.memory_bytes, db->options.huge_pages, &db->memory);
+    if (result)
+        return result;
+    for (uint32_t i = 0; i < db->options.memtable_count; i++) {
+        arenas[i] = memory_carve(db->memory, db->options.memtable_bytes, PAGE_BYTES);
+        if (!arenas[i])
+            return MOTE_EBUDGET;
+    }
+    *cache_region = memory_carve(db->memory, db->options.cache_bytes, PAGE_BYTES);
+    return *cache_region ? MOTE_OK : MOTE_EBUDGET;
+}
+
+static void on_durable(void *context, uint64_t durable_seq)
+{
+    (void)context;
+    (void)durable_seq;
+}
+
+static int create_log(struct mote_db *db)
+{
+    uint64_t frame_bytes = db->options.wal_frame_bytes_max;
+    struct wal_options options = {
+        .device = db->device,
+        .memory = db->memory,
+        .superblock_generation = db->superblock.generation + 1,
+        .frame_bytes_max = db->options.wal_frame_bytes_max,
+        .frame_align_bytes = PAGE_BYTES,
+        .inflight_max = db->options.wal_inflight_max,
+        .stage_count = options_stage_count(&db->options),
+        .barrier = db->options.barrier,
+        .mark_delay_ms = 10,
+        .inline_io = db->options.inline_io,
+        .read_only = db->read_only,
+        .low_space_bytes = frame_bytes * (options_stage_count(&db->options) + 2),
+        .need_space = space_needed,
+        .on_durable = on_durable,
+        .context = db,
+    };
+    memcpy(options.uuid, db->superblock.uuid, sizeof options.uuid);
+    return wal_create(&options, &db->wal);
+}
+
+static int create_memtables(struct mote_db *db, void **arenas)
+{
+    for (uint32_t i = 0; i < db->options.memtable_count; i++) {
+        int result = memtable_generation_create(db->memory, arenas[i], db->options.memtable_bytes, db->options.tables_max, &db->generations[i].memtables);
+        if (result)
+            return result;
+        db->generation_count = i + 1;
+    }
+    db->snapshot_slots = db->options.cursors_max;
+    db->snapshots = memory_alloc_zero(db->memory, db->snapshot_slots * sizeof *db->snapshots);
+    return db->snapshots ? readers_create(db) : MOTE_EBUDGET;
+}
+
+static int create_parts(struct mote_db *db)
+{
+    void *arenas[GENERATIONS_MAX], *cache_region;
+    int result = carve_memory(db, arenas, &cache_region);
+    if (!result)
+        result = create_log(db);
+    if (!result)
+        result = memory_seal(db->memory);
+    if (!result)
+        result = create_memtables(db, arenas);
+    if (!result)
+        result = cache_create(db->memory, cache_region, db->options.cache_bytes, (uint32_t)(db->options.cache_bytes / PAGE_BYTES), &db->cache);
+    if (!result)
+        result = extents_create(db->memory, db->superblock.layout.extent_count, &db->extents);
+    if (result)
+        return result;
+    extents_set_trim(db->extents, db->trim);
+    db->sst = (struct sst_context){.device = db->device, .memory = db->memory, .cache = db->cache, .extents = db->extents, .layout = &db->superblock.layout};
+    memcpy(db->sst.uuid, db->superblock.uuid, sizeof db->sst.uuid);
+    return MOTE_OK;
+}
+
+/* One flush of the largest memtable, one manifest-sized section and one log range are kept for those who free space. */
+static void set_standing_reserve(struct mote_db *db)
+{
+    uint64_t extent_bytes = db->superblock.layout.extent_bytes;
+    uint64_t wanted = divide_up(db->options.memtable_bytes, extent_bytes) + divide_up(db->log_chunk_bytes, extent_bytes) + 2;
+    uint64_t most = db->superblock.layout.extent_count / 8;
+    extents_set_standing_reserve(db->extents, (uint32_t)(wanted < most ? wanted : most));
+}
+
+static int open_manifest(struct mote_db *db)
+{
+    struct manifest_options options = {
+        .device = db->device,
+        .memory = db->memory,
+        .superblock = &db->superblock,
+        .extents = db->extents,
+        .cache = db->cache,
+        .tables_max = db->options.tables_max,
+        .read_only = db->read_only,
+    };
+    int result = manifest_open(&options, &db->manifest);
+    if (result)
+        return result;
+    if (manifest_generation_seen(db->manifest) > db->superblock.generation) {
+        error_set(MOTE_EDAMAGED, "the manifest was written under superblock generation %llu, the newest superblock found is %llu: a newer superblock was lost; run fsck.mote",
+                  (unsigned long long)manifest_generation_seen(db->manifest), (unsigned long long)db->superblock.generation);
+        error_add_device(blockdev_path(db->device), 0, 0);
+        return MOTE_EDAMAGED;
+    }
+    const struct manifest_state *state = manifest_get_state(db->manifest);
+    atomic_store(&db->flushed_seq, state->flushed_seq);
+    atomic_store(&db->head_lsn, state->head_lsn);
+    return catalog_load(db);
+}
+
+/* ---- The new incarnation ---- */
+
+static int begin_writing(struct mote_db *db, const struct recovery *recovery, struct wal_start *start, struct wal_range *range)
+{
+    struct manifest_edit *edit;
+    int result = random_bytes(&start->incarnation, sizeof start->incarnation);
+    if (result)
+        return result;
+    db->superblock.clean = 0;
+    db->superblock.opens++;
+    uint64_t window = (uint64_t)db->options.wal_frame_bytes_max * db->options.wal_inflight_max;
+    if (db->superblock.wal_frame_bytes_max < db->options.wal_frame_bytes_max)
+        db->superblock.wal_frame_bytes_max = db->options.wal_frame_bytes_max;
+    if (db->superblock.wal_window_bytes < window)
+        db->superblock.wal_window_bytes = window;
+    result = manifest_write_superblock(db->manifest);
+    if (!result)
+        result = manifest_edit_begin(db->manifest, &edit);
+    if (result)
+        return result;
+    start->first_lsn = round_up(recovery->next_lsn, PAGE_BYTES);
+    start->next_seq = recovery->next_seq;
+    start->superblock_generation = db->superblock.generation;
+    for (uint32_t i = 0; i < recovery->lost_count; i++)
+        manifest_edit_add_lost_range(edit, &recovery->lost[i]);
+    manifest_edit_begin_incarnation(edit, start->incarnation, start->first_lsn, recovery->end_lsn);
+    manifest_edit_set_clean_end(edit, 0, 0);
+    result = space_map(db, start->first_lsn, true, edit, range);
+    if (result) {
+        manifest_edit_abandon(edit);
+        return result;
+    }
+    bool pending = memtable_generation_count(db->generations[0].memtables) > 0;
+    if (!pending)
+        manifest_edit_set_head(edit, start->first_lsn);
+    result = manifest_commit(edit, NULL, NULL);
+    if (!result && !pending)
+        atomic_store(&db->head_lsn, start->first_lsn);
+    return result;
+}
+
+/* Too many ends without a checkpoint between them: what was replayed is flushed now, so that the old incarnations can be forgotten. */
+static int shorten_incarnations(struct mote_db *db, struct recovery *recovery)
+{
+    const struct manifest_state *state = manifest_get_state(db->manifest);
+    if (state->incarnation_count + 2 < MANIFEST_INCARNATIONS_MAX && state->log_range_count + 8 < MANIFEST_LOG_RANGES_MAX)
+        return MOTE_OK;
+    return recover_flush(db, recovery);
+}
+
+static int start_writing(struct mote_db *db, struct recovery *recovery)
+{
+    struct wal_start start = {.user = &db->generations[0]};
+    struct wal_range range;
+    int result = shorten_incarnations(db, recovery);
+    if (!result)
+        result = begin_writing(db, recovery, &start, &range);
+    if (!result)
+        result = wal_add_range(db->wal, &range);
+    if (result)
+        return result;
+    atomic_store(&db->mapped_end_lsn, range.lsn + range.length_bytes);
+    atomic_store(&db->visible_seq, start.next_seq - 1);
+    db->generations[0].state = GENERATION_ACTIVE;
+    db->generations[0].number = db->generations_made = 1;
+    db->listed[0] = &db->generations[0];
+    db->listed_count = 1;
+    result = wal_start(db->wal, &start);
+    if (!result)
+        result = space_extend(db, false);
+    atomic_store(&db->checkpoint_last_ns, now_ns());
+    atomic_store(&db->checkpoint_last_seq, db->recovered_rows ? 0 : start.next_seq - 1);
+    return result ? result : workers_start(db);
+}
+
+static void start_reading(struct mote_db *db, const struct recovery *recovery)
+{
+    atomic_store(&db->visible_seq, recovery->next_seq - 1);
+    for (uint32_t i = 0; i < recovery->generations_used; i++) {
+        db->generations[i].state = GENERATION_IMMUTABLE;
+        db->listed[recovery->generations_used - 1 - i] = &db->generations[i];
+    }
+    db->listed_count = recovery->generations_used;
+}
+
+/* ---- Open ---- */
+
+static void init_locks(struct mote_db *db)
+{
+    pthread_mutex_t *mutexes[] = {&db->rotate_mutex, &db->flush_mutex, &db->compact_mutex, &db->checkpoint_mutex, &db->ddl_mutex, &db->space_mutex, &db->snapshot_mutex, &db->reader_mutex, &db->job_mutex};
+    for (size_t i = 0; i < sizeof mutexes / sizeof mutexes[0]; i++)
+        pthread_mutex_init(mutexes[i], NULL);
+    pthread_cond_init(&db->reader_cond, NULL);
+    pthread_cond_init(&db->job_cond, NULL);
+    pthread_cond_init(&db->done_cond, NULL);
+}
+
+/* Everything in memory; the device stays open. */
+static void destroy(struct mote_db *db)
+{
+    workers_stop(db);
+    if (db->wal)
+        wal_destroy(db->wal);
+    if (db->cache)
+        readers_destroy(db);
+    if (db->memory)
+        catalog_free(db);
+    if (db->manifest)
+        manifest_close(db->manifest);
+    if (db->cache)
+        cache_destroy(db->cache);
+    if (db->extents)
+        extents_destroy(db->extents);
+    for (uint32_t i = 0; i < db->generation_count; i++)
+        memtable_generation_destroy(db->memory, db->generations[i].memtables);
+    struct blockdev_queue *queues[] = {db->queue, db->flush_queue, db->compact_queue};
+    for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++) {
+        if (queues[i])
+            blockdev_queue_destroy(queues[i]);
+    }
+    if (db->memory) {
+        memory_free(db->memory, db->snapshots);
+        memory_destroy(db->memory);
+    }
+    fork_page_free(db->fork_page);
+    free(db);
+}
+
+static int open_parts(struct mote_db *db, const struct mote_options *options)
+{
+    struct blockdev_queue_options shared = {.depth = 64, .flags = BLOCKDEV_QUEUE_SHARED};
+    const struct blockdev_geometry *geometry = blockdev_geometry(db->device);
+    struct recovery *recovery = NULL;
+    bool heal;
+    uint64_t begin_ns = now_ns();
+    db->fork_page = fork_page_make();
+    int result = db->fork_page ? MOTE_OK : error_set(MOTE_ENOMEM, "the operating system refused a page of memory");
+    if (!result)
+        result = blockdev_queue_create(db->device, &shared, &db->queue);
+    if (!result)
+        result = blockdev_queue_create(db->device, &shared, &db->flush_queue);
+    if (!result)
+        result = blockdev_queue_create(db->device, &shared, &db->compact_queue);
+    if (!result)
+        result = superblock_read(db->queue, &db->superblock, &heal);
+    if (!result)
+        result = options_resolve(options, geometry, &db->superblock, &db->options);
+    if (result)
+        return result;
+    db->read_only = db->options.read_only || geometry->read_only;
+    db->trim = geometry->block_device && geometry->discard_granularity_bytes > 0 && !db->read_only;
+    db->clean_open = db->superblock.clean != 0;
+    space_plan(db);
+    result = create_parts(db);
+    if (!result)
+        result = open_manifest(db);
+    if (result)
+        return result;
+    set_standing_reserve(db);
+    recovery = calloc(1, sizeof *recovery);
+    if (!recovery)
+        return error_set(MOTE_ENOMEM, "out of memory while opening");
+    result = recover(db, recovery);
+    if (!result && db->read_only)
+        start_reading(db, recovery);
+    else if (!result)
+        result = start_writing(db, recovery);
+    free(recovery);
+    db->recovery_ns = now_ns() - begin_ns;
+    return result;
+}
+
+int engine_open(struct blockdev *device, const struct mote_options *options, struct mote_db **out, struct mote_error *error)
+{
+    *out = NULL;
+    struct mote_db *db = calloc(1, sizeof *db);
+    if (!db) {
+        error_set(MOTE_ENOMEM, "out of memory while opening");
+        return error ? error_get(error) : MOTE_ENOMEM;
+    }
+    init_locks(db);
+    db->device = device;
+    int result = open_parts(db, options);
+    if (result) {
+        struct mote_error cause;
+        error_get(&cause);
+        if (cause.device[0] == 0)
+            memcpy(cause.device, blockdev_path(device), strnlen(blockdev_path(device), sizeof cause.device - 1));
+        destroy(db);
+        if (error)
+            *error = cause;
+        return error_restore(&cause);
+    }
+    *out = db;
+    return MOTE_OK;
+}
+
+int mote_open(const char *path, const struct mote_options *options, mote_db **db, struct mote_error *error)
+{
+    struct mote_options given = MOTE_OPTIONS_INIT;
+    struct blockdev *device = NULL;
+    int result = MOTE_OK;
+    if (db)
+        *db = NULL;
+    if (!path || !db)
+        result = error_set(MOTE_EINVAL, "the path or the result pointer is NULL");
+    else if (options && options->size_bytes < sizeof(size_t))
+        result = error_set(MOTE_EINVAL, "options.size_bytes is %zu: begin with MOTE_OPTIONS_INIT", options->size_bytes);
+    else if (options)
+        memcpy(&given, options, options->size_bytes < sizeof given ? options->size_bytes : sizeof given);
+    struct blockdev_open_options how = {.read_only = given.read_only != 0, .backend = given.backend, .busy_timeout_ms = given.open_timeout_ms ? given.open_timeout_ms : 5000};
+    if (!result)
+        result = blockdev_open(path, &how, &device);
+    if (!result)
+        result = engine_open(device, options, db, error);
+    if (result && device)
+        blockdev_close(device);
+    if (result && error)
+        mote_last_error(error);
+    return result;
+}
+
+/* ---- Close ---- */
+
+static int close_cleanly(struct mote_db *db)
+{
+    struct manifest_edit *edit;
+    struct blockdev_counters counters;
+    uint64_t end_lsn, end_seq;
+    int result = checkpoint_run(db);
+    if (!result)
+        result = wal_close(db->wal, &end_lsn);
+    if (!result)
+        result = manifest_edit_begin(db->manifest, &edit);
+    if (result)
+        return result;
+    end_seq = atomic_load(&db->visible_seq);
+    manifest_edit_set_head(edit, end_lsn);
+    manifest_edit_set_clean_end(edit, end_lsn, end_seq);
+    result = manifest_commit(edit, NULL, NULL);
+    if (result)
+        return result;
+    blockdev_get_counters(db->device, &counters);
+    manifest_lock(db->manifest);
+    db->superblock.clean = 1;
+    for (unsigned i = 0; i < BLOCKDEV_SOURCE_COUNT; i++)
+        db->superblock.lifetime_written_bytes[i] += counters.written_bytes[i];
+    manifest_unlock(db->manifest);
+    return manifest_write_superblock(db->manifest);
+}
+
+int mote_close(mote_db *db)
+{
+    if (!db)
+        return MOTE_OK;
+    int result = db_check(db);
+    if (result)
+        return result; /* in the child of a fork the memory is not mapped: nothing can be freed, and nothing must be */
+    struct blockdev *device = db->device;
+    workers_stop(db);
+    if (!db->read_only)
+        result = atomic_load(&db->poisoned) ? db_poison(db, 0) : close_cleanly(db);
+    struct mote_error cause;
+    error_get(&cause);
+    destroy(db);
+    blockdev_close(device);
+    if (result)
+        error_restore(&cause);
+    return result;
+}
+
+struct blockdev *engine_abandon(struct mote_db *db)
+{
+    struct blockdev *device = db->device;
+    destroy(db);
+    return device;
+}

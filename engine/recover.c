@@ -1,0 +1,305 @@
+/* recover.c: from a device to the state that its last owner promised: the log's rows that no segment holds are inserted into the memtables again.
+ *
+ * Order (each step may be cut by a power failure and is then simply done again):
+ *   1. scan the log from the manifest's head; rows with seq <= flushed_seq are skipped; a full memtable is flushed as it goes (read-only: the next one is taken);
+ *   2. FLUSH: what was read is durable before anything rests on it;
+ *   3. lost ranges (on_damage = continue) and the new incarnation, whose first LSN lies beyond everything seen and in fresh extents, become durable in one edit (open.c).
+ * Nothing here trusts a length: frames are checked by their CRC, and images and operations once more by their structure.
+ */
+#include <string.h>
+
+#include "engine/engine_private.h"
+#include "engine/log_format.h"
+#include "engine/recover.h"
+
+struct replay {
+    struct mote_db *db;
+    struct recovery *recovery;
+    uint32_t generation; /* the one that is being filled */
+    uint64_t flushed_seq;
+    uint64_t last_seq;
+    struct memtable_finger finger;
+};
+
+static int damaged(const struct replay *replay, const struct wal_frame *frame, const char *what)
+{
+    int result = error_set(MOTE_EDAMAGED, "the log's frame at LSN %llu holds %s: run fsck.mote", (unsigned long long)frame->lsn, what);
+    error_add_device(blockdev_path(replay->db->device), 0, frame->frame_bytes);
+    error_add_lsn(frame->lsn);
+    return result;
+}
+
+/* ---- Room ---- */
+
+static int always_durable(void *context, uint64_t cut_seq)
+{
+    (void)context;
+    (void)cut_seq;
+    return MOTE_OK; /* it is in the log already; the flush's own barrier covers what the dead owner had completed */
+}
+
+static const struct schema *find_schema(void *context, uint64_t table_id)
+{
+    struct replay *replay = context;
+    return catalog_live_schema(replay->db, table_id);
+}
+
+static int64_t next_rowid(void *context, uint64_t table_id)
+{
+    struct replay *replay = context;
+    struct mote_table *table = catalog_find_id(replay->db, table_id);
+    return table ? atomic_load(&table->next_rowid) : 0;
+}
+
+static int flush_replayed(struct replay *replay)
+{
+    struct mote_db *db = replay->db;
+    struct memtable_generation *memtables = db->generations[replay->generation].memtables;
+    uint64_t snapshot = replay->last_seq;
+    struct lsm_job_context job;
+    atomic_store(&db->visible_seq, replay->last_seq);
+    uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
+    if (!snapshots)
+        return MOTE_EBUDGET;
+    jobs_context(db, db->flush_queue, snapshots, &job);
+    job.snapshots = &snapshot;
+    job.snapshot_count = 1;
+    job.pace = NULL;
+    struct lsm_flush flush = {.generation = memtables, .cut_seq = replay->last_seq, .find_schema = find_schema, .next_rowid = next_rowid, .wait_durable = always_durable, .context = replay};
+    int result = lsm_flush_generation(&job, &flush);
+    memory_free(db->memory, snapshots);
+    if (result)
+        return result;
+    atomic_store(&db->flushed_seq, replay->last_seq);
+    memtable_generation_reset(memtables);
+    memset(&replay->finger, 0, sizeof replay->finger);
+    return MOTE_OK;
+}
+
+/* Room for one more row in the memtable that is being filled. */
+static int take_room(struct replay *replay, uint64_t room_bytes, struct memtable_room *room)
+{
+    struct mote_db *db = replay->db;
+    if (memtable_reserve(db->generations[replay->generation].memtables, room_bytes, room))
+        return MOTE_OK;
+    if (db->read_only) {
+        if (replay->generation + 1 == db->generation_count)
+            return error_set(MOTE_EBUDGET, "the log of %s holds more rows than the memtables (%llu bytes): open it read-write once, or raise memtable_bytes or memtable_count", blockdev_path(db->device),
+                             (unsigned long long)(db->options.memtable_bytes * db->generation_count));
+        replay->generation++;
+        memset(&replay->finger, 0, sizeof replay->finger);
+    } else {
+        int result = flush_replayed(replay);
+        if (result)
+            return result;
+    }
+    if (memtable_reserve(db->generations[replay->generation].memtables, room_bytes, room))
+        return MOTE_OK;
+    return error_set(MOTE_EBUDGET, "a logged row needs %llu bytes, more than a memtable has: raise memtable_bytes", (unsigned long long)room_bytes);
+}
+
+/* ---- Operations ---- */
+
+static int replay_put(struct replay *replay, struct mote_table *table, const struct schema *schema, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
+{
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    struct memtable_room room;
+    int result = row_image_check(schema, image, image_bytes);
+    if (result)
+        return result;
+    uint32_t key_bytes = key_from_row(schema, image, key);
+    result = take_room(replay, memtable_room_bytes(1, round_up(image_bytes, 8) + key_bytes), &room);
+    if (result)
+        return result;
+    if (schema->auto_increment) {
+        int64_t rowid = (int64_t)(load_be64(key) ^ (1ull << 63));
+        if (rowid >= atomic_load(&table->next_rowid) && rowid != INT64_MAX)
+            atomic_store(&table->next_rowid, rowid + 1);
+    }
+    struct memtable *memtable = memtable_of_table(replay->db->generations[replay->generation].memtables, table->id, true);
+    if (!memtable)
+        return error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
+    memtable_insert(memtable, &room, &replay->finger, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
+    return MOTE_OK;
+}
+
+static int replay_delete(struct replay *replay, struct mote_table *table, const struct schema *schema, uint64_t seq, const uint8_t *key, uint32_t key_bytes)
+{
+    struct memtable_room room;
+    int result = take_room(replay, memtable_room_bytes(1, key_bytes), &room);
+    if (result)
+        return result;
+    struct memtable *memtable = memtable_of_table(replay->db->generations[replay->generation].memtables, table->id, true);
+    if (!memtable)
+        return error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
+    memtable_insert(memtable, &room, &replay->finger, schema, key, key_bytes, seq, RECORD_DELETE, NULL, 0);
+    return MOTE_OK;
+}
+
+/* The next row image or key of an operation; NULL: it runs past the operation's end. */
+static const uint8_t *next_item(struct byte_reader *reader, const struct log_op *op, uint32_t *item_bytes)
+{
+    if (op->flags & LOG_OP_FIXED) {
+        *item_bytes = op->image_bytes;
+        return read_bytes(reader, round_up(op->image_bytes, 8));
+    }
+    *item_bytes = read_u32(reader);
+    read_u32(reader);
+    return read_bytes(reader, round_up(*item_bytes, 8));
+}
+
+static int replay_op(struct replay *replay, const struct wal_frame *frame, const struct log_op *op, const uint8_t *items, uint64_t first_seq)
+{
+    struct mote_table *table = catalog_find_id(replay->db, op->table_id);
+    bool known = table && !atomic_load(&table->dropped);
+    if (!known && op->table_id >= manifest_get_state(replay->db->manifest)->next_table_id)
+        return damaged(replay, frame, "rows of a table that never was");
+    const struct schema *schema = known ? table_schema_version(table, op->schema_version) : NULL;
+    if (known && !schema)
+        return damaged(replay, frame, "rows of a schema version that never was");
+    struct byte_reader reader = byte_reader_make(items, op->op_bytes - LOG_OP_HEADER_BYTES);
+    for (uint32_t i = 0; i < op->row_count; i++) {
+        uint32_t item_bytes;
+        uint64_t seq = first_seq + i;
+        const uint8_t *item = next_item(&reader, op, &item_bytes);
+        if (!item || (op->kind == LOG_OP_DELETE && (item_bytes == 0 || item_bytes > MOTE_KEY_BYTES_MAX)))
+            return damaged(replay, frame, "an operation that runs past its end");
+        if (!known || seq <= replay->flushed_seq) {
+            continue;
+        }
+        int result = op->kind == LOG_OP_PUT ? replay_put(replay, table, schema, seq, item, item_bytes) : replay_delete(replay, table, schema, seq, item, item_bytes);
+        if (result == MOTE_EDAMAGED)
+            return damaged(replay, frame, "a malformed row");
+        if (result)
+            return result;
+        replay->last_seq = seq;
+        replay->recovery->rows++;
+    }
+    return MOTE_OK;
+}
+
+static int on_frame(void *context, const struct wal_frame *frame, const uint8_t *payload)
+{
+    struct replay *replay = context;
+    uint64_t left = frame->payload_bytes, seq = frame->first_seq;
+    while (left > 0) {
+        struct log_op op;
+        if (!log_op_decode(payload, left, &op))
+            return damaged(replay, frame, "a malformed operation");
+        int result = replay_op(replay, frame, &op, payload + LOG_OP_HEADER_BYTES, seq);
+        if (result)
+            return result;
+        seq += op.row_count;
+        payload += op.op_bytes;
+        left -= op.op_bytes;
+    }
+    if (seq != frame->first_seq + frame->count)
+        return damaged(replay, frame, "another number of rows than it says");
+    return MOTE_OK;
+}
+
+static void on_damage(void *context, uint64_t lsn_from, uint64_t lsn_to, uint64_t seq_from, uint64_t seq_to)
+{
+    struct replay *replay = context;
+    struct recovery *recovery = replay->recovery;
+    if (recovery->lost_count < MANIFEST_LOST_RANGES_MAX)
+        recovery->lost[recovery->lost_count++] = (struct manifest_lost_range){lsn_from, lsn_to, seq_from, seq_to};
+}
+
+/* ---- The scan ---- */
+
+static int describe_log(struct mote_db *db, struct wal_range **ranges, struct wal_incarnation **incarnations, struct wal_recovery *scan)
+{
+    const struct manifest_state *state = manifest_get_state(db->manifest);
+    const struct layout *layout = &db->superblock.layout;
+    *ranges = memory_alloc_zero(db->memory, (state->log_range_count + 1) * sizeof **ranges);
+    *incarnations = memory_alloc_zero(db->memory, (state->incarnation_count + 1) * sizeof **incarnations);
+    if (!*ranges || !*incarnations)
+        return MOTE_EBUDGET;
+    for (uint32_t i = 0; i < state->log_range_count; i++)
+        (*ranges)[i] = (struct wal_range){state->log_ranges[i].lsn, layout_extent_offset(layout, state->log_ranges[i].run.first), state->log_ranges[i].run.count * layout->extent_bytes};
+    for (uint32_t i = 0; i < state->incarnation_count; i++)
+        (*incarnations)[i] = (struct wal_incarnation){state->incarnations[i].id, state->incarnations[i].first_lsn, state->incarnations[i].end_lsn};
+    scan->ranges = *ranges;
+    scan->range_count = state->log_range_count;
+    scan->incarnations = *incarnations;
+    scan->incarnation_count = state->incarnation_count;
+    scan->head_lsn = state->head_lsn;
+    return MOTE_OK;
+}
+
+static void conclude(struct mote_db *db, const struct replay *replay, const struct wal_recovery *scan)
+{
+    const struct manifest_state *state = manifest_get_state(db->manifest);
+    struct recovery *recovery = replay->recovery;
+    recovery->verdict = scan->verdict;
+    recovery->end_lsn = scan->end_lsn;
+    recovery->generations_used = replay->generation + 1;
+    recovery->next_lsn = scan->highest_lsn > scan->end_lsn ? scan->highest_lsn : scan->end_lsn;
+    if (recovery->next_lsn < state->head_lsn)
+        recovery->next_lsn = state->head_lsn;
+    if (state->log_range_count > 0) {
+        const struct wal_range *last = &scan->ranges[state->log_range_count - 1];
+        if (recovery->next_lsn < last->lsn + last->length_bytes)
+            recovery->next_lsn = last->lsn + last->length_bytes;
+    }
+    recovery->next_seq = scan->next_seq;
+    if (recovery->next_seq <= atomic_load(&db->flushed_seq))
+        recovery->next_seq = atomic_load(&db->flushed_seq) + 1;
+    if (recovery->next_seq <= state->clean_end_seq)
+        recovery->next_seq = state->clean_end_seq + 1;
+    db->recovered_rows = recovery->rows;
+    db->recovered_log_bytes = scan->bytes_read;
+}
+
+int recover(struct mote_db *db, struct recovery *recovery)
+{
+    *recovery = (struct recovery){0};
+    struct replay replay = {.db = db, .recovery = recovery, .flushed_seq = atomic_load(&db->flushed_seq)};
+    replay.last_seq = replay.flushed_seq;
+    struct wal_range *ranges = NULL;
+    struct wal_incarnation *incarnations = NULL;
+    struct wal_recovery scan = {
+        .queue = db->queue,
+        .memory = db->memory,
+        .window_bytes = db->superblock.wal_window_bytes,
+        .frame_bytes_max = db->superblock.wal_frame_bytes_max,
+        .frame_align_bytes = PAGE_BYTES,
+        .continue_on_damage = db->options.on_damage == MOTE_DAMAGE_CONTINUE,
+        .on_frame = on_frame,
+        .on_damage = on_damage,
+        .context = &replay,
+    };
+    memcpy(scan.uuid, db->superblock.uuid, sizeof scan.uuid);
+    int result = describe_log(db, &ranges, &incarnations, &scan);
+    if (!result && scan.range_count > 0)
+        result = wal_recover(&scan);
+    if (!result && scan.highest_generation > db->superblock.generation) {
+        result = error_set(MOTE_EDAMAGED, "the log was written under superblock generation %llu, the newest superblock found is %llu: a newer superblock was lost; run fsck.mote",
+                           (unsigned long long)scan.highest_generation, (unsigned long long)db->superblock.generation);
+        error_add_device(blockdev_path(db->device), 0, 0);
+    }
+    if (!result)
+        result = blockdev_flush(db->queue);
+    if (!result)
+        conclude(db, &replay, &scan);
+    memory_free(db->memory, incarnations);
+    memory_free(db->memory, ranges);
+    return result;
+}
+
+int recover_flush(struct mote_db *db, struct recovery *recovery)
+{
+    struct replay replay = {.db = db, .recovery = recovery, .flushed_seq = atomic_load(&db->flushed_seq), .last_seq = recovery->next_seq - 1};
+    int result = memtable_generation_count(db->generations[0].memtables) > 0 ? flush_replayed(&replay) : MOTE_OK;
+    struct manifest_edit *edit;
+    if (!result)
+        result = manifest_edit_begin(db->manifest, &edit);
+    if (result)
+        return result;
+    manifest_edit_set_head(edit, recovery->end_lsn);
+    result = manifest_commit(edit, NULL, NULL);
+    if (!result)
+        atomic_store(&db->head_lsn, recovery->end_lsn);
+    return result;
+}
