@@ -131,8 +131,8 @@ int checkpoint_run(struct mote_db *db)
     pthread_mutex_unlock(&db->checkpoint_mutex);
     if (result == MOTE_EIO || result == MOTE_ENODEV)
         db_poison(db, result);
-    if (!result && !db->options.inline_io)
-        space_extend(db, false);
+    if (!result && db->worker_count > 0)
+        space_extend(db, false); /* writers may be waiting for what the head gave back */
     return result;
 }
 

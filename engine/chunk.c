@@ -1,0 +1,189 @@
+/* chunk.c: see chunk.h. */
+#include "engine/chunk.h"
+
+#include <string.h>
+
+#include "blockdev/base/errors.h"
+#include "blockdev/base/memory.h"
+#include "blockdev/base/units.h"
+
+static int create_column(struct chunk_buffer *chunk, const struct schema *schema, uint32_t position, struct chunk_column *column)
+{
+    const struct schema_column *from = &schema->columns[position];
+    *column = (struct chunk_column){.position = position, .type = from->type, .dimension = from->dimension, .value_bytes = type_value_bytes(from->type, from->dimension)};
+    bool var = type_is_var(from->type);
+    column->capacity_bytes = var ? 4096 : (uint64_t)column->value_bytes * chunk->rows_max;
+    column->values = memory_alloc(chunk->memory, column->capacity_bytes);
+    column->validity = memory_alloc(chunk->memory, divide_up(chunk->rows_max, 8));
+    column->offsets = var ? memory_alloc(chunk->memory, (chunk->rows_max + 1ull) * sizeof *column->offsets) : NULL;
+    return column->values && column->validity && (column->offsets || !var) ? MOTE_OK : MOTE_EBUDGET;
+}
+
+int chunk_create(struct memory *memory, const struct schema *schema, const uint32_t *positions, uint32_t column_count, uint32_t rows_max, struct chunk_buffer *chunk)
+{
+    *chunk = (struct chunk_buffer){.memory = memory, .rows_max = rows_max};
+    chunk->columns = memory_alloc_zero(memory, (column_count + 1) * sizeof *chunk->columns);
+    chunk->views = memory_alloc_zero(memory, (column_count + 1) * sizeof *chunk->views);
+    int result = chunk->columns && chunk->views ? MOTE_OK : MOTE_EBUDGET;
+    for (uint32_t i = 0; i < column_count && !result; i++) {
+        result = create_column(chunk, schema, positions[i], &chunk->columns[i]);
+        chunk->column_count = i + 1;
+    }
+    if (result)
+        chunk_destroy(chunk);
+    else
+        chunk_clear(chunk);
+    return result;
+}
+
+void chunk_destroy(struct chunk_buffer *chunk)
+{
+    for (uint32_t i = 0; chunk->columns && i < chunk->column_count; i++) {
+        memory_free(chunk->memory, chunk->columns[i].values);
+        memory_free(chunk->memory, chunk->columns[i].validity);
+        memory_free(chunk->memory, chunk->columns[i].offsets);
+    }
+    memory_free(chunk->memory, chunk->columns);
+    memory_free(chunk->memory, chunk->views);
+    *chunk = (struct chunk_buffer){0};
+}
+
+void chunk_clear(struct chunk_buffer *chunk)
+{
+    chunk->row_count = 0;
+    for (uint32_t i = 0; i < chunk->column_count; i++) {
+        struct chunk_column *column = &chunk->columns[i];
+        column->values_bytes = 0;
+        column->has_nulls = false;
+        memset(column->validity, 0xff, divide_up(chunk->rows_max, 8));
+        if (column->offsets)
+            column->offsets[0] = 0;
+    }
+}
+
+bool chunk_full(const struct chunk_buffer *chunk)
+{
+    if (chunk->row_count == chunk->rows_max)
+        return true;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < chunk->column_count; i++)
+        bytes += chunk->columns[i].values_bytes;
+    return bytes >= CHUNK_BYTES_SOFT_MAX;
+}
+
+static int make_room(struct chunk_buffer *chunk, struct chunk_column *column, uint64_t more_bytes)
+{
+    uint64_t needed = column->values_bytes + more_bytes;
+    if (needed <= column->capacity_bytes)
+        return MOTE_OK;
+    assert(column->offsets);
+    uint64_t capacity = column->capacity_bytes;
+    while (capacity < needed)
+        capacity *= 2;
+    uint8_t *grown = memory_realloc(chunk->memory, column->values, capacity);
+    if (!grown)
+        return MOTE_EBUDGET;
+    column->values = grown;
+    column->capacity_bytes = capacity;
+    return MOTE_OK;
+}
+
+static void set_null(struct chunk_column *column, uint32_t row)
+{
+    column->validity[row / 8] = (uint8_t)(column->validity[row / 8] & ~(1u << (row % 8)));
+    column->has_nulls = true;
+}
+
+/* Where a fixed value's bytes are. */
+static const void *value_bytes(const struct chunk_column *column, const struct mote_value *value)
+{
+    if (type_is_vector(column->type))
+        return value->as.bytes.data;
+    return &value->as; /* every scalar member begins at the union's start */
+}
+
+static int add_value(struct chunk_buffer *chunk, struct chunk_column *column, const struct mote_value *value)
+{
+    uint32_t row = chunk->row_count;
+    if (column->offsets) {
+        uint64_t length = value->is_null ? 0 : value->as.bytes.size_bytes;
+        int result = make_room(chunk, column, length);
+        if (result)
+            return result;
+        if (length)
+            memcpy(column->values + column->values_bytes, value->as.bytes.data, length);
+        column->values_bytes += length;
+        column->offsets[row + 1] = (uint32_t)column->values_bytes;
+    } else {
+        uint8_t *at = column->values + column->values_bytes;
+        if (value->is_null)
+            memset(at, 0, column->value_bytes);
+        else
+            memcpy(at, value_bytes(column, value), column->value_bytes);
+        column->values_bytes += column->value_bytes;
+    }
+    if (value->is_null)
+        set_null(column, row);
+    return MOTE_OK;
+}
+
+int chunk_add_row(struct chunk_buffer *chunk, struct merge *merge)
+{
+    assert(chunk->row_count < chunk->rows_max);
+    for (uint32_t i = 0; i < chunk->column_count; i++) {
+        struct mote_value value;
+        int result = merge_value(merge, chunk->columns[i].position, &value);
+        if (!result)
+            result = add_value(chunk, &chunk->columns[i], &value);
+        if (result)
+            return result;
+    }
+    chunk->row_count++;
+    return MOTE_OK;
+}
+
+static int add_run(struct chunk_buffer *chunk, struct chunk_column *column, const struct codec_vector *from, uint32_t first, uint32_t count)
+{
+    if (column->offsets) {
+        uint32_t begin = from->offsets[first], end = from->offsets[first + count];
+        int result = make_room(chunk, column, end - begin);
+        if (result)
+            return result;
+        memcpy(column->values + column->values_bytes, (const uint8_t *)from->values + begin, end - begin);
+        for (uint32_t i = 0; i < count; i++)
+            column->offsets[chunk->row_count + i + 1] = (uint32_t)column->values_bytes + from->offsets[first + i + 1] - begin;
+        column->values_bytes += end - begin;
+    } else {
+        uint64_t bytes = (uint64_t)count * column->value_bytes;
+        memcpy(column->values + column->values_bytes, (const uint8_t *)from->values + (uint64_t)first * column->value_bytes, bytes);
+        column->values_bytes += bytes;
+    }
+    for (uint32_t i = 0; from->validity && i < count; i++) {
+        if (!((from->validity[(first + i) / 8] >> ((first + i) % 8)) & 1))
+            set_null(column, chunk->row_count + i);
+    }
+    return MOTE_OK;
+}
+
+int chunk_add_run(struct chunk_buffer *chunk, struct sst_iterator *iterator, uint32_t count)
+{
+    assert(chunk->row_count + count <= chunk->rows_max);
+    for (uint32_t i = 0; i < chunk->column_count; i++) {
+        struct codec_vector vector;
+        int result = sst_block_column(iterator, chunk->columns[i].position, &vector);
+        if (!result)
+            result = add_run(chunk, &chunk->columns[i], &vector, sst_block_row(iterator), count);
+        if (result)
+            return result;
+    }
+    chunk->row_count += count;
+    return MOTE_OK;
+}
+
+void chunk_finish(struct chunk_buffer *chunk)
+{
+    for (uint32_t i = 0; i < chunk->column_count; i++) {
+        const struct chunk_column *column = &chunk->columns[i];
+        chunk->views[i] = (struct mote_column){column->type, column->dimension, column->values, column->offsets, column->has_nulls ? column->validity : NULL};
+    }
+}

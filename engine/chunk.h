@@ -1,0 +1,37 @@
+/* chunk.h: the output of a cursor: column vectors that grow within the budget, in the layout of struct mote_column. One thread. */
+#ifndef MOTE_ENGINE_CHUNK_H
+#define MOTE_ENGINE_CHUNK_H
+
+#include "engine/lsm/merge.h"
+
+#define CHUNK_BYTES_SOFT_MAX (4ull << 20) /* a chunk ends early once its values take so much */
+
+struct chunk_column {
+    uint32_t position; /* in the schema */
+    uint32_t type, dimension, value_bytes;
+    uint8_t *values;
+    uint64_t values_bytes, capacity_bytes;
+    uint32_t *offsets; /* text, blob */
+    uint8_t *validity;
+    bool has_nulls;
+};
+
+struct chunk_buffer {
+    struct memory *memory;
+    uint32_t column_count, rows_max, row_count;
+    struct chunk_column *columns;
+    struct mote_column *views; /* what the caller gets */
+};
+
+int chunk_create(struct memory *memory, const struct schema *schema, const uint32_t *positions, uint32_t column_count, uint32_t rows_max, struct chunk_buffer *chunk);
+void chunk_destroy(struct chunk_buffer *chunk);
+void chunk_clear(struct chunk_buffer *chunk);
+bool chunk_full(const struct chunk_buffer *chunk);
+/* Appends the merge's present row. */
+int chunk_add_row(struct chunk_buffer *chunk, struct merge *merge);
+/* Appends count rows of the iterator's block, from its present row on. */
+int chunk_add_run(struct chunk_buffer *chunk, struct sst_iterator *iterator, uint32_t count);
+/* Fills views. */
+void chunk_finish(struct chunk_buffer *chunk);
+
+#endif

@@ -1,0 +1,460 @@
+/* cursor.c: the scan. A cursor keeps a snapshot seq (registered, so that flushes and compactions keep the versions that it needs) and the last key that it yielded; each mote_cursor_next takes a view for the time of the call, goes on after
+ * that key, fills a chunk, and lets the view go. So a slow reader holds no memtable and no segment.
+ *
+ * Windows. A table may have thousands of segments, most of them disjoint. The key space is walked in windows between segment boundaries: within a window every source is a memtable or one of the few segments that cover it, and only these are
+ * open. Ascending, at position K: the window reaches to the smallest min_key above K; descending, at position U (exclusive): down to the largest end of a segment below U.
+ *
+ * Time ranges: every row is filtered by its own time. Whole blocks are skipped (zone maps, timestamp index) only where no older version can come to light by it: the time column is part of the key, the table is append-only, or its
+ * key is the hidden rowid, which is never given twice.
+ */
+#include <string.h>
+
+#include "engine/chunk.h"
+#include "engine/engine_private.h"
+
+#define CHUNK_ROWS_DEFAULT 4096u
+#define BOUND_BYTES_MAX (MOTE_KEY_BYTES_MAX + 8u)
+
+/* A key, or a key prefix, used as a boundary. */
+struct bound {
+    bool set;
+    uint32_t length;
+    uint8_t bytes[BOUND_BYTES_MAX];
+};
+
+struct mote_cursor {
+    mote_table *table;
+    struct reader *reader;
+    uint64_t snapshot;
+    uint32_t snapshot_slot;
+    struct chunk_buffer chunk;
+    bool descending, use_time, prunable, done;
+    int64_t time_from_ns, time_to_ns;
+    uint64_t rows_left;
+    struct bound lower, upper; /* [lower, upper) of keys */
+    struct bound last;         /* last key yielded or passed */
+    /* For the time of a call: */
+    struct bound window; /* ascending: its exclusive end; descending: its inclusive begin */
+};
+
+/* ---- Bounds ---- */
+
+static int bound_compare(const struct bound *bound, const uint8_t *key, uint32_t key_bytes) { return key_compare(bound->bytes, bound->length, key, key_bytes); }
+
+static void bound_set(struct bound *bound, const uint8_t *bytes, uint32_t length)
+{
+    assert(length <= BOUND_BYTES_MAX);
+    bound->set = true;
+    bound->length = length;
+    memcpy(bound->bytes, bytes, length);
+}
+
+/* The smallest key that is above every key beginning with these bytes; unset: there is none. */
+static void bound_after_prefix(struct bound *bound, const uint8_t *bytes, uint32_t length)
+{
+    bound_set(bound, bytes, length);
+    while (bound->length > 0 && bound->bytes[bound->length - 1] == 0xff)
+        bound->length--;
+    bound->set = bound->length > 0;
+    if (bound->set)
+        bound->bytes[bound->length - 1]++;
+}
+
+/* The exclusive end of a segment's keys. */
+static void segment_end(const struct segment_record *record, struct bound *end)
+{
+    const struct segment_key *max = &record->max_key;
+    if (max->truncated) {
+        bound_after_prefix(end, max->bytes, max->length);
+    } else {
+        bound_set(end, max->bytes, max->length);
+        end->bytes[end->length++] = 0; /* the key's direct successor */
+    }
+}
+
+/* ---- Planning a window ---- */
+
+static int add_segment(struct mote_cursor *cursor, struct segment *segment, const struct schema *schema, uint64_t *slots_used)
+{
+    struct mote_db *db = cursor->table->db;
+    struct reader *reader = cursor->reader;
+    uint32_t slot = READER_ITERATORS_MAX;
+    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++) {
+        bool free_slot = !((*slots_used >> i) & 1);
+        if (free_slot && reader->iterators[i] && reader->iterator_segment[i] == segment->record.id)
+            slot = i;
+    }
+    for (uint32_t i = 0; slot == READER_ITERATORS_MAX && i < READER_ITERATORS_MAX; i++) {
+        if (!((*slots_used >> i) & 1))
+            slot = i;
+    }
+    if (slot == READER_ITERATORS_MAX)
+        return error_set(MOTE_EBUDGET, "more than %u segments of table %s overlap: run a compaction", READER_ITERATORS_MAX, schema->name);
+    *slots_used |= 1ull << slot;
+    int result = MOTE_OK;
+    if (!reader->iterators[slot])
+        result = sst_iterator_create(&db->sst, reader->queue, &reader->iterators[slot]);
+    if (!result)
+        result = sst_iterator_open(reader->iterators[slot], segment, schema);
+    if (result)
+        return result;
+    reader->iterator_segment[slot] = segment->record.id;
+    if (cursor->use_time && cursor->prunable)
+        sst_iterator_set_time_range(reader->iterators[slot], cursor->time_from_ns, cursor->time_to_ns);
+    return merge_add_segment(reader->merge, reader->iterators[slot]);
+}
+
+/* Whether the segment covers the position (ascending: holds keys at or after it and begins at or before it); otherwise its boundary may end the window. */
+static bool covers_ascending(struct mote_cursor *cursor, const struct bound *position, const struct segment_record *record)
+{
+    struct bound end;
+    const uint8_t *key = position->bytes;
+    uint32_t length = position->set ? position->length : 0;
+    segment_end(record, &end);
+    if (end.set && key_compare(end.bytes, end.length, key, length) <= 0)
+        return false; /* all before */
+    if (key_compare(record->min_key.bytes, record->min_key.length, key, length) <= 0)
+        return true;
+    if (!cursor->window.set || bound_compare(&cursor->window, record->min_key.bytes, record->min_key.length) > 0)
+        bound_set(&cursor->window, record->min_key.bytes, record->min_key.length);
+    return false;
+}
+
+static bool covers_descending(struct mote_cursor *cursor, const struct bound *position, const struct segment_record *record)
+{
+    struct bound end;
+    if (position->set && key_compare(record->min_key.bytes, record->min_key.length, position->bytes, position->length) >= 0)
+        return false; /* all behind */
+    segment_end(record, &end);
+    if (!end.set || (position->set && bound_compare(&end, position->bytes, position->length) >= 0))
+        return true;
+    if (!cursor->window.set || bound_compare(&cursor->window, end.bytes, end.length) < 0)
+        cursor->window = end;
+    return false;
+}
+
+/* Sets the merge's sources for the window at `position` (ascending: its begin; descending: its exclusive end). */
+static int plan_window(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *position)
+{
+    struct reader *reader = cursor->reader;
+    const struct segment_list *list = version_find(view->version, cursor->table->id);
+    uint64_t slots_used = 0;
+    int result = MOTE_OK;
+    cursor->window.set = false;
+    merge_reset(reader->merge, MERGE_VISIBLE, cursor->descending, cursor->snapshot, schema);
+    for (uint32_t i = 0; i < view->generation_count && !result; i++) {
+        struct memtable *memtable = memtable_of_table(view->generations[i]->memtables, cursor->table->id, false);
+        if (memtable)
+            result = merge_add_memtable(reader->merge, memtable);
+    }
+    for (uint32_t i = 0; list && i < list->count && !result; i++) {
+        struct segment *segment = list->segments[i];
+        bool covers = cursor->descending ? covers_descending(cursor, position, &segment->record) : covers_ascending(cursor, position, &segment->record);
+        if (covers)
+            result = add_segment(cursor, segment, schema, &slots_used);
+    }
+    return result;
+}
+
+/* ---- Filling a chunk ---- */
+
+/* Ascending: whether the key is beyond the window, and beyond the scan. */
+static bool beyond_end(const struct mote_cursor *cursor, const struct record *record, bool *scan_done)
+{
+    if (cursor->descending) {
+        *scan_done = cursor->lower.set && bound_compare(&cursor->lower, record->key, record->key_bytes) > 0;
+        return *scan_done || (cursor->window.set && bound_compare(&cursor->window, record->key, record->key_bytes) > 0);
+    }
+    *scan_done = cursor->upper.set && bound_compare(&cursor->upper, record->key, record->key_bytes) <= 0;
+    return *scan_done || (cursor->window.set && bound_compare(&cursor->window, record->key, record->key_bytes) <= 0);
+}
+
+static int in_time_range(struct mote_cursor *cursor, bool *inside)
+{
+    int64_t time_ns;
+    bool has_time;
+    *inside = true;
+    if (!cursor->use_time)
+        return MOTE_OK;
+    int result = merge_time(cursor->reader->merge, &time_ns, &has_time);
+    *inside = !result && has_time && time_ns >= cursor->time_from_ns && time_ns <= cursor->time_to_ns;
+    return result;
+}
+
+/* Copies a run of rows of one segment at once, where the merge says that nothing comes in between. *copied is 0 where that is not so. */
+static int take_run(struct mote_cursor *cursor, uint32_t *copied)
+{
+    struct merge_place place;
+    *copied = 0;
+    if (cursor->descending || cursor->use_time)
+        return MOTE_OK;
+    int result = merge_place(cursor->reader->merge, &place);
+    if (result || !place.iterator || place.run_length < 2)
+        return result;
+    const struct bound *end = &cursor->upper;
+    if (!end->set || (cursor->window.set && bound_compare(&cursor->window, end->bytes, end->length) < 0))
+        end = &cursor->window;
+    uint32_t count = sst_run_length(place.iterator, cursor->snapshot, end->set ? end->bytes : NULL, end->set ? end->length : 0);
+    if (count > place.run_length)
+        count = place.run_length;
+    if (count > cursor->chunk.rows_max - cursor->chunk.row_count)
+        count = cursor->chunk.rows_max - cursor->chunk.row_count;
+    if (count > cursor->rows_left)
+        count = (uint32_t)cursor->rows_left;
+    if (count < 2)
+        return MOTE_OK;
+    result = chunk_add_run(&cursor->chunk, place.iterator, count);
+    *copied = result ? 0 : count;
+    return result;
+}
+
+static int remember_last(struct mote_cursor *cursor)
+{
+    struct record record;
+    int result = merge_record(cursor->reader->merge, &record);
+    if (!result)
+        bound_set(&cursor->last, record.key, record.key_bytes);
+    return result;
+}
+
+/* Takes the present row (or run) into the chunk and moves on. Returns 1 on a record, 0 at the end of the sources, negative MOTE_E. */
+static int take_rows(struct mote_cursor *cursor)
+{
+    struct merge *merge = cursor->reader->merge;
+    uint32_t copied;
+    bool inside;
+    int result = take_run(cursor, &copied);
+    if (result)
+        return result;
+    if (copied > 0) {
+        cursor->rows_left -= copied;
+        result = copied > 1 ? merge_skip(merge, copied - 1) : 1;
+        if (result < 0)
+            return result;
+    } else {
+        result = in_time_range(cursor, &inside);
+        if (!result && inside) {
+            result = chunk_add_row(&cursor->chunk, merge);
+            cursor->rows_left--;
+        }
+        if (result)
+            return result;
+    }
+    result = remember_last(cursor);
+    return result ? result : merge_next(merge);
+}
+
+/* Walks one window. *advance: the window is through, the next begins at cursor->window. */
+static int fill_window(struct mote_cursor *cursor, int on_record, bool *advance)
+{
+    *advance = true;
+    while (on_record > 0) {
+        struct record record;
+        bool scan_done;
+        if (chunk_full(&cursor->chunk) || cursor->rows_left == 0) {
+            *advance = false;
+            return MOTE_OK;
+        }
+        int result = merge_record(cursor->reader->merge, &record);
+        if (result)
+            return result;
+        if (beyond_end(cursor, &record, &scan_done)) {
+            cursor->done = cursor->done || scan_done;
+            return MOTE_OK;
+        }
+        on_record = take_rows(cursor);
+    }
+    return on_record;
+}
+
+static int seek_window(struct mote_cursor *cursor, const struct bound *position, bool after_last)
+{
+    struct merge *merge = cursor->reader->merge;
+    if (after_last || (cursor->descending && position->set))
+        return merge_seek_after(merge, position->bytes, position->length);
+    if (cursor->descending)
+        return merge_seek_last(merge, NULL, 0, false);
+    return merge_seek(merge, position->set ? position->bytes : NULL, position->set ? position->length : 0);
+}
+
+static int fill_chunk(struct mote_cursor *cursor, const struct view *view, const struct schema *schema)
+{
+    bool after_last = cursor->last.set;
+    struct bound position = after_last ? cursor->last : cursor->descending ? cursor->upper : cursor->lower;
+    while (!cursor->done) {
+        bool advance;
+        int result = plan_window(cursor, view, schema, &position);
+        if (result)
+            return result;
+        int on_record = seek_window(cursor, &position, after_last);
+        if (on_record < 0)
+            return on_record;
+        result = fill_window(cursor, on_record, &advance);
+        if (result)
+            return result;
+        cursor->done = cursor->done || cursor->rows_left == 0;
+        if (!advance)
+            return MOTE_OK;
+        if (!cursor->window.set)
+            cursor->done = true; /* no segment lies further on, and the memtables were in this window too */
+        bool past = cursor->window.set && (cursor->descending ? cursor->lower.set && bound_compare(&cursor->window, cursor->lower.bytes, cursor->lower.length) <= 0
+                                                               : cursor->upper.set && bound_compare(&cursor->window, cursor->upper.bytes, cursor->upper.length) >= 0);
+        cursor->done = cursor->done || past;
+        position = cursor->window;
+        after_last = false;
+    }
+    return MOTE_OK;
+}
+
+int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk)
+{
+    if (!cursor || !chunk)
+        return error_set(MOTE_EINVAL, "the cursor or the chunk is NULL");
+    int result = table_check(cursor->table);
+    if (result)
+        return result;
+    struct mote_db *db = cursor->table->db;
+    struct view view;
+    const struct schema *schema = atomic_load_explicit(&cursor->table->schema, memory_order_acquire);
+    chunk_clear(&cursor->chunk);
+    view_acquire(db, &view);
+    result = fill_chunk(cursor, &view, schema);
+    view_release(db, &view);
+    if (result) {
+        error_add_table(schema->name);
+        return result;
+    }
+    chunk_finish(&cursor->chunk);
+    *chunk = (struct mote_chunk){cursor->chunk.row_count, cursor->chunk.column_count, cursor->chunk.views};
+    return MOTE_OK;
+}
+
+/* ---- Opening ---- */
+
+static int set_bounds(struct mote_cursor *cursor, const struct schema *schema, const struct mote_scan_options *options)
+{
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    uint32_t key_bytes;
+    int result = MOTE_OK;
+    if (options->key_from) {
+        result = key_from_values(schema, options->key_from, options->key_from_count, key, &key_bytes);
+        if (!result)
+            bound_set(&cursor->lower, key, key_bytes);
+    }
+    if (!result && options->key_to) {
+        result = key_from_values(schema, options->key_to, options->key_to_count, key, &key_bytes);
+        if (!result)
+            bound_after_prefix(&cursor->upper, key, key_bytes);
+    }
+    if (result || !options->key_prefix || options->key_prefix_count == 0)
+        return result;
+    struct bound end = {0};
+    result = key_from_values(schema, options->key_prefix, options->key_prefix_count, key, &key_bytes);
+    if (result)
+        return result;
+    if (!cursor->lower.set || bound_compare(&cursor->lower, key, key_bytes) < 0)
+        bound_set(&cursor->lower, key, key_bytes);
+    bound_after_prefix(&end, key, key_bytes);
+    if (end.set && (!cursor->upper.set || bound_compare(&cursor->upper, end.bytes, end.length) > 0))
+        cursor->upper = end;
+    return MOTE_OK;
+}
+
+static bool time_prunable(const struct schema *schema)
+{
+    for (uint32_t k = 0; k < schema->key_column_count; k++) {
+        if ((int32_t)schema->key_columns[k] == schema->time_column)
+            return true;
+    }
+    return (schema->flags & MOTE_TABLE_APPEND_ONLY) || schema->columns[0].hidden;
+}
+
+static int choose_columns(struct mote_cursor *cursor, const struct schema *schema, const struct mote_scan_options *options)
+{
+    uint32_t positions[MOTE_COLUMNS_MAX];
+    uint32_t count = 0;
+    if (options->columns) {
+        for (size_t i = 0; i < options->column_count; i++) {
+            if (options->columns[i] >= schema->column_count || count == MOTE_COLUMNS_MAX)
+                return error_set(MOTE_ENOCOLUMN, "table %s has %u columns, no column %u", schema->name, schema->column_count, options->columns[i]);
+            positions[count++] = options->columns[i];
+        }
+    } else {
+        for (uint32_t i = 0; i < schema->column_count && count < MOTE_COLUMNS_MAX; i++) {
+            if (!schema->columns[i].hidden)
+                positions[count++] = i;
+        }
+    }
+    uint32_t rows = options->chunk_rows ? options->chunk_rows : CHUNK_ROWS_DEFAULT;
+    if (rows > 1u << 20)
+        return error_set(MOTE_EINVAL, "chunk_rows is %u, above 1048576", rows);
+    return chunk_create(cursor->table->db->memory, schema, positions, count, rows, &cursor->chunk);
+}
+
+static int check_scan(mote_table *table, const struct mote_scan_options *given, mote_cursor **out, struct mote_scan_options *options)
+{
+    int result = table_check(table);
+    if (result)
+        return result;
+    if (!out || (given && given->size_bytes < sizeof(size_t)))
+        return error_set(MOTE_EINVAL, "the result pointer is NULL or options.size_bytes is not set: begin with MOTE_SCAN_OPTIONS_INIT");
+    *options = (struct mote_scan_options)MOTE_SCAN_OPTIONS_INIT;
+    if (given)
+        memcpy(options, given, given->size_bytes < sizeof *options ? given->size_bytes : sizeof *options);
+    const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    if (options->use_time_range && schema->time_column < 0)
+        return error_set(MOTE_EINVAL, "table %s has no time column: it cannot be scanned by time", schema->name);
+    if (options->key_prefix_count > schema->key_column_count || options->key_from_count > schema->key_column_count || options->key_to_count > schema->key_column_count)
+        return error_set(MOTE_EINVAL, "the key of table %s has %u columns only", schema->name, schema->key_column_count);
+    return MOTE_OK;
+}
+
+int mote_scan(mote_table *table, const struct mote_scan_options *given, mote_cursor **out)
+{
+    struct mote_scan_options options;
+    int result = check_scan(table, given, out, &options);
+    if (result)
+        return result;
+    struct mote_db *db = table->db;
+    const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    struct mote_cursor *cursor = memory_alloc_zero(db->memory, sizeof *cursor);
+    if (!cursor)
+        return MOTE_EBUDGET;
+    cursor->table = table;
+    cursor->descending = options.descending != 0;
+    cursor->use_time = options.use_time_range != 0;
+    cursor->prunable = time_prunable(schema);
+    cursor->time_from_ns = options.time_from_ns;
+    cursor->time_to_ns = options.time_to_ns;
+    cursor->rows_left = options.limit ? options.limit : UINT64_MAX;
+    result = set_bounds(cursor, schema, &options);
+    if (!result)
+        result = choose_columns(cursor, schema, &options);
+    if (!result)
+        result = snapshot_register(db, &cursor->snapshot, &cursor->snapshot_slot);
+    if (result) {
+        chunk_destroy(&cursor->chunk);
+        memory_free(db->memory, cursor);
+        return result;
+    }
+    cursor->reader = reader_take(db, true);
+    if (!cursor->reader) {
+        snapshot_forget(db, cursor->snapshot_slot);
+        chunk_destroy(&cursor->chunk);
+        memory_free(db->memory, cursor);
+        return MOTE_EBUDGET;
+    }
+    *out = cursor;
+    return MOTE_OK;
+}
+
+void mote_cursor_close(mote_cursor *cursor)
+{
+    if (!cursor || db_check(cursor->table->db))
+        return;
+    struct mote_db *db = cursor->table->db;
+    reader_give(db, cursor->reader, true);
+    snapshot_forget(db, cursor->snapshot_slot);
+    chunk_destroy(&cursor->chunk);
+    memory_free(db->memory, cursor);
+}

@@ -1,0 +1,206 @@
+/* get.c: the point read. Memtable generations are ordered by seq, so the first that has the key has its newest version; segments are not, so each that may hold the key is asked, but those that are older than what was found already.
+ *
+ * A row handle holds a copy of the row image; it needs neither view nor reader. */
+#include <string.h>
+
+#include "engine/engine_private.h"
+
+#define ROW_IMAGE_BYTES_MAX (MOTE_ROW_BYTES_MAX + 32u * 1024u) /* values, null bits and offsets */
+
+struct mote_row {
+    struct mote_db *db;
+    const struct schema *schema, *image_schema;
+    uint64_t seq;
+    uint8_t *image;
+    uint32_t image_bytes, capacity_bytes;
+};
+
+static int row_reserve(struct mote_row *row, uint32_t image_bytes)
+{
+    if (row->capacity_bytes >= image_bytes)
+        return MOTE_OK;
+    uint8_t *grown = memory_alloc(row->db->memory, round_up(image_bytes, 256));
+    if (!grown)
+        return MOTE_EBUDGET;
+    memory_free(row->db->memory, row->image);
+    row->image = grown;
+    row->capacity_bytes = (uint32_t)round_up(image_bytes, 256);
+    return MOTE_OK;
+}
+
+/* ---- Memtables ---- */
+
+static int look_in_memtables(const struct view *view, uint64_t table_id, const uint8_t *key, uint32_t key_bytes, uint64_t snapshot, struct mote_row *row, struct found_row *found, bool *decided)
+{
+    for (uint32_t i = 0; i < view->generation_count; i++) {
+        struct memtable *memtable = memtable_of_table(view->generations[i]->memtables, table_id, false);
+        struct memtable_iterator iterator;
+        struct record record;
+        const struct schema *image_schema;
+        const uint8_t *image;
+        uint32_t image_bytes;
+        if (!memtable)
+            continue;
+        memtable_iterate(memtable, &iterator);
+        if (!memtable_seek(&iterator, key, key_bytes, snapshot))
+            continue;
+        memtable_record(&iterator, &record, &image_schema, &image, &image_bytes);
+        if (key_compare(record.key, record.key_bytes, key, key_bytes) != 0)
+            continue;
+        *decided = true;
+        *found = (struct found_row){record.kind == RECORD_PUT, record.seq};
+        if (!row || record.kind != RECORD_PUT)
+            return MOTE_OK;
+        int result = row_reserve(row, image_bytes);
+        if (result)
+            return result;
+        memcpy(row->image, image, image_bytes);
+        row->image_bytes = image_bytes;
+        row->image_schema = image_schema;
+        row->seq = record.seq;
+        return MOTE_OK;
+    }
+    return MOTE_OK;
+}
+
+/* ---- Segments ---- */
+
+static int copy_from_segment(struct sst_iterator *iterator, const struct schema *schema, struct mote_row *row, uint64_t seq)
+{
+    int result = row_reserve(row, schema->fixed_bytes + 4096);
+    if (!result)
+        result = sst_row_image(iterator, row->image, row->capacity_bytes, &row->image_bytes);
+    if (result == MOTE_ETOOBIG) {
+        result = row_reserve(row, ROW_IMAGE_BYTES_MAX);
+        if (!result)
+            result = sst_row_image(iterator, row->image, row->capacity_bytes, &row->image_bytes);
+    }
+    row->image_schema = schema;
+    row->seq = seq;
+    return result;
+}
+
+/* Asks one segment for the key's newest version under the snapshot; a newer one than *found replaces it. */
+static int look_in_segment(struct mote_db *db, struct reader *reader, struct segment *segment, const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint64_t snapshot, struct mote_row *row,
+                           struct found_row *found)
+{
+    uint32_t slot = (uint32_t)(segment->record.id % 16);
+    struct record record;
+    int result = MOTE_OK;
+    if (!reader->iterators[slot])
+        result = sst_iterator_create(&db->sst, reader->queue, &reader->iterators[slot]);
+    struct sst_iterator *iterator = reader->iterators[slot];
+    if (!result)
+        result = sst_iterator_open(iterator, segment, schema);
+    if (result)
+        return result;
+    result = sst_may_contain(iterator, key, key_bytes);
+    if (result > 0)
+        result = sst_seek(iterator, key, key_bytes, snapshot);
+    if (result <= 0)
+        return result;
+    result = sst_record(iterator, &record);
+    if (result)
+        return result;
+    if (key_compare(record.key, record.key_bytes, key, key_bytes) != 0 || record.seq <= found->seq)
+        return MOTE_OK;
+    *found = (struct found_row){record.kind == RECORD_PUT, record.seq};
+    return row && found->found ? copy_from_segment(iterator, schema, row, record.seq) : MOTE_OK;
+}
+
+static int look_in_segments(struct mote_db *db, struct reader *reader, const struct view *view, const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint64_t snapshot, struct mote_row *row,
+                            struct found_row *found)
+{
+    const struct segment_list *list = version_find(view->version, schema->table_id);
+    int result = MOTE_OK;
+    for (uint32_t i = list ? list->count : 0; i > 0 && !result; i--) {
+        struct segment *segment = list->segments[i - 1];
+        if (segment->record.seq_max > found->seq && segment_may_hold(&segment->record, key, key_bytes, key, key_bytes))
+            result = look_in_segment(db, reader, segment, schema, key, key_bytes, snapshot, row, found);
+    }
+    return result;
+}
+
+int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found)
+{
+    struct mote_db *db = table->db;
+    struct view view;
+    bool decided = false;
+    *found = (struct found_row){false, 0};
+    view_acquire(db, &view);
+    /* Loaded after the view: every version that the view can miss is newer, and jobs kept the newest at or below it. */
+    uint64_t snapshot = atomic_load(&db->visible_seq);
+    const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    int result = look_in_memtables(&view, table->id, key, key_bytes, snapshot, row, found, &decided);
+    if (!result && !decided && version_find(view.version, table->id)) {
+        struct reader *reader = reader_take(db, false);
+        if (reader) {
+            result = look_in_segments(db, reader, &view, schema, key, key_bytes, snapshot, row, found);
+            reader_give(db, reader, false);
+        } else {
+            result = MOTE_EBUDGET;
+        }
+    }
+    view_release(db, &view);
+    if (row)
+        row->schema = schema;
+    if (result)
+        error_add_table(schema->name);
+    return result;
+}
+
+/* ---- Public ---- */
+
+int mote_get(mote_table *table, const struct mote_value *key_values, size_t key_count, mote_row **row)
+{
+    int result = table_check(table);
+    if (!result && (!row || (!key_values && key_count)))
+        result = error_set(MOTE_EINVAL, "the key or the result pointer is NULL");
+    if (result)
+        return result;
+    const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    if (key_count != schema->key_column_count)
+        return error_set(MOTE_EINVAL, "the key of table %s has %u columns, %zu values were given", schema->name, schema->key_column_count, key_count);
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    uint32_t key_bytes;
+    result = key_from_values(schema, key_values, key_count, key, &key_bytes);
+    if (result)
+        return result;
+    bool made = *row == NULL;
+    if (made) {
+        *row = memory_alloc_zero(table->db->memory, sizeof **row);
+        if (!*row)
+            return MOTE_EBUDGET;
+        (*row)->db = table->db;
+    }
+    struct found_row found;
+    result = lookup(table, key, key_bytes, *row, &found);
+    if (!result && !found.found)
+        result = error_set(MOTE_ENOTFOUND, "table %s has no row with this key", schema->name);
+    if (result && made) {
+        mote_row_free(*row);
+        *row = NULL;
+    }
+    return result;
+}
+
+int mote_row_value(const mote_row *row, uint32_t position, struct mote_value *value)
+{
+    if (!row || !row->schema || !value)
+        return error_set(MOTE_EINVAL, "the row is NULL or holds nothing");
+    if (position >= row->schema->column_count)
+        return error_set(MOTE_ENOCOLUMN, "table %s has %u columns, no column %u", row->schema->name, row->schema->column_count, position);
+    row_value(row->schema, row->image_schema, row->image, position, value);
+    return MOTE_OK;
+}
+
+uint64_t mote_row_seq(const mote_row *row) { return row ? row->seq : 0; }
+
+void mote_row_free(mote_row *row)
+{
+    if (!row || db_check(row->db))
+        return;
+    struct memory *memory = row->db->memory;
+    memory_free(memory, row->image);
+    memory_free(memory, row);
+}

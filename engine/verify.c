@@ -1,0 +1,210 @@
+/* verify.c: reads every structure and every checksum of a volume and writes nothing: superblock slots, manifest frames of both copies, the log, every segment with its index sections; and compares the timestamp index with the rows. */
+#include <string.h>
+
+#include "blockdev/base/crc32c.h"
+#include "blockdev/probe.h"
+#include "engine/engine_private.h"
+
+struct verify {
+    void (*report)(const struct mote_error *fault, void *context);
+    void *context;
+    uint64_t faults;
+};
+
+static void note(const struct mote_error *fault, void *context)
+{
+    struct verify *verify = context;
+    verify->faults++;
+    if (verify->report)
+        verify->report(fault, verify->context);
+}
+
+/* The calling thread's present error becomes a fault. */
+static void note_last(struct verify *verify)
+{
+    struct mote_error error;
+    error_get(&error);
+    note(&error, verify);
+}
+
+/* ---- Superblock: a slot that is neither empty nor valid is a fault ---- */
+
+static void verify_slot(struct mote_db *db, struct verify *verify, uint64_t offset_bytes, const uint8_t *slot)
+{
+    struct superblock decoded;
+    static const uint8_t empty[SUPERBLOCK_SLOT_BYTES];
+    if (memcmp(slot, empty, sizeof empty) == 0 || superblock_decode(slot, offset_bytes, &decoded) == MOTE_OK)
+        return;
+    error_set(MOTE_EDAMAGED, "a superblock slot fails its checksum; the other copies stand in for it");
+    error_add_device(blockdev_path(db->device), offset_bytes, SUPERBLOCK_SLOT_BYTES);
+    note_last(verify);
+}
+
+static int verify_superblocks(struct mote_db *db, struct verify *verify)
+{
+    uint8_t *slot = memory_alloc_aligned(db->memory, SUPERBLOCK_SLOT_BYTES, PAGE_BYTES);
+    if (!slot)
+        return MOTE_EBUDGET;
+    for (unsigned copy = 0; copy < 2; copy++) {
+        for (uint64_t generation = 0; generation < SUPERBLOCK_SLOTS; generation++) {
+            uint64_t offset = layout_slot_offset(&db->superblock.layout, copy, generation);
+            if (blockdev_read_range(db->queue, offset, slot, SUPERBLOCK_SLOT_BYTES))
+                note_last(verify);
+            else
+                verify_slot(db, verify, offset, slot);
+        }
+    }
+    memory_free(db->memory, slot);
+    return MOTE_OK;
+}
+
+/* ---- Manifest: what is valid in one copy should be so in both ---- */
+
+struct walk {
+    struct mote_db *db;
+    struct verify *verify;
+};
+
+static void visit_frame(void *context, unsigned copy, unsigned area, uint64_t offset_bytes, uint64_t sequence, uint64_t generation, uint32_t kind, uint32_t length_bytes, bool valid)
+{
+    struct walk *walk = context;
+    (void)generation;
+    (void)kind;
+    if (valid || area != walk->db->superblock.manifest_area)
+        return;
+    error_set(MOTE_EDAMAGED, "manifest frame %llu of copy %u fails its checksum; the other copy stands in for it and the next open heals it", (unsigned long long)sequence, copy);
+    error_add_device(blockdev_path(walk->db->device), offset_bytes, length_bytes);
+    note_last(walk->verify);
+}
+
+/* ---- Segments ---- */
+
+static int verify_segments(struct mote_db *db, struct verify *verify)
+{
+    int result = MOTE_OK;
+    struct version *version = version_acquire(db->manifest);
+    for (uint32_t t = 0; t < version->count && !result; t++) {
+        const struct segment_list *list = version->lists[t];
+        const struct schema *schema = catalog_live_schema(db, list->table_id);
+        for (uint32_t s = 0; schema && s < list->count && !result; s++) {
+            result = sst_verify(&db->sst, db->queue, list->segments[s], schema, note, verify);
+            if (result == MOTE_EDAMAGED)
+                result = MOTE_OK; /* reported */
+        }
+    }
+    version_release(db->manifest, version);
+    return result;
+}
+
+static int verify_open(struct mote_db *db, struct verify *verify)
+{
+    struct walk walk = {db, verify};
+    int result = verify_superblocks(db, verify);
+    if (!result)
+        result = manifest_walk(db->queue, db->memory, &db->superblock, visit_frame, &walk);
+    if (!result)
+        result = verify_segments(db, verify);
+    if (!result && engine_check_timestamp_index(db)) {
+        note_last(verify);
+    }
+    return result;
+}
+
+int mote_verify(const char *path, void (*report)(const struct mote_error *fault, void *context), void *context)
+{
+    struct verify verify = {report, context, 0};
+    struct mote_options options = MOTE_OPTIONS_INIT;
+    mote_db *db;
+    options.read_only = 1;
+    /* Opening reads superblock, manifest and log, and refuses what is damaged beyond its second copy. */
+    int result = mote_open(path, &options, &db, NULL);
+    if (result == MOTE_EDAMAGED || result == MOTE_ELOST) {
+        note_last(&verify);
+        return MOTE_EDAMAGED;
+    }
+    if (result)
+        return result;
+    result = verify_open(db, &verify);
+    struct mote_error cause;
+    error_get(&cause);
+    int closed = mote_close(db);
+    if (result) {
+        error_restore(&cause);
+        return result;
+    }
+    if (verify.faults)
+        return error_set(MOTE_EDAMAGED, "%llu faults were found on %s", (unsigned long long)verify.faults, path);
+    return closed;
+}
+
+/* ---- The timestamp index against the rows ---- */
+
+struct tally {
+    uint64_t count, sum; /* order-free digest of (time, ordinal) pairs */
+};
+
+static void tally_add(struct tally *tally, int64_t time_ns, uint64_t ordinal)
+{
+    uint64_t pair[2] = {(uint64_t)time_ns, ordinal};
+    uint64_t mixed = ((uint64_t)crc32c(0, pair, sizeof pair) << 32) | crc32c(0x9E3779B9u, pair, sizeof pair);
+    tally->count++;
+    tally->sum += mixed;
+}
+
+static int tally_index(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        tally_add(context, times_ns[i], ordinals[i]);
+    return MOTE_OK;
+}
+
+static int tally_rows(struct mote_db *db, struct segment *segment, const struct schema *schema, struct tally *tally)
+{
+    struct sst_iterator *iterator;
+    uint64_t ordinal = 0;
+    int result = sst_iterator_create(&db->sst, db->queue, &iterator);
+    if (result)
+        return result;
+    result = sst_iterator_open(iterator, segment, schema);
+    int on_record = result ? result : sst_first(iterator);
+    for (; on_record > 0; on_record = sst_next(iterator), ordinal++) {
+        int64_t time_ns;
+        bool has_time;
+        result = sst_time(iterator, &time_ns, &has_time);
+        if (result)
+            break;
+        if (has_time)
+            tally_add(tally, time_ns, ordinal);
+    }
+    sst_iterator_destroy(iterator);
+    return result ? result : on_record;
+}
+
+static int compare_segment(struct mote_db *db, struct segment *segment, const struct schema *schema)
+{
+    struct tally index = {0}, rows = {0};
+    int result = sst_timestamp_search(&db->sst, db->queue, segment, INT64_MIN, INT64_MAX, tally_index, &index);
+    if (!result)
+        result = tally_rows(db, segment, schema, &rows);
+    if (!result && (index.count != rows.count || index.sum != rows.sum)) {
+        result = error_set(MOTE_EDAMAGED, "the timestamp index of segment %llu holds %llu entries that are not those of its %llu rows with a time: rebuild it", (unsigned long long)segment->record.id,
+                           (unsigned long long)index.count, (unsigned long long)rows.count);
+        error_add_device(blockdev_path(db->device), 0, 0);
+        error_add_table(schema->name);
+    }
+    return result;
+}
+
+int engine_check_timestamp_index(struct mote_db *db)
+{
+    int result = MOTE_OK;
+    struct version *version = version_acquire(db->manifest);
+    for (uint32_t t = 0; t < version->count && !result; t++) {
+        const struct segment_list *list = version->lists[t];
+        const struct schema *schema = catalog_live_schema(db, list->table_id);
+        for (uint32_t s = 0; schema && schema->time_column >= 0 && s < list->count && !result; s++)
+            result = compare_segment(db, list->segments[s], schema);
+    }
+    version_release(db->manifest, version);
+    return result;
+}
