@@ -1,13 +1,14 @@
 /* codec_scale.c: the scale of floats that are integer multiples of one number, as the samples of an analogue-to-digital converter are.
  *
- * A sample of absolute values is sorted; the least difference between neighbours is one step (or a few) of the scale, blurred by rounding.
+ * A sample of absolute values is sorted; the greatest common divisor of the differences between neighbours is one step (or a few) of the
+ * scale, blurred by rounding.
  * Then the values are gone through in ascending order: each, being k steps for some k, narrows the interval in which the scale lies, and
  * the interval is always narrow enough to tell the k of the next one. What comes out is a guess: the encoder checks each value. */
 #include "blockdev/base/codec_private.h"
 
 #include <math.h>
 
-enum { SAMPLES_MAX = 256, SAMPLES_MIN = 8, STEPS_TRIED_MAX = 3, NEIGHBOURS = 4 };
+enum { SAMPLES_MAX = 256, SAMPLES_MIN = 8, STEPS_TRIED_MAX = 3, NEIGHBOURS = 4, RATIO_MAX = 8 };
 
 static void sort_values(double *values, uint32_t count)
 {
@@ -32,7 +33,7 @@ static bool narrow_scale(const double *sorted, uint32_t count, double guess, dou
     *least = guess * 0.7;
     *most = guess * 1.4;
     for (uint32_t i = 0; i < count; i++) {
-        double value = sorted[i], steps = nearbyint(value / scale), blur = value * precision;
+        double value = sorted[i], steps = (double)nearest_integer(value / scale), blur = value * precision;
         if (steps < 1 || fabs(value - steps * scale) > 0.3 * scale) {
             misses++;
         } else {
@@ -91,6 +92,30 @@ static uint32_t choose_scale(const double *sorted, uint32_t count, double least,
     return best_exact;
 }
 
+/* Euclid's greatest common divisor of the differences, of those that are not so much larger than it that the blur of either would tell.
+ * blur: differences below it are none. 0 if there is none. */
+static double divide_differences(const double *sorted, uint32_t count, double blur)
+{
+    double divisor = sorted[0], tolerance = blur * RATIO_MAX;
+    for (uint32_t i = 1; i < count; i++) {
+        double difference = sorted[i] - sorted[i - 1];
+        if (difference > blur && difference < divisor)
+            divisor = difference;
+    }
+    for (uint32_t i = 1; i < count && divisor > 4 * tolerance; i++) {
+        double rest = sorted[i] - sorted[i - 1];
+        if (rest > RATIO_MAX * divisor)
+            continue;
+        rest = fabs(rest - (double)nearest_integer(rest / divisor) * divisor);
+        while (rest > tolerance) {
+            double next = fabs(divisor - (double)nearest_integer(divisor / rest) * rest);
+            divisor = rest;
+            rest = next;
+        }
+    }
+    return divisor > blur ? divisor : 0;
+}
+
 bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, double *scale)
 {
     double *samples = work->samples, precision = is_f64 ? 0x1p-53 : 0x1p-24;
@@ -103,12 +128,7 @@ bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, doub
     if (sampled < SAMPLES_MIN)
         return false;
     sort_values(samples, sampled);
-    double blur = samples[sampled - 1] * precision * 8, step_least = samples[0];
-    for (uint32_t i = 1; i < sampled; i++) {
-        double difference = samples[i] - samples[i - 1];
-        if (difference > blur && difference < step_least)
-            step_least = difference;
-    }
+    double step_least = divide_differences(samples, sampled, samples[sampled - 1] * precision * 8);
     if (!(samples[sampled - 1] / step_least < 0x1p40) || step_least < 1e-300)
         return false;
     for (uint32_t steps = 1; steps <= STEPS_TRIED_MAX; steps++) {
