@@ -46,7 +46,7 @@ static void fill_integers(const char *name, uint32_t count)
         else if (!strcmp(name, "delta"))
             values.i64[i] = (i ? values.i64[i - 1] : 5000000000) - 3000 + (i * i * i * 2654435761u >> 24);
         else
-            values.i64[i] = 1700000000000000123 + i * 1000000ll + noise % 16 * 1000;
+            values.i64[i] = 1700000000000000123 + i * 1000000ll + i * i * 30000ll + noise % 4 * 1000;
     }
 }
 
