@@ -29,8 +29,9 @@ struct layout {
     uint64_t log_bytes_max;
 };
 
-/* Fills *layout for a device of device_size_bytes. 0 for extent_bytes, segments_max, log_bytes_max: chosen. segments_max default: extent_count
- * clamped to 64..16384. manifest_area_bytes: at least two largest snapshots (segments_max * MANIFEST_SEGMENT_BYTES_MAX + MANIFEST_FIXED_BYTES_MAX), so that the
+/* Fills *layout for a device of device_size_bytes. 0 for extent_bytes, segments_max, log_bytes_max: chosen. extent_bytes default: 1 MiB, on devices below 128 MiB the
+ * power of two (at least 64 KiB) that gives some 100 extents. segments_max default: extent_count clamped to 64..16384; range 16 to 65536. log_bytes_max default: an
+ * eighth of the device, 2 MiB to 4 GiB; range: 256 KiB to half of the extents. Computing again with a layout's own numbers gives the same layout. manifest_area_bytes: at least two largest snapshots (segments_max * MANIFEST_SEGMENT_BYTES_MAX + MANIFEST_FIXED_BYTES_MAX), so that the
  * ring of two areas holds four. MOTE_ENODEV: too small; MOTE_EINVAL: an option out of range. */
 int layout_compute(uint64_t device_size_bytes, uint64_t extent_bytes, uint32_t segments_max, uint64_t log_bytes_max, struct layout *layout);
 #define MANIFEST_SEGMENT_BYTES_MAX 320u

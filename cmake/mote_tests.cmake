@@ -13,7 +13,8 @@ endif()
 find_library(CRITERION_LIBRARY criterion)
 file(GLOB MOTE_UNIT_TESTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/unit/*_test.c)
 file(GLOB MOTE_PLAIN_TESTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/sim/*_test.c
-  ${CMAKE_CURRENT_SOURCE_DIR}/tests/device/*_test.c ${CMAKE_CURRENT_SOURCE_DIR}/tests/stress/*_test.c)
+  ${CMAKE_CURRENT_SOURCE_DIR}/tests/device/*_test.c ${CMAKE_CURRENT_SOURCE_DIR}/tests/stress/*_test.c
+  ${CMAKE_CURRENT_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
 function(mote_test source)
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} ${source})

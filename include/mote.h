@@ -180,7 +180,7 @@ struct mote_batch {
 struct mote_format_options {
     size_t size_bytes;           /* sizeof(struct mote_format_options) */
     uint64_t image_size_bytes;   /* size of an image file to create where the path does not exist; 0: never create */
-    uint64_t extent_bytes;       /* unit of allocation, a power of two from 64 KiB to 64 MiB; 0: 1 MiB */
+    uint64_t extent_bytes;       /* unit of allocation, a power of two from 64 KiB to 64 MiB; 0: 1 MiB, less below 128 MiB */
     uint64_t log_bytes_max;      /* the log is checkpointed before it grows beyond; 0: an eighth of the device, at most 4 GiB */
     uint32_t segments_max;       /* tables' segments that the manifest has room for; 0: chosen from the size */
     uint32_t sparse;             /* 1: an image file is not written in full (for tests; each first write then costs a metadata commit) */

@@ -62,7 +62,7 @@ size_t codec_vector_bytes(const struct codec_vector *v);
 size_t codec_encode_bound(const struct codec_vector *v);
 
 /* Scratch that serves every codec_encode and codec_decode of at most count_max values with at most value_bytes_max bytes in all.
- * For one size: about value_bytes_max + 4 * count_max + 2.5 MiB (of which ZSTD is the most). */
+ * That is 2 * value_bytes_max + 4 * count_max + about 1 MiB (of which ZSTD is the most), and grows with both. */
 size_t codec_scratch_bytes(uint32_t count_max, uint32_t value_bytes_max);
 
 /* Picks the smallest codec by trial (cheap estimators first) and writes header and payload to out. text_compression: CODEC_TEXT_...

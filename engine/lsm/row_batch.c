@@ -1,0 +1,347 @@
+/* row_batch.c: row images from a batch of columns (schema.h).
+ *
+ * row_batch_check looks at each column once, in the order in which its bytes lie in memory, and leaves a list of copies by size class; row_batch_encode then walks the list with one load and one store for each value, without asking for
+ * types. Threads: pure functions. Failures: the check names table, column and row; afterwards nothing can fail. */
+#include "engine/lsm/schema_private.h"
+
+#include "blockdev/base/errors.h"
+#include "blockdev/base/units.h"
+#include "engine/lsm/utf8.h"
+
+#include <assert.h>
+
+static inline bool has_value(const struct mote_column *column, size_t row) { return !column->validity || (column->validity[row / 8] >> row % 8 & 1); }
+
+static inline void set_null(uint8_t *image, uint32_t position) { image[position / 8] = (uint8_t)(image[position / 8] | 1u << position % 8); }
+
+static size_t count_nulls(const struct mote_column *column, size_t row_count)
+{
+    if (!column->validity)
+        return 0;
+    size_t values = 0, row = 0;
+    for (; row + 64 <= row_count; row += 64)
+        values += (size_t)__builtin_popcountll(load_u64(column->validity + row / 8));
+    for (; row < row_count; row++)
+        values += has_value(column, row);
+    return row_count - values;
+}
+
+/* Which column of the batch goes where. */
+static int map_columns(const struct schema *schema, const struct mote_batch *batch, struct row_batch *prepared)
+{
+    uint32_t hidden = schema_has_hidden(schema);
+    for (uint32_t i = 0; i < schema->column_count; i++)
+        prepared->by_position[i] = NULL;
+    if (batch->column_count > schema->column_count - hidden)
+        return schema_refuse(schema, -1, MOTE_ESCHEMA, "the batch has %zu columns, the table %u", batch->column_count, schema->column_count - hidden);
+    if (batch->column_count > 0 && !batch->columns)
+        return schema_refuse(schema, -1, MOTE_EINVAL, "the batch's columns are NULL but their count is %zu", batch->column_count);
+    for (uint32_t i = 0; i < batch->column_count; i++) {
+        uint32_t position = batch->column_index ? batch->column_index[i] : i + hidden;
+        if (position >= schema->column_count || schema->columns[position].hidden)
+            return schema_refuse(schema, -1, MOTE_ESCHEMA, "the batch's column %u is for position %u, which cannot be written", i, position);
+        if (prepared->by_position[position])
+            return schema_refuse(schema, (int)position, MOTE_ESCHEMA, "the batch has the column twice");
+        prepared->by_position[position] = &batch->columns[i];
+    }
+    return MOTE_OK;
+}
+
+static int refuse_row(const struct schema *schema, uint32_t position, size_t row, int code, const char *why)
+{
+    return schema_refuse(schema, (int)position, code, "row %zu of the batch: %s", row, why);
+}
+
+static int check_bools(const struct schema *schema, uint32_t position, const struct mote_column *column, size_t row_count)
+{
+    const uint8_t *values = column->values;
+    uint8_t all = 0;
+    for (size_t row = 0; row < row_count; row++)
+        all |= values[row];
+    if (all <= 1)
+        return MOTE_OK;
+    for (size_t row = 0; row < row_count; row++)
+        if (values[row] > 1 && has_value(column, row))
+            return refuse_row(schema, position, row, MOTE_EINVAL, "a bool is 0 or 1");
+    return MOTE_OK;
+}
+
+static int check_no_nan(const struct schema *schema, uint32_t position, const struct mote_column *column, size_t row_count)
+{
+    const struct schema_column *described = &schema->columns[position];
+    for (size_t row = 0; row < row_count; row++)
+        if (float_is_nan(described->type, (const uint8_t *)column->values + row * described->value_bytes) && has_value(column, row))
+            return refuse_row(schema, position, row, MOTE_EINVAL, "a key cannot hold NaN");
+    return MOTE_OK;
+}
+
+static int check_texts(const struct schema *schema, uint32_t position, const struct mote_column *column, size_t row_count)
+{
+    const uint32_t *offsets = column->offsets;
+    const uint8_t *values = column->values;
+    size_t size_bytes = offsets[row_count] - offsets[0];
+    /* Bytes below 0x80 are characters by themselves, however the rows cut them. */
+    if (size_bytes == 0 || utf8_ascii_bytes(values + offsets[0], size_bytes) == size_bytes)
+        return MOTE_OK;
+    for (size_t row = 0; row < row_count; row++)
+        if (has_value(column, row) && !utf8_is_valid(values + offsets[row], offsets[row + 1] - offsets[row]))
+            return refuse_row(schema, position, row, MOTE_EINVAL, "the text is not valid UTF-8; use a blob for other bytes");
+    return MOTE_OK;
+}
+
+static int check_var(const struct schema *schema, uint32_t position, const struct mote_column *column, size_t row_count)
+{
+    const uint32_t *offsets = column->offsets;
+    if (!offsets)
+        return schema_refuse(schema, (int)position, MOTE_EINVAL, "the batch's column has no offsets");
+    for (size_t row = 0; row < row_count; row++) {
+        if (offsets[row] > offsets[row + 1])
+            return refuse_row(schema, position, row, MOTE_EINVAL, "its offsets descend");
+        if (offsets[row + 1] - offsets[row] > MOTE_ROW_BYTES_MAX && has_value(column, row))
+            return refuse_row(schema, position, row, MOTE_ETOOBIG, "the value is larger than a row may be (256 KiB); split it");
+    }
+    if (offsets[row_count] != offsets[0] && !column->values)
+        return schema_refuse(schema, (int)position, MOTE_EINVAL, "the batch's column has no values");
+    return schema->columns[position].type == MOTE_TYPE_TEXT ? check_texts(schema, position, column, row_count) : MOTE_OK;
+}
+
+/* One column that the batch has: its description, then its values. */
+static int check_column(const struct schema *schema, uint32_t position, const struct mote_column *column, size_t row_count, size_t *null_count)
+{
+    const struct schema_column *described = &schema->columns[position];
+    if (column->type != described->type)
+        return schema_refuse(schema, (int)position, MOTE_ESCHEMA, "the batch's column is of type %s, the table's %s", type_name(column->type), type_name(described->type));
+    if (type_is_vector(column->type) && column->dimension != described->dimension)
+        return schema_refuse(schema, (int)position, MOTE_ESCHEMA, "the batch's vectors have dimension %u, the table's %u", column->dimension, described->dimension);
+    *null_count = count_nulls(column, row_count);
+    bool takes_rowid = (described->flags & MOTE_COLUMN_AUTO_INCREMENT) != 0;
+    if (*null_count > 0 && (described->flags & MOTE_COLUMN_NOT_NULL) && !takes_rowid) {
+        size_t row = 0;
+        while (has_value(column, row))
+            row++;
+        return refuse_row(schema, position, row, MOTE_ESCHEMA, "the column is NOT NULL and the row has no value for it");
+    }
+    if (type_is_var(column->type))
+        return check_var(schema, position, column, row_count);
+    if (!column->values && row_count > 0)
+        return schema_refuse(schema, (int)position, MOTE_EINVAL, "the batch's column has no values");
+    if (column->type == MOTE_TYPE_BOOL)
+        return check_bools(schema, position, column, row_count);
+    bool is_float = column->type == MOTE_TYPE_FLOAT64 || column->type == MOTE_TYPE_FLOAT32;
+    return is_float && schema_column_in_key(schema, position) ? check_no_nan(schema, position, column, row_count) : MOTE_OK;
+}
+
+static enum row_copy_class copy_class(uint32_t value_bytes)
+{
+    return value_bytes == 8 ? ROW_COPY_8 : value_bytes == 4 ? ROW_COPY_4 : value_bytes == 1 ? ROW_COPY_1 : ROW_COPY_WIDE;
+}
+
+/* The list of copies, class by class. */
+static void plan_copies(struct row_batch *prepared)
+{
+    const struct schema *schema = prepared->schema;
+    uint32_t count = 0;
+    for (enum row_copy_class class = ROW_COPY_8; class < ROW_COPY_CLASSES; class++) {
+        for (uint32_t i = 0; i < schema->column_count; i++) {
+            const struct schema_column *column = &schema->columns[i];
+            const struct mote_column *given = prepared->by_position[i];
+            if (given && !type_is_var(column->type) && copy_class(column->value_bytes) == class)
+                prepared->copies[count++] = (struct row_copy){given->values, column->row_offset, i};
+        }
+        prepared->copy_ends[class] = count;
+    }
+}
+
+static inline uint32_t row_var_bytes(const struct mote_column *column, size_t row) { return has_value(column, row) ? column->offsets[row + 1] - column->offsets[row] : 0; }
+
+/* Key sizes row by row; only tables with text or blob in the key come here. */
+static int check_keys(const struct row_batch *prepared)
+{
+    const struct schema *schema = prepared->schema;
+    for (size_t row = 0; row < prepared->batch->row_count; row++) {
+        uint64_t key_bytes = 0;
+        for (uint32_t i = 0; i < schema->key_column_count; i++) {
+            const struct schema_column *column = &schema->columns[schema->key_columns[i]];
+            const struct mote_column *given = prepared->by_position[schema->key_columns[i]];
+            if (!type_is_var(column->type))
+                key_bytes += column->value_bytes;
+            else if (given)
+                key_bytes += key_var_bytes((const uint8_t *)given->values + given->offsets[row], given->offsets[row + 1] - given->offsets[row]);
+            else
+                key_bytes += key_var_bytes(column->default_value.as.bytes.data, column->default_value.as.bytes.size_bytes);
+        }
+        if (key_bytes > MOTE_KEY_BYTES_MAX)
+            return refuse_row(schema, schema->key_columns[0], row, MOTE_ETOOBIG, "the row's key takes more than 1024 bytes; shorten its text or blob");
+    }
+    return MOTE_OK;
+}
+
+/* Row sizes and their sum. */
+static int sum_rows(struct row_batch *prepared)
+{
+    size_t row_count = prepared->batch->row_count;
+    if (prepared->row_bytes_min > MOTE_ROW_BYTES_MAX)
+        return schema_refuse(prepared->schema, -1, MOTE_ETOOBIG, "the defaults make the rows larger than 256 KiB; split the table");
+    prepared->total_bytes = row_count * round_up(prepared->row_bytes_min, 8);
+    if (prepared->var_count == 0)
+        return MOTE_OK;
+    prepared->total_bytes = 0;
+    for (size_t row = 0; row < row_count; row++) {
+        /* At most 1024 values of 256 KiB each: no overflow. */
+        uint32_t row_bytes = row_batch_row_bytes(prepared, row);
+        if (row_bytes > MOTE_ROW_BYTES_MAX)
+            return schema_refuse(prepared->schema, -1, MOTE_ETOOBIG, "row %zu of the batch takes %u bytes, at most 262144 are possible; split it", row, row_bytes);
+        prepared->total_bytes += round_up(row_bytes, 8);
+    }
+    return MOTE_OK;
+}
+
+/* A column that the batch lacks. */
+static int plan_absent(struct row_batch *prepared, uint32_t position)
+{
+    const struct schema *schema = prepared->schema;
+    const struct schema_column *column = &schema->columns[position];
+    prepared->some_absent = true;
+    if (column->flags & MOTE_COLUMN_AUTO_INCREMENT) {
+        prepared->auto_increment_count = (uint32_t)prepared->batch->row_count;
+    } else if (column->flags & MOTE_COLUMN_HAS_DEFAULT) {
+        if (type_is_var(column->type)) {
+            prepared->var[prepared->var_count++] = (uint16_t)position;
+            prepared->row_bytes_min += (uint32_t)column->default_value.as.bytes.size_bytes;
+        }
+    } else if (column->flags & MOTE_COLUMN_NOT_NULL) {
+        return schema_refuse(schema, (int)position, MOTE_ESCHEMA, "the column is NOT NULL without a default and the batch lacks it");
+    } else {
+        set_null(prepared->absent_nulls, position);
+    }
+    return MOTE_OK;
+}
+
+int row_batch_check(const struct schema *schema, const struct mote_batch *batch, struct row_batch *prepared)
+{
+    prepared->schema = schema;
+    prepared->batch = batch;
+    prepared->total_bytes = 0;
+    prepared->auto_increment_count = prepared->nullable_count = prepared->var_count = 0;
+    prepared->some_absent = false;
+    prepared->row_bytes_min = schema->fixed_bytes;
+    memset(prepared->absent_nulls, 0, sizeof prepared->absent_nulls);
+    if (batch->row_count > INT32_MAX)
+        return schema_refuse(schema, -1, MOTE_ETOOBIG, "the batch has %zu rows; split it", batch->row_count);
+    int code = map_columns(schema, batch, prepared);
+    for (uint32_t i = 0; i < schema->column_count && code == MOTE_OK; i++) {
+        const struct mote_column *column = prepared->by_position[i];
+        size_t null_count = 0;
+        if (!column) {
+            code = plan_absent(prepared, i);
+            continue;
+        }
+        code = check_column(schema, i, column, batch->row_count, &null_count);
+        if (type_is_var(schema->columns[i].type))
+            prepared->var[prepared->var_count++] = (uint16_t)i;
+        else if (schema->columns[i].flags & MOTE_COLUMN_AUTO_INCREMENT)
+            prepared->auto_increment_count = (uint32_t)null_count;
+        else if (null_count > 0)
+            prepared->nullable[prepared->nullable_count++] = (uint16_t)i;
+    }
+    if (code == MOTE_OK)
+        code = sum_rows(prepared);
+    if (code == MOTE_OK && !schema->key_bytes_fixed)
+        code = check_keys(prepared);
+    if (code == MOTE_OK)
+        plan_copies(prepared);
+    return code;
+}
+
+bool row_batch_takes_rowid(const struct row_batch *prepared, size_t row)
+{
+    if (prepared->auto_increment_count == 0)
+        return false;
+    const struct mote_column *column = prepared->by_position[prepared->schema->key_columns[0]];
+    return !column || !has_value(column, row);
+}
+
+uint32_t row_batch_row_bytes(const struct row_batch *prepared, size_t row)
+{
+    uint32_t row_bytes = prepared->row_bytes_min;
+    for (uint32_t i = 0; i < prepared->var_count; i++) {
+        const struct mote_column *column = prepared->by_position[prepared->var[i]];
+        if (column)
+            row_bytes += row_var_bytes(column, row);
+    }
+    return row_bytes;
+}
+
+static void encode_nulls(const struct row_batch *prepared, size_t row, uint8_t *image)
+{
+    for (uint32_t i = 0; i < prepared->nullable_count; i++) {
+        uint32_t position = prepared->nullable[i];
+        if (has_value(prepared->by_position[position], row))
+            continue;
+        const struct schema_column *column = &prepared->schema->columns[position];
+        set_null(image, position);
+        memset(image + column->row_offset, 0, column->value_bytes);
+    }
+}
+
+/* Texts and blobs in column order. Returns the end of the image. */
+static uint32_t encode_vars(const struct row_batch *prepared, size_t row, uint8_t *image)
+{
+    uint32_t var_at = prepared->schema->fixed_bytes;
+    for (uint32_t i = 0; i < prepared->var_count; i++) {
+        uint32_t position = prepared->var[i], size_bytes;
+        const struct schema_column *column = &prepared->schema->columns[position];
+        const struct mote_column *given = prepared->by_position[position];
+        const uint8_t *from;
+        uint8_t *at = image + column->row_offset;
+        if (!given) {
+            from = column->default_value.as.bytes.data;
+            size_bytes = (uint32_t)column->default_value.as.bytes.size_bytes;
+        } else if (!has_value(given, row)) {
+            set_null(image, position);
+            store_u64(at, 0);
+            continue;
+        } else {
+            from = (const uint8_t *)given->values + given->offsets[row];
+            size_bytes = given->offsets[row + 1] - given->offsets[row];
+        }
+        store_u32(at, var_at);
+        store_u32(at + 4, size_bytes);
+        if (size_bytes != 0)
+            memcpy(image + var_at, from, size_bytes);
+        var_at += size_bytes;
+    }
+    return var_at;
+}
+
+void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowid, uint8_t *image, uint32_t row_bytes)
+{
+    const struct schema *schema = prepared->schema;
+    assert(row < prepared->batch->row_count);
+    if (prepared->some_absent)
+        memcpy(image + schema->null_bytes, schema->default_image + schema->null_bytes, schema->fixed_bytes - schema->null_bytes);
+    for (uint32_t at = 0; at < schema->null_bytes; at += 8)
+        store_u64(image + at, load_u64(prepared->absent_nulls + at));
+    const struct row_copy *copy = prepared->copies;
+    uint64_t word;
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_8]; copy < end; copy++) {
+        memcpy(&word, copy->values + row * 8, 8);
+        memcpy(image + copy->row_offset, &word, 8);
+    }
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_4]; copy < end; copy++)
+        memcpy(image + copy->row_offset, copy->values + row * 4, 4);
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_1]; copy < end; copy++)
+        image[copy->row_offset] = copy->values[row];
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_WIDE]; copy < end; copy++) {
+        size_t value_bytes = schema->columns[copy->position].value_bytes;
+        memcpy(image + copy->row_offset, copy->values + row * value_bytes, value_bytes);
+    }
+    if (prepared->nullable_count > 0)
+        encode_nulls(prepared, row, image);
+    if (row_batch_takes_rowid(prepared, row))
+        store_u64(image + schema->columns[schema->key_columns[0]].row_offset, (uint64_t)rowid);
+    uint32_t end_bytes = prepared->var_count > 0 ? encode_vars(prepared, row, image) : schema->fixed_bytes;
+    assert(end_bytes == row_bytes);
+    (void)end_bytes;
+    (void)row_bytes;
+}
