@@ -32,6 +32,7 @@
 #include "blockdev/blockdev.h"
 
 struct memory;
+struct mote_error;
 struct wal;
 
 struct wal_range {
@@ -60,10 +61,10 @@ struct wal_options {
     bool inline_io;
     bool read_only;             /* no stage, no thread: only counters */
     /* Called by the committer, outside all of the log's locks, when less than low_space_bytes of mapped space is not set aside: the engine maps more and calls wal_add_range, at once (inline) or soon
-     * (another thread). Called again only after ranges were added or space was asked for again. */
+     * (another thread). Called again only after ranges were added or space was asked for again. Must not reserve, rotate, wait or close. */
     uint64_t low_space_bytes;
     void (*need_space)(void *context);
-    void (*on_durable)(void *context, uint64_t durable_seq); /* may be NULL; called by the committer after it published */
+    void (*on_durable)(void *context, uint64_t durable_seq); /* may be NULL; called by the committer after it published; the same must-nots */
     void *context;
 };
 
@@ -80,12 +81,15 @@ struct wal_start {
     void *user;
 };
 int wal_start(struct wal *wal, const struct wal_start *start);
-/* A mapped range behind the last one. MOTE_EBUDGET beyond 4096 ranges. */
+/* A mapped range behind the last one, at least frame_bytes_max long (so that one pad always suffices). After wal_start it must begin where the last one ends. MOTE_EINVAL, MOTE_EBUDGET beyond 4096 ranges.
+ * Clears the space error. */
 int wal_add_range(struct wal *wal, const struct wal_range *range);
 /* The engine cannot map more: from now on reservations that find no space fail with this code (MOTE_ENOSPC), until MOTE_OK is set or a range is added. */
 void wal_set_space_error(struct wal *wal, int code);
 /* Forgets ranges that end at or below head_lsn (the engine's edit is durable). */
 void wal_set_head(struct wal *wal, uint64_t head_lsn);
+/* What frames completed from now on carry as catalog_version. */
+void wal_set_catalog_version(struct wal *wal, uint64_t catalog_version);
 
 /* ---- Writing ---- */
 
@@ -100,8 +104,9 @@ struct wal_slot {
 /* The user pointer of the stage that is active now (see wal_rotate). */
 void *wal_active_user(const struct wal *wal);
 enum { WAL_RETRY = 1 };
-/* Reserves size_bytes of payload and count seqs in the active stage, if that stage still carries expected_user: else WAL_RETRY (positive). Blocks while no stage is free (inline: commits
- * meanwhile). MOTE_ETOOBIG: size_bytes > wal_payload_bytes_max. MOTE_ENOSPC, MOTE_EPOISONED. */
+/* Reserves size_bytes (at least 1) of payload and count seqs in the active stage, if that stage still carries expected_user: else WAL_RETRY (positive). One compare-and-swap; a short lock when a stage
+ * is full and the next is opened. Blocks while no stage is free (inline: commits meanwhile). MOTE_ETOOBIG: size_bytes > wal_payload_bytes_max, or more than 2^20 - 1 seqs. MOTE_ENOSPC, MOTE_EPOISONED;
+ * MOTE_EINVAL before wal_start and after wal_close. */
 int wal_reserve(struct wal *wal, uint32_t size_bytes, uint32_t count, const void *expected_user, struct wal_slot *slot);
 /* The payload is complete; from here the stage may be written. urgency decides when. Never fails. Wakes the committer if it sleeps and the urgency asks for it. */
 void wal_publish(struct wal *wal, const struct wal_slot *slot, enum wal_urgency urgency, uint32_t delay_ms);
@@ -111,10 +116,11 @@ uint32_t wal_payload_bytes_max(const struct wal *wal);
 /* A cut of the log: between two seqs and two frames. */
 struct wal_cut {
     uint64_t seq;             /* last seq before the cut; set by wal_rotate */
-    _Atomic uint64_t lsn;     /* end of the last frame before the cut; UINT64_MAX until that frame is sealed, set before it becomes durable */
+    _Atomic uint64_t lsn;     /* end of the last frame before the cut; UINT64_MAX until that is settled, set before it becomes durable, and last: the log never touches the cut again */
     _Atomic uint32_t settled; /* 1: every slot before the cut is published */
 };
-/* Seals the active stage (if it holds anything) and lets the next one carry `user`. The cut must live until its lsn is set. Excludes other rotations by itself. Blocks as wal_reserve does. */
+/* Seals the active stage (if it holds anything) and lets the next one carry `user`. The cut must live until its lsn is set: usually on return, else (a writer is between reserve and publish) soon, by the
+ * committer (inline: by wal_pump or whoever waits). Excludes other rotations by itself. Does not block for space or stages. MOTE_EPOISONED, MOTE_EINVAL. */
 int wal_rotate(struct wal *wal, void *user, struct wal_cut *cut);
 
 /* Makes everything up to seq urgent. Does not wait. */
@@ -199,6 +205,8 @@ struct wal_recovery {
  * the hole, proves damage; else a torn tail). A bad frame below the known end of an ended incarnation is damage. MOTE_ELOST: damaged and !continue_on_damage (with the range as error context). MOTE_EIO: the log
  * could not be read. Writes nothing. */
 int wal_recover(struct wal_recovery *recovery);
+/* Notes on what recovery reports. A torn tail's dropped frames, and those behind the end of an ended incarnation, are noted in next_seq and highest_generation. on_damage's seq_from is a lower bound where an
+ * incarnation's first frames are lost; seq_to = seq_from - 1: only marks or pads are lost, no row. With continue_on_damage a part that cannot be read counts as damaged; else it is MOTE_EIO (after one repetition). */
 /* One frame's header at data[0..size): MOTE_OK when magic, lengths, lsn, uuid and checksum are good (the payload must be in data too), else MOTE_EDAMAGED without a sentence. For recovery, dump and tests. */
 int wal_frame_decode(const uint8_t *data, uint64_t size_bytes, const uint8_t uuid[16], uint64_t lsn, uint32_t frame_bytes_max, struct wal_frame *frame);
 
