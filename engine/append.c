@@ -93,10 +93,11 @@ static int take_room(struct mote_table *table, struct intake *intake)
 }
 
 /* Publishes the slot, then waits for the turn of its seqs. */
-static void make_visible(struct mote_db *db, const struct intake *intake, const struct write_level *level)
+static void make_visible(struct mote_db *db, struct intake *intake, const struct write_level *level)
 {
     enum wal_urgency urgency = level->durability == MOTE_DURABILITY_NONE ? WAL_URGENCY_NONE
                                : level->durability == MOTE_DURABILITY_PERIODIC ? WAL_URGENCY_TIMED : WAL_URGENCY_NOW;
+    memtable_unreserve(intake->generation->memtables, &intake->room);
     wal_publish(db->wal, &intake->slot, urgency, level->period_ms);
     leave_generation(intake->generation);
     uint64_t before = intake->slot.first_seq - 1;
@@ -147,13 +148,13 @@ static void raise_rowid(struct mote_table *table, int64_t seen)
         ;
 }
 
-static void insert_row(struct mote_table *table, const struct schema *schema, struct intake *intake, struct memtable_finger *finger, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
+static void insert_row(struct mote_table *table, const struct schema *schema, struct intake *intake, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
 {
     uint8_t key[MOTE_KEY_BYTES_MAX];
     uint32_t key_bytes = key_from_row(schema, image, key);
     if (schema->auto_increment)
         raise_rowid(table, (int64_t)(load_be64(key) ^ (1ull << 63)));
-    memtable_insert(intake->memtable, &intake->room, finger, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
+    memtable_insert(intake->memtable, &intake->room, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
 }
 
 static int append_row(struct mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
@@ -176,7 +177,7 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
     };
     if (intake.log_bytes > wal_payload_bytes_max(db->wal))
         return error_set(MOTE_ETOOBIG, "a row of table %s takes %u bytes, more than one commit holds (%u)", schema->name, image_bytes, wal_payload_bytes_max(db->wal));
-    int64_t rowid = take_rowids(table, schema, 1);
+    int64_t rowid = take_rowids(table, schema, row_values_take_rowid(schema, values, value_count));
     result = take_room(table, &intake);
     if (result)
         return result;
@@ -191,7 +192,7 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
     }
     row_encode_values(schema, values, value_count, rowid, at, image_bytes);
     memset(at + image_bytes, 0, padded_bytes - image_bytes);
-    insert_row(table, schema, &intake, NULL, intake.slot.first_seq, at, image_bytes);
+    insert_row(table, schema, &intake, intake.slot.first_seq, at, image_bytes);
     make_visible(db, &intake, &level);
     atomic_fetch_add_explicit(&db->counters.rows_appended, 1, memory_order_relaxed);
     return finish_write(table, &intake, &level, image_bytes, ticket);
@@ -229,18 +230,10 @@ static uint64_t batch_key_bytes(const struct row_batch *prepared, size_t row_cou
     return bytes;
 }
 
-/* Whether the AUTO_INCREMENT value of this row is to be made. */
-static bool rowid_absent(const struct row_batch *prepared, size_t row)
-{
-    const struct mote_column *given = prepared->by_position[prepared->schema->key_columns[0]];
-    return !given || (given->validity && !((given->validity[row / 8] >> (row % 8)) & 1));
-}
-
 static void encode_batch(struct mote_table *table, const struct row_batch *prepared, struct intake *intake, int64_t rowid)
 {
     const struct schema *schema = prepared->schema;
     size_t row_count = prepared->batch->row_count;
-    struct memtable_finger finger = {{0}};
     struct log_op op = {LOG_OP_PUT, schema->has_var ? 0u : LOG_OP_FIXED, schema->version, (uint32_t)row_count, intake->log_bytes, schema->has_var ? 0u : schema->fixed_bytes, table->id};
     uint8_t *at = intake->slot.payload;
     log_op_encode(at, &op);
@@ -254,10 +247,9 @@ static void encode_batch(struct mote_table *table, const struct row_batch *prepa
             at += LOG_ITEM_HEADER_BYTES;
         }
         row_batch_encode(prepared, row, rowid, at, image_bytes);
-        if (schema->auto_increment && rowid_absent(prepared, row))
-            rowid++;
+        rowid += row_batch_takes_rowid(prepared, row);
         memset(at + image_bytes, 0, padded_bytes - image_bytes);
-        insert_row(table, schema, intake, &finger, intake->slot.first_seq + row, at, image_bytes);
+        insert_row(table, schema, intake, intake->slot.first_seq + row, at, image_bytes);
         at += padded_bytes;
     }
     assert(at == intake->slot.payload + intake->log_bytes);
@@ -353,7 +345,7 @@ int mote_delete(mote_table *table, const struct mote_value *key_values, size_t k
     at += LOG_OP_HEADER_BYTES + LOG_ITEM_HEADER_BYTES;
     memcpy(at, key, key_bytes);
     memset(at + key_bytes, 0, padded_bytes - key_bytes);
-    memtable_insert(intake.memtable, &intake.room, NULL, schema, key, key_bytes, intake.slot.first_seq, RECORD_DELETE, NULL, 0);
+    memtable_insert(intake.memtable, &intake.room, schema, key, key_bytes, intake.slot.first_seq, RECORD_DELETE, NULL, 0);
     make_visible(table->db, &intake, &level);
     atomic_fetch_add_explicit(&table->db->counters.rows_deleted, 1, memory_order_relaxed);
     return finish_write(table, &intake, &level, 0, ticket);
@@ -428,7 +420,7 @@ static int refuse_existing_batch(struct mote_table *table, const struct row_batc
     int result = image ? key_set_create(memory, row_count, batch_key_bytes(prepared, row_count), &seen) : MOTE_EBUDGET;
     for (size_t row = 0; row < row_count && !result; row++) {
         uint8_t key[MOTE_KEY_BYTES_MAX];
-        if (schema->auto_increment && rowid_absent(prepared, row))
+        if (row_batch_takes_rowid(prepared, row))
             continue;
         row_batch_encode(prepared, row, 0, image, row_batch_row_bytes(prepared, row));
         uint32_t key_bytes = key_from_row(schema, image, key);

@@ -18,7 +18,6 @@ struct replay {
     uint32_t generation; /* the one that is being filled */
     uint64_t flushed_seq;
     uint64_t last_seq;
-    struct memtable_finger finger;
 };
 
 static int damaged(const struct replay *replay, const struct wal_frame *frame, const char *what)
@@ -72,7 +71,6 @@ static int flush_replayed(struct replay *replay)
         return result;
     atomic_store(&db->flushed_seq, replay->last_seq);
     memtable_generation_reset(memtables);
-    memset(&replay->finger, 0, sizeof replay->finger);
     return MOTE_OK;
 }
 
@@ -87,8 +85,7 @@ static int take_room(struct replay *replay, uint64_t room_bytes, struct memtable
             return error_set(MOTE_EBUDGET, "the log of %s holds more rows than the memtables (%llu bytes): open it read-write once, or raise memtable_bytes or memtable_count", blockdev_path(db->device),
                              (unsigned long long)(db->options.memtable_bytes * db->generation_count));
         replay->generation++;
-        memset(&replay->finger, 0, sizeof replay->finger);
-    } else {
+        } else {
         int result = flush_replayed(replay);
         if (result)
             return result;
@@ -119,7 +116,7 @@ static int replay_put(struct replay *replay, struct mote_table *table, const str
     struct memtable *memtable = memtable_of_table(replay->db->generations[replay->generation].memtables, table->id, true);
     if (!memtable)
         return error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
-    memtable_insert(memtable, &room, &replay->finger, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
+    memtable_insert(memtable, &room, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
     return MOTE_OK;
 }
 
@@ -132,7 +129,7 @@ static int replay_delete(struct replay *replay, struct mote_table *table, const 
     struct memtable *memtable = memtable_of_table(replay->db->generations[replay->generation].memtables, table->id, true);
     if (!memtable)
         return error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
-    memtable_insert(memtable, &room, &replay->finger, schema, key, key_bytes, seq, RECORD_DELETE, NULL, 0);
+    memtable_insert(memtable, &room, schema, key, key_bytes, seq, RECORD_DELETE, NULL, 0);
     return MOTE_OK;
 }
 
@@ -164,9 +161,8 @@ static int replay_op(struct replay *replay, const struct wal_frame *frame, const
         const uint8_t *item = next_item(&reader, op, &item_bytes);
         if (!item || (op->kind == LOG_OP_DELETE && (item_bytes == 0 || item_bytes > MOTE_KEY_BYTES_MAX)))
             return damaged(replay, frame, "an operation that runs past its end");
-        if (!known || seq <= replay->flushed_seq) {
+        if (!known || seq <= replay->flushed_seq)
             continue;
-        }
         int result = op->kind == LOG_OP_PUT ? replay_put(replay, table, schema, seq, item, item_bytes) : replay_delete(replay, table, schema, seq, item, item_bytes);
         if (result == MOTE_EDAMAGED)
             return damaged(replay, frame, "a malformed row");

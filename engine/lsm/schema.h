@@ -80,6 +80,8 @@ const char *type_name(uint32_t type);  /* "int64", ... ; "?" */
 int schema_create(struct memory *memory, const struct mote_schema *definition, uint64_t table_id, uint64_t next_column_id, struct schema **schema);
 /* The schema with one more column, at the end; column_id is above all others. Also MOTE_EEXISTS. */
 int schema_add_column(struct memory *memory, const struct schema *old, const struct mote_column_definition *column, uint64_t column_id, struct schema **schema);
+/* The schema as it was at an older version (1 to newest->version; newest->version: a copy). */
+int schema_at_version(struct memory *memory, const struct schema *newest, uint32_t version, struct schema **schema);
 void schema_free(struct memory *memory, struct schema *schema);
 /* Position of the column of that name, or -1. */
 int schema_find_column(const struct schema *schema, const char *name);

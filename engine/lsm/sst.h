@@ -16,6 +16,7 @@
 #ifndef MOTE_ENGINE_LSM_SST_H
 #define MOTE_ENGINE_LSM_SST_H
 
+#include "blockdev/base/codec.h"
 #include "blockdev/blockdev.h"
 #include "blockdev/cache.h"
 #include "blockdev/extents.h"
