@@ -16,9 +16,12 @@
  *   3. A completed FLUSH makes durable every write whose completion was reaped before the FLUSH was submitted, or that is linked before it.
  *      A write with BLOCKDEV_FUA is durable when it completes. Nothing else is durable, ever.
  *   4. A short read or write is finished by the backend or reported as MOTE_EIO; result is MOTE_OK or a negative MOTE_E code, never a count.
- *   5. offset, length and buffer must be multiples of geometry.logical_block_bytes (buffer: of buffer_align_bytes); length at most
- *      geometry.request_bytes_max; the range inside the device. Otherwise the request completes with MOTE_EINVAL and nothing is done.
- *   6. A failed write or barrier is reported once and never retried here.
+ *   5. offset, length and buffer must be multiples of geometry.logical_block_bytes (buffer: of buffer_align_bytes); length above 0 and at most
+ *      geometry.request_bytes_max (DISCARD: any length that fits its field); the range inside the device; FUA on writes only; no DISCARD in a chain; a chain
+ *      no longer than the queue's depth. Otherwise the request completes with MOTE_EINVAL (a write or discard on a read-only device: MOTE_EREADONLY; a
+ *      discard on a device without it: MOTE_ENOTSUP), and nothing is done; the other requests of its chain complete as cancelled and are not done
+ *      either. FLUSH has no range and ignores offset, length and buffer.
+ *   6. A failed write or barrier is reported once and never retried here. Only a DISCARD may block its submit (libaio, and io_uring on kernels before 6.12).
  *   7. Every byte written is counted under the request's source.
  *   8. ENODATA, EREMOTEIO, ETIMEDOUT, ENOLINK, EILSEQ of a media error all become MOTE_EIO; ENODEV and ENXIO MOTE_ENODEV; ENOSPC MOTE_ENOSPC.
  *
@@ -106,7 +109,7 @@ int blockdev_refresh(struct blockdev *device);
 void blockdev_close(struct blockdev *device);
 
 int blockdev_queue_create(struct blockdev *device, const struct blockdev_queue_options *options, struct blockdev_queue **queue);
-/* Waits for whatever is in flight, then frees the queue. */
+/* Waits for whatever is in flight, then frees the queue. With requests in flight only the queue's owner may do it; an idle queue may be destroyed by any thread. */
 void blockdev_queue_destroy(struct blockdev_queue *queue);
 struct blockdev *blockdev_queue_device(const struct blockdev_queue *queue);
 /* Whether registered buffers and files are in use. */
@@ -117,8 +120,9 @@ unsigned blockdev_queue_inflight(const struct blockdev_queue *queue);
 /* Takes requests[0..count). Returns how many were taken (a chain is taken whole or not at all), or a negative MOTE_E code if none could be and none ever
  * will (the device or ring is gone). */
 int blockdev_submit(struct blockdev_queue *queue, struct blockdev_request *const *requests, unsigned count);
-/* Fills done[] with up to done_max completed requests. Blocks until at least wait_count are completed (wait_count <= inflight), or
- * timeout_ns passed (negative: no limit, 0: poll), or blockdev_wake was called. Returns their number, or a negative MOTE_E code. */
+/* Fills done[] with up to done_max completed requests. Blocks until at least wait_count are completed, or timeout_ns passed (negative: no limit, 0: poll),
+ * or blockdev_wake was called. wait_count is cut to done_max and, without BLOCKDEV_QUEUE_WAKE, to what is in flight; with BLOCKDEV_QUEUE_WAKE it may exceed
+ * that, so that an idle thread sleeps here until it is woken. Returns their number, or a negative MOTE_E code. */
 int blockdev_reap(struct blockdev_queue *queue, unsigned wait_count, int64_t timeout_ns, struct blockdev_request **done, unsigned done_max);
 /* Makes a blockdev_reap that blocks, or the next one, return at once. Any thread; needs BLOCKDEV_QUEUE_WAKE. */
 void blockdev_wake(struct blockdev_queue *queue);

@@ -1,6 +1,16 @@
 /* blockdev_private.h: what a backend implements. A backend's device struct begins with struct blockdev, its queue struct with struct blockdev_queue.
  * The generic part (blockdev.c) checks arguments (rule 5), counts (rule 7) and maps errno (rule 8) for all of them: a backend's submit gets only valid
- * requests, and its reap hands back requests with system_errno set to 0 or the positive errno; blockdev.c fills result. */
+ * requests, and its reap hands back requests with system_errno set to 0 or the positive errno; blockdev.c fills result.
+ *
+ * Who does what
+ *   blockdev.c   owns queue->inflight and queue->rejected: adds what submit took, subtracts what reap handed back. Never passes more than depth - inflight
+ *                requests, nor a part of a chain; the last request of an array may carry BLOCKDEV_LINK, which then means nothing.
+ *   queue_create allocates the queue (zeroed), sets what is its own and `registered`; blockdev.c fills device, depth and flags afterwards.
+ *   submit       returns how many it took, or a negative MOTE_E code (sentence set) when it took none and never will.
+ *   reap         wait_count is at most done_max; without BLOCKDEV_QUEUE_WAKE it is at most what the backend has in flight, with it it may be more: then only the
+ *                wake or the timeout ends the wait. Several completions of one call may come in any order.
+ *   queue_destroy waits for whatever is in flight (blockdev_drain does it by reaping), then frees the queue.
+ *   close        frees the device. */
 #ifndef MOTE_BLOCKDEV_BLOCKDEV_PRIVATE_H
 #define MOTE_BLOCKDEV_BLOCKDEV_PRIVATE_H
 
@@ -37,5 +47,10 @@ struct blockdev_queue {
     bool registered;
     struct blockdev_request *rejected; /* refused by rule 5, waiting to be reaped; linked by next */
 };
+
+/* Fills the fields of a new device that every backend shares; path is cut to fit. geometry is the backend's to set. */
+void blockdev_init(struct blockdev *device, const struct blockdev_ops *ops, const char *path);
+/* Reaps and drops whatever is in flight; stops at the first failure of reap itself. For queue_destroy. */
+void blockdev_drain(struct blockdev_queue *queue);
 
 #endif
