@@ -52,7 +52,8 @@ struct segment {
     _Atomic uint32_t references;
     _Atomic uint32_t timestamp_unusable; /* 1: its timestamp section failed a check; rebuild it */
     bool dropped;                        /* removed by a durable edit: at the last release its extents go to quarantine (see version.h) */
-    struct segment *next;
+    struct segment *successor;           /* a copy with another timestamp section, to which the extents belong then; this one holds a reference on it */
+    struct segment *next;                /* the manifest's */
 };
 
 void segment_key_set(struct segment_key *bound, const uint8_t *key, uint32_t key_bytes);

@@ -1,0 +1,36 @@
+/* lsm_volume.h: a formatted volume with an open manifest on any device, for tests of the LSM. Failures abort with the error's sentence: what a test sets up is not what it tests. */
+#ifndef MOTE_TESTS_SUPPORT_LSM_VOLUME_H
+#define MOTE_TESTS_SUPPORT_LSM_VOLUME_H
+
+#include "blockdev/base/memory.h"
+#include "blockdev/sim.h"
+#include "engine/lsm/manifest.h"
+
+struct lsm_volume {
+    struct blockdev *device; /* the caller's */
+    struct memory *memory;
+    struct blockdev_queue *queue;
+    struct superblock superblock;
+    struct extents *extents;
+    struct manifest *manifest;
+};
+
+/* A simulated disk. */
+struct blockdev *lsm_volume_sim(uint64_t size_bytes, uint64_t seed, bool record);
+/* Formats it: superblock and manifest. */
+void lsm_volume_format(struct blockdev *device, uint64_t extent_bytes, uint32_t segments_max);
+/* Opens it; the result of superblock_read or manifest_open. On a failure everything is closed again. */
+int lsm_volume_open(struct lsm_volume *volume, struct blockdev *device, uint32_t tables_max, bool read_only);
+void lsm_volume_close(struct lsm_volume *volume);
+/* The state as text (malloc'ed), without what differs between equal states: place in the ring, sequence, counters. */
+char *lsm_volume_text(const struct manifest *manifest);
+/* A table of int64 key "k", timestamp "t" (time column), text "s"; *schema belongs to the caller (schema_free). */
+struct schema *lsm_volume_schema(struct lsm_volume *volume, const char *name);
+/* Commits a new table with that schema. */
+struct schema *lsm_volume_table(struct lsm_volume *volume, const char *name);
+/* A plausible record of one run of extents. */
+struct segment_record lsm_volume_segment(struct lsm_volume *volume, uint64_t table_id, uint32_t first_extent, uint32_t extent_count);
+/* Aborts with the last error unless result is 0. */
+void lsm_volume_check(int result, const char *what);
+
+#endif
