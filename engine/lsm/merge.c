@@ -1,0 +1,448 @@
+/* merge.c: the merge of merge.h: a binary heap of sources on (key, seq).
+ *
+ * Each source keeps its present record beside it, the first eight bytes of the key as an integer, so that most comparisons touch no key bytes.
+ *   Ascending: a source stands on its next record in (key ascending, seq descending) order; records above the snapshot and older versions of a key that was yielded are stepped over when they reach the top.
+ *   Descending: a source always stands on its newest version, at or below the snapshot, of some key: stepping back meets a key's oldest version first, so it goes on back to the newest that the snapshot sees.
+ *
+ * Invariants: heap[0..live) are the sources that stand on a record; in MERGE_VISIBLE current_key is the key last yielded, or last found deleted, and no record of it is yielded again.
+ * Threads: one. Failures: those of the segments' iterators; after one the merge yields nothing but that error until it is positioned anew.
+ */
+#include "engine/lsm/merge.h"
+
+#include <assert.h>
+
+#include "blockdev/base/errors.h"
+#include "blockdev/base/memory.h"
+
+struct source {
+    uint64_t key_prefix; /* first eight bytes of the key, big-endian, padded with zeros */
+    struct record record;
+    struct sst_iterator *segment; /* NULL: a memtable */
+    struct memtable_iterator memtable;
+    const struct schema *image_schema; /* of a memtable's record */
+    const uint8_t *image;
+    uint32_t image_bytes;
+};
+
+struct merge {
+    struct memory *memory;
+    const struct schema *schema;
+    enum merge_mode mode;
+    bool descending;
+    bool has_current;
+    int failed; /* MOTE_E of an iterator, until the next positioning */
+    uint64_t snapshot_seq;
+    uint32_t sources_max, count, live;
+    uint64_t current_prefix;
+    uint32_t current_key_bytes;
+    uint8_t current_key[MOTE_KEY_BYTES_MAX];
+    uint8_t scratch[MOTE_KEY_BYTES_MAX];
+    uint32_t *heap; /* indices of sources */
+    struct source sources[];
+};
+
+int merge_create(struct memory *memory, uint32_t sources_max, struct merge **merge)
+{
+    assert(sources_max);
+    *merge = memory_alloc_zero(memory, sizeof **merge + sources_max * (sizeof(struct source) + sizeof(uint32_t)));
+    if (!*merge)
+        return MOTE_EBUDGET;
+    (*merge)->memory = memory;
+    (*merge)->sources_max = sources_max;
+    (*merge)->heap = (uint32_t *)((*merge)->sources + sources_max);
+    return MOTE_OK;
+}
+
+void merge_destroy(struct merge *merge)
+{
+    if (merge)
+        memory_free(merge->memory, merge);
+}
+
+void merge_reset(struct merge *merge, enum merge_mode mode, bool descending, uint64_t snapshot_seq, const struct schema *schema)
+{
+    assert(mode == MERGE_VISIBLE || !descending);
+    merge->mode = mode;
+    merge->descending = descending;
+    merge->snapshot_seq = snapshot_seq;
+    merge->schema = schema;
+    merge->count = merge->live = 0;
+    merge->has_current = false;
+    merge->failed = MOTE_OK;
+}
+
+static struct source *add_source(struct merge *merge)
+{
+    if (merge->count == merge->sources_max) {
+        error_set(MOTE_EBUDGET, "a merge of more than %u memtables and segments was asked for; compact the table", merge->sources_max);
+        return NULL;
+    }
+    struct source *source = &merge->sources[merge->count++];
+    *source = (struct source){0};
+    return source;
+}
+
+int merge_add_memtable(struct merge *merge, struct memtable *memtable)
+{
+    struct source *source = add_source(merge);
+    if (!source)
+        return MOTE_EBUDGET;
+    memtable_iterate(memtable, &source->memtable);
+    return MOTE_OK;
+}
+
+int merge_add_segment(struct merge *merge, struct sst_iterator *iterator)
+{
+    struct source *source = add_source(merge);
+    if (!source)
+        return MOTE_EBUDGET;
+    source->segment = iterator;
+    return MOTE_OK;
+}
+
+/* ---- Sources: 1 on a record, 0 at the end, negative MOTE_E ---- */
+
+static uint64_t load_prefix(const uint8_t *key, uint32_t key_bytes)
+{
+    uint8_t padded[8] = {0};
+    if (key_bytes >= 8)
+        return load_be64(key);
+    memcpy(padded, key, key_bytes);
+    return load_be64(padded);
+}
+
+/* Takes over the record that the iterator stands on, if found says that it stands on one. */
+static int load_source(struct source *source, int found)
+{
+    if (found <= 0)
+        return found;
+    if (source->segment) {
+        int result = sst_record(source->segment, &source->record);
+        if (result < 0)
+            return result;
+    } else {
+        memtable_record(&source->memtable, &source->record, &source->image_schema, &source->image, &source->image_bytes);
+    }
+    source->key_prefix = load_prefix(source->record.key, source->record.key_bytes);
+    return 1;
+}
+
+static int step_next(struct source *source) { return load_source(source, source->segment ? sst_next(source->segment) : memtable_next(&source->memtable)); }
+static int step_previous(struct source *source) { return load_source(source, source->segment ? sst_previous(source->segment) : memtable_previous(&source->memtable)); }
+
+static int seek_forward(struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
+{
+    if (!key)
+        return load_source(source, source->segment ? sst_first(source->segment) : memtable_first(&source->memtable));
+    return load_source(source, source->segment ? sst_seek(source->segment, key, key_bytes, seq) : memtable_seek(&source->memtable, key, key_bytes, seq));
+}
+
+static int seek_back(struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
+{
+    if (!key)
+        return load_source(source, source->segment ? sst_last(source->segment) : memtable_last(&source->memtable));
+    return load_source(source, source->segment ? sst_seek_before(source->segment, key, key_bytes, seq) : memtable_seek_before(&source->memtable, key, key_bytes, seq));
+}
+
+static bool has_key(const struct source *source, uint64_t prefix, const uint8_t *key, uint32_t key_bytes)
+{
+    return source->key_prefix == prefix && source->record.key_bytes == key_bytes && !memcmp(source->record.key, key, key_bytes);
+}
+
+/* Descending, from the oldest version of a key that is older than what was passed: to the newest version of it that the snapshot sees, or, if it sees none, on to smaller keys. */
+static int settle_back(struct merge *merge, struct source *source, int found)
+{
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    while (found == 1) {
+        uint64_t prefix = source->key_prefix;
+        uint32_t key_bytes = source->record.key_bytes;
+        memcpy(key, source->record.key, key_bytes);
+        bool visible = false;
+        while (found == 1 && source->record.seq <= merge->snapshot_seq && has_key(source, prefix, key, key_bytes)) {
+            visible = true;
+            found = step_previous(source);
+        }
+        if (found < 0)
+            return found;
+        if (visible) /* one step too far: off the key, off the snapshot, or off the beginning */
+            return found ? step_next(source) : seek_forward(source, NULL, 0, 0);
+        found = seek_back(source, key, key_bytes, UINT64_MAX);
+    }
+    return found;
+}
+
+/* ---- The heap ---- */
+
+static int compare_sources(const struct merge *merge, const struct source *a, const struct source *b)
+{
+    int order;
+    if (a->key_prefix != b->key_prefix)
+        order = a->key_prefix < b->key_prefix ? -1 : 1;
+    else
+        order = key_compare(a->record.key, a->record.key_bytes, b->record.key, b->record.key_bytes);
+    if (order)
+        return merge->descending ? -order : order;
+    return (a->record.seq < b->record.seq) - (a->record.seq > b->record.seq);
+}
+
+static void sift_down(struct merge *merge, uint32_t at)
+{
+    uint32_t *heap = merge->heap, moving = heap[at];
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= merge->live)
+            break;
+        if (child + 1 < merge->live && compare_sources(merge, &merge->sources[heap[child + 1]], &merge->sources[heap[child]]) < 0)
+            child++;
+        if (compare_sources(merge, &merge->sources[moving], &merge->sources[heap[child]]) <= 0)
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moving;
+}
+
+/* After the top source moved: found as from its step. */
+static int settle_top(struct merge *merge, int found)
+{
+    if (found < 0)
+        return merge->failed = found;
+    if (found == 0)
+        merge->heap[0] = merge->heap[--merge->live];
+    if (merge->live > 1)
+        sift_down(merge, 0);
+    return MOTE_OK;
+}
+
+static struct source *top_source(struct merge *merge)
+{
+    assert(merge->live);
+    return &merge->sources[merge->heap[0]];
+}
+
+/* The source whose record comes after the top's, or NULL. */
+static const struct source *second_source(const struct merge *merge)
+{
+    if (merge->live < 2)
+        return NULL;
+    const struct source *left = &merge->sources[merge->heap[1]];
+    const struct source *right = merge->live > 2 ? &merge->sources[merge->heap[2]] : NULL;
+    return right && compare_sources(merge, right, left) < 0 ? right : left;
+}
+
+static int advance_top(struct merge *merge)
+{
+    struct source *top = top_source(merge);
+    int found;
+    if (!merge->descending) {
+        found = step_next(top);
+    } else {
+        /* Newer versions of the key, which the snapshot does not see, lie before it. */
+        uint8_t key[MOTE_KEY_BYTES_MAX];
+        uint64_t prefix = top->key_prefix;
+        uint32_t key_bytes = top->record.key_bytes;
+        memcpy(key, top->record.key, key_bytes);
+        found = step_previous(top);
+        if (found == 1 && has_key(top, prefix, key, key_bytes))
+            found = seek_back(top, key, key_bytes, UINT64_MAX);
+        found = settle_back(merge, top, found);
+    }
+    return settle_top(merge, found);
+}
+
+static void keep_current(struct merge *merge, const struct source *source)
+{
+    merge->has_current = true;
+    merge->current_prefix = source->key_prefix;
+    merge->current_key_bytes = source->record.key_bytes;
+    memcpy(merge->current_key, source->record.key, source->record.key_bytes);
+}
+
+/* From the heap as it is to the next record that is to be yielded. */
+static int find_record(struct merge *merge)
+{
+    while (merge->live) {
+        const struct source *top = top_source(merge);
+        if (merge->mode == MERGE_ALL)
+            return 1;
+        bool passed = merge->has_current && has_key(top, merge->current_prefix, merge->current_key, merge->current_key_bytes);
+        if (!passed && top->record.seq <= merge->snapshot_seq) {
+            keep_current(merge, top);
+            if (top->record.kind == RECORD_PUT)
+                return 1;
+        }
+        int result = advance_top(merge);
+        if (result)
+            return result;
+    }
+    return 0;
+}
+
+/* ---- Positioning ---- */
+
+/* Every source to the first record at or after (key, seq), or, descending, to the last before it; NULL: from the very end. */
+static int position(struct merge *merge, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
+{
+    merge->live = 0;
+    merge->has_current = false;
+    merge->failed = MOTE_OK;
+    for (uint32_t i = 0; i < merge->count; i++) {
+        struct source *source = &merge->sources[i];
+        int found = merge->descending ? settle_back(merge, source, seek_back(source, key, key_bytes, seq)) : seek_forward(source, key, key_bytes, seq);
+        if (found < 0) {
+            merge->live = 0;
+            return merge->failed = found;
+        }
+        if (found)
+            merge->heap[merge->live++] = i;
+    }
+    for (uint32_t i = merge->live / 2; i-- > 0;)
+        sift_down(merge, i);
+    return find_record(merge);
+}
+
+int merge_seek(struct merge *merge, const uint8_t *key, uint32_t key_bytes)
+{
+    assert(!merge->descending);
+    return position(merge, key, key_bytes, UINT64_MAX);
+}
+
+int merge_seek_last(struct merge *merge, const uint8_t *key, uint32_t key_bytes, bool to_is_prefix)
+{
+    assert(merge->descending);
+    if (!key || !to_is_prefix)
+        return position(merge, key, key_bytes, 0); /* no record has seq 0: the last before it has a key at or below the given one */
+    /* The smallest key above all that begin with the prefix: its last byte that is not 0xff, plus one. */
+    uint8_t above[MOTE_KEY_BYTES_MAX];
+    assert(key_bytes <= sizeof above);
+    memcpy(above, key, key_bytes);
+    while (key_bytes && above[key_bytes - 1] == 0xff)
+        key_bytes--;
+    if (!key_bytes)
+        return position(merge, NULL, 0, 0);
+    above[key_bytes - 1]++;
+    return position(merge, above, key_bytes, UINT64_MAX);
+}
+
+int merge_seek_after(struct merge *merge, const uint8_t *key, uint32_t key_bytes)
+{
+    assert(merge->mode == MERGE_VISIBLE);
+    return position(merge, key, key_bytes, merge->descending ? UINT64_MAX : 0);
+}
+
+int merge_next(struct merge *merge)
+{
+    if (merge->failed || !merge->live)
+        return merge->failed;
+    int result = advance_top(merge);
+    return result ? result : find_record(merge);
+}
+
+/* ---- The current record ---- */
+
+static int check_current(const struct merge *merge)
+{
+    if (merge->failed)
+        return merge->failed;
+    return merge->live ? MOTE_OK : error_set(MOTE_EINTERNAL, "a merge at its end has no record; please report it");
+}
+
+int merge_record(struct merge *merge, struct record *record)
+{
+    int result = check_current(merge);
+    if (!result)
+        *record = top_source(merge)->record;
+    return result;
+}
+
+/* A tombstone in a memtable has no image: of its values the key alone is known. */
+static int tombstone_value(struct merge *merge, const struct record *record, uint32_t column, struct mote_value *value)
+{
+    struct mote_value values[MOTE_KEY_COLUMNS_MAX];
+    *value = (struct mote_value){.type = merge->schema->columns[column].type, .is_null = 1};
+    for (uint32_t i = 0; i < merge->schema->key_column_count; i++)
+        if (merge->schema->key_columns[i] == column) {
+            int result = key_decode(merge->schema, record->key, record->key_bytes, values, merge->scratch);
+            if (!result)
+                *value = values[i];
+            return result;
+        }
+    return MOTE_OK;
+}
+
+int merge_value(struct merge *merge, uint32_t column, struct mote_value *value)
+{
+    int result = check_current(merge);
+    if (result)
+        return result;
+    assert(column < merge->schema->column_count);
+    const struct source *top = top_source(merge);
+    if (top->segment)
+        return sst_value(top->segment, column, value);
+    if (!top->image)
+        return tombstone_value(merge, &top->record, column, value);
+    row_value(merge->schema, top->image_schema, top->image, column, value);
+    return MOTE_OK;
+}
+
+int merge_time(struct merge *merge, int64_t *time_ns, bool *has_time)
+{
+    int result = check_current(merge);
+    if (result)
+        return result;
+    const struct source *top = top_source(merge);
+    if (top->segment)
+        return sst_time(top->segment, time_ns, has_time);
+    if (top->image) {
+        *has_time = row_time(top->image_schema, top->image, time_ns);
+        return MOTE_OK;
+    }
+    struct mote_value value = {.is_null = 1};
+    int32_t column = merge->schema->time_column;
+    if (column >= 0)
+        result = tombstone_value(merge, &top->record, (uint32_t)column, &value);
+    *has_time = !result && !value.is_null && value_time(&merge->schema->columns[column], &value, time_ns);
+    return result;
+}
+
+int merge_place(struct merge *merge, struct merge_place *place)
+{
+    int result = check_current(merge);
+    if (result)
+        return result;
+    const struct source *top = top_source(merge);
+    *place = (struct merge_place){.iterator = top->segment, .run_length = 1, .image_schema = top->image_schema, .image = top->image, .image_bytes = top->image_bytes};
+    if (!top->segment || merge->descending)
+        return MOTE_OK;
+    const struct source *second = second_source(merge);
+    /* A neighbour with the very same key ends the run at once, and asking would cost more than it gives. */
+    if (second && second->key_prefix == top->key_prefix && !key_compare(second->record.key, second->record.key_bytes, top->record.key, top->record.key_bytes))
+        return MOTE_OK;
+    uint32_t run_length = sst_run_length(top->segment, merge->mode == MERGE_ALL ? UINT64_MAX : merge->snapshot_seq, second ? second->record.key : NULL, second ? second->record.key_bytes : 0);
+    if (run_length > 1)
+        place->run_length = run_length;
+    return MOTE_OK;
+}
+
+int merge_skip(struct merge *merge, uint32_t count)
+{
+    int result = check_current(merge);
+    if (result || !count)
+        return result ? result : 1;
+    struct source *top = top_source(merge);
+    if (count > 1) {
+        assert(top->segment && !merge->descending);
+        for (uint32_t i = 1; i < count; i++) {
+            int found = sst_next(top->segment);
+            if (found != 1)
+                return merge->failed = found < 0 ? found : error_set(MOTE_EINTERNAL, "a run of rows ended early; please report it");
+        }
+        /* The last record of the run is the current one now: older versions of its key may follow. */
+        int found = load_source(top, 1);
+        if (found < 0)
+            return merge->failed = found;
+        if (merge->mode == MERGE_VISIBLE)
+            keep_current(merge, top);
+    }
+    return merge_next(merge);
+}
