@@ -5,6 +5,7 @@
  *
  * Invariants: free + used + quarantined + trimming + bad = extent_count; reserved <= free; an extent is handed out at most once until it is free again; what is
  * freed is first quarantined. Allocation prefers one contiguous run, first fit from a rotating cursor per class (log / tables), so that the log stays contiguous.
+ * Memory: one bit in each of seven maps for an extent, nothing grows later.
  * Threads: any, one mutex; never on the append path. Failures: MOTE_ENOSPC.
  */
 #ifndef MOTE_BLOCKDEV_EXTENTS_H
@@ -31,6 +32,7 @@ int extents_mark_bad(struct extents *extents, uint32_t extent);
 struct extent_reservation {
     uint32_t count;
     bool standing;
+    bool log; /* of the log, whose cursor is apart from the tables'; extents_reserve clears it, the caller may set it */
 };
 int extents_reserve(struct extents *extents, uint32_t count, bool standing, struct extent_reservation *reservation);
 /* Gives back what was not allocated. */
@@ -43,7 +45,8 @@ int extents_allocate(struct extents *extents, struct extent_reservation *reserva
 void extents_release_unused(struct extents *extents, struct extent_run run);
 /* A run that the device refers to until an edit is durable: call when that edit is durable. Quarantined until every pin taken before is gone. */
 void extents_free(struct extents *extents, struct extent_run run);
-/* Readers: a pin keeps everything that was not free when it was taken from being handed out or trimmed. Cheap (epoch counter). */
+/* Readers: a pin keeps everything that was not free when it was taken from being handed out or trimmed. Cheap (two alternating epochs: what is freed may wait for pins
+ * taken a little later too, never for ever). */
 uint64_t extents_pin(struct extents *extents);
 void extents_unpin(struct extents *extents, uint64_t pin);
 /* A failed write: the run's extent is out of use for good (the caller records it in the manifest). It must be allocated. */
