@@ -69,6 +69,10 @@ static void read_driver_name(dev_t device, char *name, size_t name_bytes)
 {
     char line[128];
     bool in_blocks = false;
+    unsigned disk_major = 0;
+    /* A partition may have a number of its own kind: the disk's counts. */
+    if (!sysfs_read(device, "../dev", line, sizeof line) || sscanf(line, "%u:", &disk_major) != 1)
+        disk_major = major(device);
     snprintf(name, name_bytes, "block device");
     FILE *drivers = fopen("/proc/devices", "re");
     if (!drivers)
@@ -78,7 +82,7 @@ static void read_driver_name(dev_t device, char *name, size_t name_bytes)
         char driver[64];
         if (strncmp(line, "Block devices", 13) == 0)
             in_blocks = true;
-        else if (in_blocks && sscanf(line, "%u %63s", &number, driver) == 2 && number == major(device))
+        else if (in_blocks && sscanf(line, "%u %63s", &number, driver) == 2 && number == disk_major)
             snprintf(name, name_bytes, "%.*s", (int)name_bytes - 1, driver);
     }
     fclose(drivers);

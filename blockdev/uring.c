@@ -20,6 +20,7 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -59,6 +60,12 @@ enum { LADDER_RUNGS = sizeof flag_ladder / sizeof *flag_ladder, LADDER_SHARED = 
 
 static struct uring_queue *uring_of(struct blockdev_queue *queue) { return (struct uring_queue *)queue; }
 
+/* By system call: the packaged liburing 2.3 declares io_uring_enable_rings and does not export it. Returns 0 or a positive errno. */
+static int enable_ring(const struct io_uring *ring)
+{
+    return syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0 ? errno : 0;
+}
+
 /* Makes a ring with the best flags that the kernel knows. Returns 0 or a positive errno. */
 static int make_ring(struct io_uring *ring, unsigned entries, bool shared, unsigned *flags)
 {
@@ -82,7 +89,7 @@ int uring_refusal(void)
     if (error != 0)
         return error;
     if (flags & IORING_SETUP_R_DISABLED)
-        error = -io_uring_enable_rings(&ring);
+        error = enable_ring(&ring);
     if (error == 0) {
         struct io_uring_cqe *cqe = NULL;
         struct __kernel_timespec limit = {.tv_nsec = PROBE_TIMEOUT_NS - 1};
@@ -142,7 +149,7 @@ static int take_ring(struct uring_queue *queue)
 {
     if (queue->owned)
         return MOTE_OK;
-    int error = queue->setup_flags & IORING_SETUP_R_DISABLED ? -io_uring_enable_rings(&queue->ring) : 0;
+    int error = queue->setup_flags & IORING_SETUP_R_DISABLED ? enable_ring(&queue->ring) : 0;
     if (error != 0)
         return error_set_errno(error_from_errno(error), error, "the io_uring of %s cannot be enabled: %s; choose another backend", queue->base.device->path,
                                strerror(error));
