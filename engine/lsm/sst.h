@@ -54,8 +54,8 @@ struct sst_builder_options {
     bool filter;                        /* build one whatever the order */
 };
 
-/* Upper bound of the device bytes for so many rows and raw bytes, for reservations. */
-uint64_t sst_bytes_bound(const struct schema *schema, uint64_t rows, uint64_t raw_bytes);
+/* Upper bound of the device bytes of one segment with so many rows, whose images (tombstones: keys) have raw_bytes together, for reservations. Split into several segments the rows need a little more: add the bound of no rows for each. */
+uint64_t sst_bytes_bound(const struct schema *schema, uint32_t block_rows, uint64_t rows, uint64_t raw_bytes);
 
 int sst_builder_create(const struct sst_builder_options *options, struct sst_builder **builder);
 /* The next version in (key, seq descending) order. image (of image_schema's layout) must stay valid until sst_builder_finish or, with copy, only during the call. Blocks are encoded when full and written asynchronously in requests of up to
