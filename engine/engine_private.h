@@ -210,6 +210,8 @@ int space_extend(struct mote_db *db, bool force);
 void space_needed(void *context); /* the log's callback */
 /* Takes extents for a range that begins at lsn and adds it to the edit. */
 int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit *edit, struct wal_range *range);
+/* Gives the extents back after the edit was refused. */
+void space_unmap(struct mote_db *db, const struct wal_range *range);
 
 /* ---- jobs.c ---- */
 int workers_start(struct mote_db *db);

@@ -174,7 +174,9 @@ static int begin_writing(struct mote_db *db, const struct recovery *recovery, st
     if (!pending)
         manifest_edit_set_head(edit, start->first_lsn);
     result = manifest_commit(edit, NULL, NULL);
-    if (!result && !pending)
+    if (result)
+        space_unmap(db, range);
+    else if (!pending)
         atomic_store(&db->head_lsn, start->first_lsn);
     return result;
 }

@@ -40,6 +40,15 @@ int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit
     return MOTE_OK;
 }
 
+void space_unmap(struct mote_db *db, const struct wal_range *range)
+{
+    const struct layout *layout = &db->superblock.layout;
+    if (manifest_poisoned(db->manifest, NULL))
+        return; /* the edit may be on the device: the run stays taken until the next open */
+    struct extent_run run = {(uint32_t)((range->device_offset_bytes - layout->extents_offset_bytes) / layout->extent_bytes), (uint32_t)(range->length_bytes / layout->extent_bytes)};
+    extents_release_unused(db->extents, run);
+}
+
 static int extend_locked(struct mote_db *db, bool force)
 {
     struct manifest_edit *edit;
@@ -54,8 +63,10 @@ static int extend_locked(struct mote_db *db, bool force)
         return result;
     }
     result = manifest_commit(edit, NULL, NULL);
-    if (result)
-        return result; /* poisoned, or refused: then the run is not in the manifest, and free again at the next open */
+    if (result) {
+        space_unmap(db, &range);
+        return result;
+    }
     result = wal_add_range(db->wal, &range);
     if (!result)
         atomic_store(&db->mapped_end_lsn, lsn + range.length_bytes);
