@@ -493,9 +493,8 @@ int faulty_create(struct blockdev *inner, struct blockdev **device)
     struct faulty_device *made = calloc(1, sizeof *made);
     if (!made)
         return error_set(MOTE_ENOMEM, "no memory for a fault injector");
-    made->blockdev.ops = &faulty_ops;
+    blockdev_init(&made->blockdev, &faulty_ops, inner->path);
     made->blockdev.geometry = inner->geometry;
-    snprintf(made->blockdev.path, sizeof made->blockdev.path, "%s", inner->path);
     snprintf(made->blockdev.backend_name, sizeof made->blockdev.backend_name, "faulty(%.32s)", inner->backend_name);
     pthread_mutex_init(&made->lock, NULL);
     made->inner = inner;

@@ -302,9 +302,7 @@ int sim_create_on_base(const struct sim_options *options, struct sim_base *base,
         sim_base_release(base);
         return error_set(MOTE_ENOMEM, "no memory for a simulated disk");
     }
-    made->blockdev.ops = &sim_ops;
-    memcpy(made->blockdev.path, "sim", 4);
-    memcpy(made->blockdev.backend_name, "sim", 4);
+    blockdev_init(&made->blockdev, &sim_ops, "sim");
     made->blockdev.geometry = (struct blockdev_geometry){
         .size_bytes = options->size_bytes,
         .logical_block_bytes = options->logical_block_bytes,

@@ -12,8 +12,6 @@
 #include "blockdev/base/units.h"
 #include "blockdev/superblock_format.h"
 
-static const uint8_t magic[8] = {'M', 'O', 'T', 'E', 's', 'b', 0, 1};
-
 static uint32_t slot_crc(const uint8_t slot[SUPERBLOCK_SLOT_BYTES], uint64_t offset_bytes)
 {
     static const uint8_t zero[4];
@@ -39,7 +37,7 @@ void superblock_encode(const struct superblock *superblock, uint64_t offset_byte
 {
     assert(superblock->generation > 0 && offset_bytes % SUPERBLOCK_SLOT_BYTES == 0);
     memset(slot, 0, SUPERBLOCK_SLOT_BYTES);
-    memcpy(slot + SUPERBLOCK_AT_MAGIC, magic, sizeof magic);
+    memcpy(slot + SUPERBLOCK_AT_MAGIC, SUPERBLOCK_MAGIC, SUPERBLOCK_MAGIC_BYTES);
     store_u32(slot + SUPERBLOCK_AT_VERSION, SUPERBLOCK_VERSION);
     memcpy(slot + SUPERBLOCK_AT_UUID, superblock->uuid, sizeof superblock->uuid);
     store_u64(slot + SUPERBLOCK_AT_GENERATION, superblock->generation);
@@ -106,7 +104,7 @@ static void decode_fields(const uint8_t *slot, struct superblock *made)
 
 int superblock_decode(const uint8_t slot[SUPERBLOCK_SLOT_BYTES], uint64_t offset_bytes, struct superblock *superblock)
 {
-    if (memcmp(slot, magic, sizeof magic) != 0)
+    if (memcmp(slot, SUPERBLOCK_MAGIC, SUPERBLOCK_MAGIC_BYTES) != 0)
         return MOTE_EFOREIGN;
     if (load_u64(slot + SUPERBLOCK_AT_OWN_OFFSET) != offset_bytes || load_u32(slot + SUPERBLOCK_AT_CRC) != slot_crc(slot, offset_bytes))
         return MOTE_EDAMAGED;

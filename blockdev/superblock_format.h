@@ -39,8 +39,8 @@
 
 #include "blockdev/blockdev.h"
 #include "blockdev/layout.h"
+#include "blockdev/superblock_magic.h"
 
-#define SUPERBLOCK_MAGIC "MOTEsb\0\1"
 #define SUPERBLOCK_VERSION 1u
 #define SUPERBLOCK_CRC_KIND 0x6273u /* "sb" */
 #define SUPERBLOCK_FEATURES_COMPAT UINT64_C(0)
