@@ -30,6 +30,7 @@ int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit
         result = extents_reserve(db->extents, count_min, force, &reservation);
     if (result)
         return result;
+    reservation.log = true;
     result = extents_allocate(db->extents, &reservation, count_min, reservation.count, &run);
     extents_unreserve(db->extents, &reservation);
     if (result)
