@@ -65,9 +65,9 @@ int sst_builder_add(struct sst_builder *builder, const struct record *record, co
 bool sst_builder_full(const struct sst_builder *builder);
 /* Writes what is left, the index, filter, timestamp section and footer, and waits for all writes. NOT durable: the caller flushes the device, then commits the record. Surplus extents are given back to the reservation. */
 int sst_builder_finish(struct sst_builder *builder, struct segment_record *record);
-/* After a MOTE_EIO of a write: the extent that failed. UINT32_MAX: unknown. */
+/* After a MOTE_EIO of a write: the extent that failed. UINT32_MAX: unknown. It stays allocated, also after destroy: the caller retires it (extents_retire). */
 uint32_t sst_builder_failed_extent(const struct sst_builder *builder);
-/* Frees the builder; before finish succeeded also its extents (nothing refers to them). */
+/* Frees the builder; before finish succeeded also its extents, which go back to the reservation (nothing refers to them). Waits for writes in flight. */
 void sst_builder_destroy(struct sst_builder *builder);
 
 /* ---- Reading ---- */
@@ -76,11 +76,14 @@ void sst_builder_destroy(struct sst_builder *builder);
 struct sst_iterator;
 int sst_iterator_create(struct sst_context *context, struct blockdev_queue *queue, struct sst_iterator **iterator);
 void sst_iterator_destroy(struct sst_iterator *iterator);
-/* On another segment; the caller keeps the segment alive. schema: the reader's (newest), for columns and defaults. */
+/* On another segment, or again on the same (what was read and decoded is then kept); on no record. The caller keeps the segment alive while it calls anything but destroy and open. schema: the reader's (newest), for columns and
+ * defaults. */
 int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, const struct schema *schema);
+/* Lets go of what the iterator holds in the cache (a footer, a partition, a block); it stays where it is and takes it again when needed. For iterators that rest. */
+void sst_iterator_unpin(struct sst_iterator *iterator);
 /* Rows outside [from, to] may be left out from now on (by zone maps, and by the timestamp index where that skips more); rows inside never are. The caller decides when that is safe (an older version must not come to light). */
 void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns);
-/* Positioning: 1 on a record, 0 at the end, negative MOTE_E. */
+/* Positioning: 1 on a record, 0 at the end, negative MOTE_E. After 0 or an error the iterator is on no record: only seek, seek_before, first and last move it again (next and previous: 0). */
 int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
 int sst_seek_before(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
 int sst_first(struct sst_iterator *iterator);
@@ -96,9 +99,9 @@ int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct code
 uint32_t sst_block_row(const struct sst_iterator *iterator);
 /* Number of rows, from the present one on in ascending order (in this block), that are PUTs with pairwise different keys, with seq <= snapshot_seq and key below `bound` (NULL: none): the rows that a scan may take over in one copy. At least 0. */
 uint32_t sst_run_length(struct sst_iterator *iterator, uint64_t snapshot_seq, const uint8_t *bound, uint32_t bound_bytes);
-/* Time of the record; false when it has none. */
+/* Time of the record; false when it has none. A tombstone has one if the time column is in the key. */
 int sst_time(struct sst_iterator *iterator, int64_t *time_ns, bool *has_time);
-/* The row image (of the reader's schema) of the record under the iterator, into room[capacity]; MOTE_ETOOBIG if it does not fit. For compaction. */
+/* The row image (of the reader's schema) of the record under the iterator, into room[capacity]; MOTE_ETOOBIG if it does not fit (*image_bytes: what it needs). Of a tombstone: 0 bytes. For compaction. */
 int sst_row_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes);
 /* false: the key is certainly not in the segment (bounds and filter). Negative: MOTE_E. */
 int sst_may_contain(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes);
@@ -109,9 +112,10 @@ int sst_may_contain(struct sst_iterator *iterator, const uint8_t *key, uint32_t 
 int sst_verify(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, void (*report)(const struct mote_error *fault, void *context), void *report_context);
 /* Builds the timestamp section anew from the rows into extents of its own. */
 int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, struct extent_reservation *reservation, uint64_t section_id, struct segment_section *section);
-/* Searches the segment's timestamp section (the rebuilt one if there is one): ordinals in the segment. */
+/* Searches the segment's timestamp section (the rebuilt one if there is one): ordinals in the segment, of tombstones with a time too. MOTE_ENOTFOUND without a sentence: the table has no time column. MOTE_EDAMAGED or MOTE_EIO set
+ * segment->timestamp_unusable. */
 int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns, int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count), void *visit_context);
-/* Prints footer and index, or one block, readably (format: plain lines). */
+/* Prints footer and index (block < 0), or one block with its rows, readably (plain lines). */
 #include <stdio.h>
 int sst_dump(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, int64_t block, FILE *out);
 

@@ -113,6 +113,7 @@ int sst_builder_create(const struct sst_builder_options *options, struct sst_bui
         sst_builder_destroy(made);
         return result;
     }
+    made->tail_bytes = tail_bound(made);
     *builder = made;
     return MOTE_OK;
 }
@@ -142,6 +143,7 @@ static int end_block(struct sst_builder *builder)
                           builder->blocks.bytes_used + builder->entry_bytes_bound > SST_PARTITION_BYTES_MAX;
     if (partition_ends)
         result = sst_partition_write(builder);
+    builder->tail_bytes = tail_bound(builder);
     return result;
 }
 
@@ -218,7 +220,7 @@ bool sst_builder_full(const struct sst_builder *builder)
     uint64_t row_max = builder->schema->has_var ? (uint64_t)MOTE_ROW_BYTES_MAX : builder->schema->fixed_bytes;
     uint64_t overhead = builder->block_bytes_bound - builder->options.block_bytes_max; /* of a block, beyond its rows */
     /* The present block, one row more (perhaps in a block of its own), what follows, and what may be skipped at the end of a run. */
-    uint64_t tail = tail_bound(builder), pending = rows->raw_bytes + row_max + 2 * overhead;
+    uint64_t tail = builder->tail_bytes, pending = rows->raw_bytes + row_max + 2 * overhead;
     uint64_t room = sst_stream_room(&builder->stream), skip = builder->stream.run_count < SEGMENT_RUNS_MAX ? pending : 0;
     bool footer_full = builder->partitions.bytes_used + 4 * builder->partitions.count + SST_FOOTER_HEADER_BYTES + builder->schema->column_count * SST_FOOTER_COLUMN_BYTES +
                            4 * (SST_DIRECTORY_ENTRY_BYTES + MOTE_KEY_BYTES_MAX) > SST_FOOTER_BYTES_MAX;

@@ -223,10 +223,14 @@ int sst_stream_finish(struct sst_stream *stream)
 static void give_back(struct sst_stream *stream, struct extent_run run)
 {
     struct extent_reservation again = {0};
+    struct mote_error kept;
+    int code = error_get(&kept);
     extents_release_unused(stream->context->extents, run);
     /* Another job may have taken them in between; then this one has a smaller reservation, and says so when that is too small. */
     if (extents_reserve(stream->context->extents, run.count, stream->reservation->standing, &again) == MOTE_OK)
         stream->reservation->count += again.count;
+    else if (code)
+        error_restore(&kept); /* why the builder is given up matters more */
 }
 
 void sst_stream_trim(struct sst_stream *stream)

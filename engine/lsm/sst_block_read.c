@@ -1,0 +1,347 @@
+/* sst_block_read.c: one block of a segment: its columns decoded when they are first asked for, keys made of the key columns, rows searched by galloping.
+ *
+ * Invariants: what is decoded belongs to the iterator and carries the stamp of its block, so that entering another block costs nothing for each column. Starts and counts of the block are bounded where they are used.
+ * Threads: the iterator's. Failures: MOTE_EIO, MOTE_EDAMAGED, MOTE_EBUDGET.
+ */
+#include <assert.h>
+
+#include "engine/lsm/sst_reader_private.h"
+
+static int refuse_block(const struct sst_iterator *iterator, const char *what)
+{
+    return sst_refuse(iterator, iterator->block.header.offset_bytes, iterator->block.header.length_bytes, what);
+}
+
+static int pin_block(struct sst_iterator *iterator)
+{
+    return iterator->block_pin.entry ? MOTE_OK : sst_pin_structure(iterator, &iterator->block.header, NULL, &iterator->block_pin);
+}
+
+void sst_block_leave(struct sst_iterator *iterator)
+{
+    sst_unpin(iterator, &iterator->block_pin);
+    iterator->block.number = SST_NONE;
+    iterator->on_record = iterator->key_valid = false;
+}
+
+int sst_block_enter(struct sst_iterator *iterator, uint32_t index)
+{
+    struct sst_block *block = &iterator->block;
+    struct sst_block_entry entry;
+    uint32_t first_block = load_u32(iterator->partition_pin.data + 40);
+    if (block->number == first_block + index)
+        return MOTE_OK;
+    sst_block_leave(iterator);
+    sst_block_entry_load(iterator, index, &entry);
+    block->header = entry.header;
+    int result = pin_block(iterator);
+    if (result)
+        return result;
+    const uint8_t *data = iterator->block_pin.data;
+    block->length_bytes = entry.header.length_bytes;
+    block->row_count = load_u32(data + 32);
+    block->delete_count = load_u32(data + 36);
+    block->repeat_count = load_u32(data + 40);
+    block->column_count = load_u32(data + 44);
+    block->seq_min = load_u64(data + 48);
+    block->seq_max = load_u64(data + 56);
+    if (block->row_count != entry.row_count || block->delete_count != entry.delete_count || block->column_count != iterator->footer.column_count || block->repeat_count >= block->row_count ||
+        block->seq_min != entry.seq_min || block->seq_max != entry.seq_max || (uint64_t)SST_BLOCK_HEADER_BYTES + (block->column_count + 3) * 4 > block->length_bytes) {
+        result = refuse_block(iterator, "a block contradicts its index");
+        sst_unpin(iterator, &iterator->block_pin);
+        return result;
+    }
+    block->partition = iterator->partition;
+    block->index = index;
+    block->number = first_block + index;
+    block->stamp = ++iterator->stamps;
+    sst_range_note_block(iterator);
+    return MOTE_OK;
+}
+
+/* Where stream number `stream` lies in the pinned block; false: the block contradicts itself. */
+static bool find_stream(const struct sst_iterator *iterator, uint32_t stream, const uint8_t **data, uint32_t *size_bytes)
+{
+    const struct sst_block *block = &iterator->block;
+    const uint8_t *bytes = iterator->block_pin.data, *at = bytes + SST_BLOCK_HEADER_BYTES + stream * 4;
+    uint32_t start = load_u32(at), end = load_u32(at + 4);
+    if (start < SST_BLOCK_HEADER_BYTES + (block->column_count + 3) * 4 || start > end || end > block->length_bytes)
+        return false;
+    *data = bytes + start;
+    *size_bytes = end - start;
+    return true;
+}
+
+/* Lays offsets, bitmap and values out in the slot's memory. */
+static int slot_reserve(struct sst_iterator *iterator, struct sst_slot *slot, uint32_t type, uint32_t dimension, size_t values_bytes, uint32_t **offsets, uint8_t **validity, uint8_t **values)
+{
+    uint32_t rows = iterator->block.row_count;
+    size_t offsets_bytes = type_is_var(type) ? round_up((rows + 1) * sizeof(uint32_t), 16) : 0, validity_bytes = round_up((rows + 7) / 8, 16);
+    size_t needed = offsets_bytes + validity_bytes + values_bytes + 16;
+    if (needed > slot->memory_bytes) {
+        memory_free(iterator->context->memory, slot->memory);
+        slot->memory_bytes = 0;
+        slot->memory = memory_alloc(iterator->context->memory, needed + needed / 8);
+        if (!slot->memory)
+            return MOTE_EBUDGET;
+        slot->memory_bytes = needed + needed / 8;
+    }
+    *offsets = (uint32_t *)(void *)slot->memory;
+    *validity = slot->memory + offsets_bytes;
+    *values = *validity + validity_bytes;
+    slot->vector = (struct codec_vector){.type = type, .dimension = dimension, .count = rows, .values = *values, .offsets = type_is_var(type) ? *offsets : NULL, .validity = *validity};
+    return MOTE_OK;
+}
+
+static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_t type, uint32_t dimension, struct sst_slot *slot)
+{
+    const uint8_t *data;
+    uint32_t size_bytes, *offsets;
+    uint8_t *validity, *values;
+    struct codec_info info;
+    assert(iterator->block.number != SST_NONE);
+    int result = pin_block(iterator);
+    if (result)
+        return result;
+    if (!find_stream(iterator, stream, &data, &size_bytes))
+        return refuse_block(iterator, "a block contradicts itself");
+    if (codec_inspect(data, size_bytes, &info) || info.values_bytes > SST_BLOCK_RAW_BYTES_MAX || info.count != iterator->block.row_count || info.type != type)
+        return refuse_block(iterator, "a column of a block is not what it must be");
+    slot->stamp = 0;
+    result = slot_reserve(iterator, slot, type, dimension, info.values_bytes, &offsets, &validity, &values);
+    if (result)
+        return result;
+    size_t scratch_bytes = codec_scratch_bytes(info.count, info.values_bytes);
+    void *scratch = memory_alloc(iterator->context->memory, scratch_bytes);
+    if (!scratch)
+        return MOTE_EBUDGET;
+    result = codec_decode(data, size_bytes, type, dimension, info.count, values, info.values_bytes, offsets, validity, &slot->has_nulls, NULL, scratch, scratch_bytes);
+    memory_free(iterator->context->memory, scratch);
+    if (result == MOTE_EDAMAGED)
+        return refuse_block(iterator, "a column of a block does not decode");
+    if (!slot->has_nulls)
+        slot->vector.validity = NULL;
+    slot->stamp = result ? 0 : iterator->block.stamp;
+    return result;
+}
+
+/* A column that is newer than the segment: its default in every row, or NULL. */
+static int fill_default(struct sst_iterator *iterator, const struct schema_column *column, struct sst_slot *slot)
+{
+    uint32_t rows = iterator->block.row_count, *offsets;
+    uint8_t *validity, *values;
+    bool has_value = (column->flags & MOTE_COLUMN_HAS_DEFAULT) && !column->default_value.is_null, var = type_is_var(column->type);
+    size_t width = !var ? column->value_bytes : has_value ? column->default_value.as.bytes.size_bytes : 0;
+    slot->stamp = 0;
+    if (width * rows > UINT32_MAX)
+        return error_set(MOTE_EBUDGET, "the default of column %s in %u rows takes more than 4 GiB; read fewer rows a block", column->name, rows);
+    int result = slot_reserve(iterator, slot, column->type, column->dimension, width * rows, &offsets, &validity, &values);
+    if (result)
+        return result;
+    for (uint32_t i = 0; var && i <= rows; i++)
+        offsets[i] = (uint32_t)(width * i);
+    const void *from = var || type_is_vector(column->type) ? column->default_value.as.bytes.data : &column->default_value.as;
+    memset(validity, has_value ? 0xFF : 0, (rows + 7) / 8);
+    for (uint32_t i = 0; has_value && width && i < rows; i++)
+        memcpy(values + width * i, from, width);
+    if (!has_value)
+        memset(values, 0, width * rows);
+    else
+        slot->vector.validity = NULL;
+    slot->has_nulls = !has_value;
+    slot->stamp = iterator->block.stamp;
+    return MOTE_OK;
+}
+
+int sst_column_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot)
+{
+    assert(column < iterator->schema->column_count && iterator->block.number != SST_NONE);
+    *slot = &iterator->slots[column];
+    if ((*slot)->stamp == iterator->block.stamp)
+        return MOTE_OK;
+    const struct schema_column *definition = &iterator->schema->columns[column];
+    if (column >= iterator->stored_columns)
+        return fill_default(iterator, definition, *slot);
+    return decode_stream(iterator, column, definition->type, definition->dimension, *slot);
+}
+
+int sst_seqs_decode(struct sst_iterator *iterator, const uint64_t **seqs)
+{
+    struct sst_slot *slot = &iterator->slots[iterator->schema->column_count];
+    int result = slot->stamp == iterator->block.stamp ? MOTE_OK : decode_stream(iterator, iterator->block.column_count, MOTE_TYPE_INT64, 1, slot);
+    *seqs = slot->vector.values;
+    return !result && slot->has_nulls ? refuse_block(iterator, "a row without a seq") : result;
+}
+
+int sst_kinds_decode(struct sst_iterator *iterator, const uint8_t **kinds)
+{
+    struct sst_slot *slot = &iterator->slots[iterator->schema->column_count + 1];
+    *kinds = NULL;
+    if (iterator->block.delete_count == 0)
+        return MOTE_OK;
+    int result = slot->stamp == iterator->block.stamp ? MOTE_OK : decode_stream(iterator, iterator->block.column_count + 1, MOTE_TYPE_BOOL, 1, slot);
+    *kinds = slot->vector.values;
+    return !result && slot->has_nulls ? refuse_block(iterator, "a row without a kind") : result;
+}
+
+void sst_slot_value(const struct sst_slot *slot, uint32_t row, struct mote_value *value)
+{
+    const struct codec_vector *vector = &slot->vector;
+    *value = (struct mote_value){.type = vector->type};
+    if (slot->has_nulls && !(vector->validity[row / 8] >> row % 8 & 1)) {
+        value->is_null = 1;
+        return;
+    }
+    const uint8_t *values = vector->values;
+    switch (vector->type) {
+    case MOTE_TYPE_INT64:
+    case MOTE_TYPE_TIMESTAMP:
+    case MOTE_TYPE_FLOAT64:
+        memcpy(&value->as, values + (size_t)row * 8, 8);
+        break;
+    case MOTE_TYPE_INT32:
+    case MOTE_TYPE_FLOAT32:
+        memcpy(&value->as, values + (size_t)row * 4, 4);
+        break;
+    case MOTE_TYPE_BOOL:
+        value->as.boolean = values[row];
+        break;
+    case MOTE_TYPE_POINT3:
+        memcpy(&value->as, values + (size_t)row * 24, 24);
+        break;
+    case MOTE_TYPE_TEXT:
+    case MOTE_TYPE_BLOB:
+        value->as.bytes.data = values + vector->offsets[row];
+        value->as.bytes.size_bytes = vector->offsets[row + 1] - vector->offsets[row];
+        break;
+    default:
+        value->as.bytes.size_bytes = codec_value_bytes(vector->type, vector->dimension);
+        value->as.bytes.data = values + (size_t)row * value->as.bytes.size_bytes;
+    }
+}
+
+/* ---- Keys ---- */
+
+int sst_keys_decode(struct sst_iterator *iterator)
+{
+    const struct schema *schema = iterator->schema;
+    for (uint32_t i = 0; i < schema->key_column_count; i++) {
+        struct sst_slot *slot = &iterator->slots[schema->key_columns[i]];
+        if (slot->stamp == iterator->block.stamp)
+            continue;
+        int result = sst_column_decode(iterator, schema->key_columns[i], &slot);
+        if (result)
+            return result;
+        if (slot->has_nulls) {
+            slot->stamp = 0;
+            return refuse_block(iterator, "a key that is NULL");
+        }
+    }
+    return MOTE_OK;
+}
+
+/* Bytes of a text's or blob's part of a key. */
+static uint64_t escaped_bytes(const uint8_t *data, uint64_t size_bytes)
+{
+    uint64_t zeros = 0;
+    for (uint64_t i = 0; i < size_bytes; i++)
+        zeros += data[i] == 0;
+    return size_bytes + zeros + 2;
+}
+
+int sst_key_make(struct sst_iterator *iterator, uint32_t row, uint8_t key[MOTE_KEY_BYTES_MAX], uint32_t *key_bytes)
+{
+    const struct schema *schema = iterator->schema;
+    uint32_t used = 0;
+    assert(row < iterator->block.row_count);
+    for (uint32_t i = 0; i < schema->key_column_count; i++) {
+        const struct sst_slot *slot = &iterator->slots[schema->key_columns[i]];
+        struct mote_value value;
+        sst_slot_value(slot, row, &value);
+        if (type_is_var(value.type)) {
+            uint64_t size_bytes = value.as.bytes.size_bytes;
+            if (size_bytes > MOTE_KEY_BYTES_MAX || escaped_bytes(value.as.bytes.data, size_bytes) > MOTE_KEY_BYTES_MAX - used)
+                return refuse_block(iterator, "a key that is too long");
+        } else if (used > MOTE_KEY_BYTES_MAX - 8) {
+            return refuse_block(iterator, "a key that is too long");
+        }
+        used += key_append_value(value.type, &value, key + used);
+    }
+    *key_bytes = used;
+    return MOTE_OK;
+}
+
+bool sst_same_key(struct sst_iterator *iterator, uint32_t row, uint32_t other_row)
+{
+    const struct schema *schema = iterator->schema;
+    for (uint32_t i = schema->key_column_count; i-- > 0;) {
+        const struct codec_vector *vector = &iterator->slots[schema->key_columns[i]].vector;
+        const uint8_t *values = vector->values;
+        if (vector->offsets) {
+            uint32_t size_bytes = vector->offsets[row + 1] - vector->offsets[row];
+            if (size_bytes != vector->offsets[other_row + 1] - vector->offsets[other_row] || memcmp(values + vector->offsets[row], values + vector->offsets[other_row], size_bytes) != 0)
+                return false;
+        } else {
+            size_t width = schema->columns[schema->key_columns[i]].value_bytes;
+            if (memcmp(values + row * width, values + other_row * width, width) != 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* ---- Searching ---- */
+
+/* Whether the row is before the target; negative: MOTE_E. */
+static int row_is_before(struct sst_iterator *iterator, const struct sst_target *target, uint32_t row)
+{
+    if (target->has_first) {
+        int64_t first;
+        memcpy(&first, (const uint8_t *)iterator->slots[iterator->schema->key_columns[0]].vector.values + (size_t)row * 8, 8);
+        if (first != target->first)
+            return first < target->first;
+    }
+    uint32_t key_bytes;
+    int result = sst_key_make(iterator, row, iterator->probe, &key_bytes);
+    if (result)
+        return result;
+    int order = key_compare(iterator->probe, key_bytes, target->key, target->key_bytes);
+    if (order != 0)
+        return order < 0;
+    if (target->seq == UINT64_MAX)
+        return 0;
+    const uint64_t *seqs;
+    result = sst_seqs_decode(iterator, &seqs);
+    return result ? result : seqs[row] > target->seq;
+}
+
+int sst_row_search(struct sst_iterator *iterator, const struct sst_target *target, uint32_t from, uint32_t *row)
+{
+    uint32_t low = from, high = iterator->block.row_count;
+    int result = sst_keys_decode(iterator);
+    if (result)
+        return result;
+    /* Gallop: the target of a merge is mostly near. */
+    for (uint64_t step = 1; low + step < high; step *= 4) {
+        int before = row_is_before(iterator, target, (uint32_t)(low + step));
+        if (before < 0)
+            return before;
+        if (!before) {
+            high = (uint32_t)(low + step);
+            break;
+        }
+        low = (uint32_t)(low + step + 1);
+    }
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int before = row_is_before(iterator, target, middle);
+        if (before < 0)
+            return before;
+        if (before)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *row = low;
+    return MOTE_OK;
+}

@@ -1,0 +1,286 @@
+/* sst_reader.c: an iterator over one segment (sst.h): its life, and its movement from row to row, block to block, partition to partition.
+ *
+ * Invariants
+ *   1. on_record: the present block is entered and row is one of its rows.
+ *   2. Movement passes over blocks that the time range does not want, in either direction, and over whole partitions where the footer says enough.
+ *   3. A failed movement leaves the iterator on no record.
+ * Sequential reading ahead would belong into sst_enter, which sees every block in turn.
+ * Threads: one. Failures: MOTE_EIO, MOTE_EDAMAGED, MOTE_EBUDGET.
+ */
+#include <assert.h>
+
+#include "engine/lsm/sst_filter.h"
+#include "engine/lsm/sst_reader_private.h"
+
+int sst_iterator_create(struct sst_context *context, struct blockdev_queue *queue, struct sst_iterator **iterator)
+{
+    *iterator = memory_alloc_zero(context->memory, sizeof **iterator);
+    if (!*iterator)
+        return MOTE_EBUDGET;
+    (*iterator)->context = context;
+    (*iterator)->queue = queue;
+    (*iterator)->block.number = SST_NONE;
+    return MOTE_OK;
+}
+
+void sst_iterator_unpin(struct sst_iterator *iterator)
+{
+    sst_unpin(iterator, &iterator->block_pin);
+    sst_unpin(iterator, &iterator->partition_pin);
+    sst_unpin(iterator, &iterator->footer_pin);
+}
+
+static void free_slots(struct sst_iterator *iterator)
+{
+    for (uint32_t i = 0; i < iterator->slot_count; i++)
+        memory_free(iterator->context->memory, iterator->slots[i].memory);
+    memory_free(iterator->context->memory, iterator->slots);
+    iterator->slots = NULL;
+    iterator->slot_count = 0;
+}
+
+/* Forgets the segment. */
+static void close_segment(struct sst_iterator *iterator)
+{
+    sst_iterator_unpin(iterator);
+    sst_block_leave(iterator);
+    sst_range_clear(iterator);
+    iterator->segment = NULL;
+    iterator->segment_id = 0;
+}
+
+void sst_iterator_destroy(struct sst_iterator *iterator)
+{
+    if (!iterator)
+        return;
+    struct memory *memory = iterator->context->memory;
+    close_segment(iterator);
+    free_slots(iterator);
+    memory_free(memory, iterator);
+}
+
+int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, const struct schema *schema)
+{
+    const struct segment_record *record = &segment->record;
+    bool same = iterator->segment && iterator->segment_id == record->id && iterator->footer_crc == record->footer_crc && iterator->schema_version == schema->version;
+    if (same) {
+        iterator->segment = segment; /* It may be a new struct of the same segment, or schema. */
+        iterator->schema = schema;
+        iterator->on_record = iterator->key_valid = false;
+        sst_range_clear(iterator);
+        return MOTE_OK;
+    }
+    close_segment(iterator);
+    if (iterator->slot_count != schema->column_count + 2) {
+        free_slots(iterator);
+        iterator->slots = memory_alloc_zero(iterator->context->memory, (schema->column_count + 2) * sizeof *iterator->slots);
+        if (!iterator->slots)
+            return MOTE_EBUDGET;
+        iterator->slot_count = schema->column_count + 2;
+    }
+    iterator->segment = segment;
+    iterator->schema = schema;
+    iterator->segment_id = record->id;
+    iterator->footer_crc = record->footer_crc;
+    iterator->schema_version = schema->version;
+    int result = sst_footer_pin(iterator);
+    if (result)
+        close_segment(iterator);
+    return result;
+}
+
+void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns)
+{
+    sst_range_clear(iterator);
+    iterator->range = (struct sst_time_range){.active = true, .from_ns = from_ns, .to_ns = to_ns};
+}
+
+int sst_enter(struct sst_iterator *iterator, uint32_t partition, uint32_t index)
+{
+    int result = sst_partition_pin(iterator, partition);
+    return result ? result : sst_block_enter(iterator, index);
+}
+
+static int stand_on(struct sst_iterator *iterator, uint32_t row)
+{
+    assert(row < iterator->block.row_count);
+    iterator->row = row;
+    iterator->on_record = true;
+    iterator->key_valid = false;
+    return 1;
+}
+
+static int stand_nowhere(struct sst_iterator *iterator, int result)
+{
+    iterator->on_record = iterator->key_valid = false;
+    return result;
+}
+
+/* To the first row of the next wanted block at or after (partition, index). */
+static int go_forward(struct sst_iterator *iterator, uint32_t partition, uint32_t index)
+{
+    int result = sst_footer_pin(iterator);
+    for (; !result && partition < iterator->footer.partition_count; partition++, index = 0) {
+        struct sst_directory_entry directory;
+        sst_directory_load(iterator, partition, &directory);
+        if (!sst_range_wants_partition(iterator, &directory))
+            continue;
+        result = sst_partition_pin(iterator, partition);
+        for (; !result && index < directory.block_count; index++) {
+            struct sst_block_entry entry;
+            sst_block_entry_load(iterator, index, &entry);
+            if (!sst_range_wants_block(iterator, directory.first_block + index, &entry))
+                continue;
+            result = sst_block_enter(iterator, index);
+            return result ? stand_nowhere(iterator, result) : stand_on(iterator, 0);
+        }
+    }
+    return stand_nowhere(iterator, result);
+}
+
+/* To the last row of the last wanted block before (partition, index). */
+static int go_backward(struct sst_iterator *iterator, uint32_t partition, uint32_t index)
+{
+    int result = sst_footer_pin(iterator);
+    for (bool first = true; !result; first = false) {
+        struct sst_directory_entry directory;
+        if (!first || index == 0) {
+            if (partition == 0)
+                return stand_nowhere(iterator, 0);
+            sst_directory_load(iterator, --partition, &directory);
+            index = directory.block_count;
+        } else {
+            sst_directory_load(iterator, partition, &directory);
+        }
+        if (!sst_range_wants_partition(iterator, &directory))
+            continue;
+        result = sst_partition_pin(iterator, partition);
+        while (!result && index-- > 0) {
+            struct sst_block_entry entry;
+            sst_block_entry_load(iterator, index, &entry);
+            if (!sst_range_wants_block(iterator, directory.first_block + index, &entry))
+                continue;
+            result = sst_block_enter(iterator, index);
+            return result ? stand_nowhere(iterator, result) : stand_on(iterator, iterator->block.row_count - 1);
+        }
+    }
+    return stand_nowhere(iterator, result);
+}
+
+int sst_first(struct sst_iterator *iterator) { return go_forward(iterator, 0, 0); }
+
+int sst_last(struct sst_iterator *iterator)
+{
+    int result = sst_footer_pin(iterator);
+    return result ? stand_nowhere(iterator, result) : go_backward(iterator, iterator->footer.partition_count, 0);
+}
+
+int sst_next(struct sst_iterator *iterator)
+{
+    if (!iterator->on_record)
+        return 0;
+    if (iterator->row + 1 < iterator->block.row_count)
+        return stand_on(iterator, iterator->row + 1);
+    return go_forward(iterator, iterator->block.partition, iterator->block.index + 1);
+}
+
+int sst_previous(struct sst_iterator *iterator)
+{
+    if (!iterator->on_record)
+        return 0;
+    if (iterator->row > 0)
+        return stand_on(iterator, iterator->row - 1);
+    return go_backward(iterator, iterator->block.partition, iterator->block.index);
+}
+
+/* Where in the entered block the target is; on the way forward from a row of the same block the search begins there. */
+static int search_block(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *row)
+{
+    uint32_t from = 0;
+    if (iterator->on_record && iterator->row > 0) {
+        struct record record;
+        int result = sst_record(iterator, &record);
+        if (result)
+            return result;
+        int order = key_compare(record.key, record.key_bytes, target->key, target->key_bytes);
+        from = order < 0 ? iterator->row : 0;
+    }
+    return sst_row_search(iterator, target, from, row);
+}
+
+int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
+{
+    struct sst_target target;
+    uint32_t partition, index, row;
+    sst_target_make(iterator, key, key_bytes, seq, &target);
+    int result = sst_locate(iterator, &target, &partition, &index);
+    if (result <= 0)
+        return stand_nowhere(iterator, result);
+    struct sst_block_entry entry;
+    sst_block_entry_load(iterator, index, &entry);
+    uint32_t number = load_u32(iterator->partition_pin.data + 40) + index;
+    if (!sst_range_wants_block(iterator, number, &entry))
+        return go_forward(iterator, partition, index + 1);
+    result = sst_block_enter(iterator, index);
+    if (!result)
+        result = search_block(iterator, &target, &row);
+    if (result)
+        return stand_nowhere(iterator, result);
+    return row < iterator->block.row_count ? stand_on(iterator, row) : go_forward(iterator, partition, index + 1);
+}
+
+int sst_seek_before(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
+{
+    struct sst_target target;
+    uint32_t partition, index, row;
+    sst_target_make(iterator, key, key_bytes, seq, &target);
+    int result = sst_locate(iterator, &target, &partition, &index);
+    if (result < 0)
+        return stand_nowhere(iterator, result);
+    if (result == 0)
+        return go_backward(iterator, iterator->footer.partition_count, 0);
+    struct sst_block_entry entry;
+    sst_block_entry_load(iterator, index, &entry);
+    uint32_t number = load_u32(iterator->partition_pin.data + 40) + index;
+    if (!sst_range_wants_block(iterator, number, &entry))
+        return go_backward(iterator, partition, index);
+    result = sst_block_enter(iterator, index);
+    if (!result)
+        result = search_block(iterator, &target, &row);
+    if (result)
+        return stand_nowhere(iterator, result);
+    return row > 0 ? stand_on(iterator, row - 1) : go_backward(iterator, partition, index);
+}
+
+/* Asks the filter of the partition. */
+static int ask_filter(struct sst_iterator *iterator, const struct sst_directory_entry *directory, const uint8_t *key, uint32_t key_bytes)
+{
+    struct sst_pin pin = {0};
+    if (directory->filter.length_bytes == 0)
+        return 1;
+    int result = sst_pin_structure(iterator, &directory->filter, NULL, &pin);
+    if (result)
+        return result;
+    bool may = sst_filter_may_hold(pin.data, directory->filter.length_bytes, sst_key_hash(key, key_bytes));
+    sst_unpin(iterator, &pin);
+    return may;
+}
+
+int sst_may_contain(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes)
+{
+    struct sst_target target;
+    uint32_t partition, index;
+    if (!segment_may_hold(&iterator->segment->record, key, key_bytes, key, key_bytes))
+        return 0;
+    sst_target_make(iterator, key, key_bytes, UINT64_MAX, &target);
+    int result = sst_locate(iterator, &target, &partition, &index);
+    if (result <= 0)
+        return result;
+    struct sst_block_entry entry;
+    sst_block_entry_load(iterator, index, &entry);
+    if (key_compare(key, key_bytes, entry.first_key, entry.first_key_bytes) < 0)
+        return 0;
+    struct sst_directory_entry directory;
+    sst_directory_load(iterator, partition, &directory);
+    return ask_filter(iterator, &directory, key, key_bytes);
+}

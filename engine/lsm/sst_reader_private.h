@@ -1,0 +1,171 @@
+/* sst_reader_private.h: the parts of the SSTable iterator and how they fit together.
+ *
+ *     sst_reader.c       life and positioning
+ *     sst_index_read.c   footer and partitions: pinned, checked, searched
+ *     sst_block_read.c   one block: pinned, columns decoded on demand, keys made, rows searched
+ *     sst_value.c        what a caller takes out of the present row and block
+ *     sst_time_range.c   which blocks a time range needs
+ *     sst_timestamp.c    the timestamp section: search, rebuild
+ *
+ * Pins: footer, partition and block are pinned in the cache while the iterator uses them. sst_iterator_unpin lets go of them; each use pins again what is missing. Decoded columns are the iterator's own.
+ * What a structure holds is validated once, when the cache reads it; what the iterator relies on and another structure could contradict is compared at each pin. */
+#ifndef MOTE_ENGINE_LSM_SST_READER_PRIVATE_H
+#define MOTE_ENGINE_LSM_SST_READER_PRIVATE_H
+
+#include "blockdev/base/errors.h"
+#include "blockdev/base/memory.h"
+#include "blockdev/base/units.h"
+#include "engine/lsm/sst.h"
+#include "engine/lsm/sst_format.h"
+
+#define SST_NONE UINT32_MAX
+
+struct sst_pin {
+    struct cache_entry *entry; /* NULL: not pinned */
+    const uint8_t *data;
+};
+
+/* A partition as the footer's directory has it. */
+struct sst_directory_entry {
+    struct sst_header partition, filter; /* filter.length_bytes 0: none */
+    uint32_t first_block, block_count, untimed_delete_count, last_key_bytes;
+    uint64_t first_ordinal, last_seq;
+    int64_t time_min_ns, time_max_ns;
+    const uint8_t *last_key;
+};
+
+/* A block as its partition has it. */
+struct sst_block_entry {
+    struct sst_header header;
+    uint32_t row_count, delete_count, timed_count, untimed_delete_count, first_ordinal, first_key_bytes, last_key_bytes;
+    uint64_t seq_min, seq_max, first_seq, last_seq;
+    int64_t time_min_ns, time_max_ns;
+    const uint8_t *zones, *first_key, *last_key;
+};
+
+struct sst_footer {
+    uint32_t column_count, partition_count, block_count, schema_version, level;
+    uint64_t table_id, run_id, row_count, delete_count, seq_min, seq_max, timed_count, timestamp_offset_bytes, timestamp_length_bytes, timestamp_root_offset_bytes, section_id;
+    uint32_t timestamp_root_bytes, timestamp_root_crc;
+    int64_t time_min_ns, time_max_ns;
+};
+
+/* One decoded stream of the present block, in one piece of memory: offsets, bitmap, values. */
+struct sst_slot {
+    uint8_t *memory;
+    size_t memory_bytes;
+    uint64_t stamp; /* of the block that it was decoded for */
+    bool has_nulls;
+    struct codec_vector vector;
+};
+
+struct sst_block {
+    uint32_t number;    /* in the segment; SST_NONE: no block */
+    uint32_t partition; /* and its place in it */
+    uint32_t index;
+    uint32_t row_count, delete_count, repeat_count, column_count, length_bytes;
+    uint64_t seq_min, seq_max;
+    uint64_t stamp; /* new for each block, never 0 */
+    struct sst_header header;
+};
+
+/* A place in the order of keys and seqs. */
+struct sst_target {
+    const uint8_t *key;
+    uint32_t key_bytes;
+    uint64_t seq;
+    int64_t first; /* the first key column's value, if it is an int64 or a timestamp and whole in the key */
+    bool has_first;
+};
+
+struct sst_time_range {
+    bool active, index_tried;
+    int64_t from_ns, to_ns;
+    uint32_t passed_count;    /* blocks that the zone maps let through so far */
+    uint64_t *marks;          /* by the timestamp index: a bit for each block that has a row in the range; NULL: not known */
+    uint32_t mark_count;
+};
+
+struct sst_iterator {
+    struct sst_context *context;
+    struct blockdev_queue *queue;
+    struct segment *segment; /* NULL: none */
+    const struct schema *schema; /* NULL: only footer, partitions and sections are looked at */
+    uint64_t segment_id;     /* that the rest belongs to */
+    uint32_t footer_crc, schema_version;
+    uint32_t stored_columns; /* of the schema's columns, the first so many are in the segment */
+    struct sst_pin footer_pin, partition_pin, block_pin;
+    struct sst_footer footer;
+    uint32_t partition;      /* number of the pinned one */
+    struct sst_block block;
+    uint64_t stamps;
+    struct sst_slot *slots;  /* columns of the schema, seqs, kinds */
+    uint32_t slot_count;
+    uint32_t row;
+    bool on_record, key_valid;
+    uint32_t key_bytes;
+    struct sst_time_range range;
+    uint8_t key[MOTE_KEY_BYTES_MAX], probe[MOTE_KEY_BYTES_MAX];
+};
+
+/* ---- sst_index_read.c ---- */
+const char *sst_table_name(const struct sst_iterator *iterator);
+/* MOTE_EDAMAGED with segment, place and table. */
+int sst_refuse(const struct sst_iterator *iterator, uint64_t offset_bytes, uint64_t length_bytes, const char *what);
+/* Pins a structure; validate (may be NULL) is called once, after the checksum, when it comes from the device. */
+int sst_pin_structure(struct sst_iterator *iterator, const struct sst_header *expected, bool (*validate)(const uint8_t *data, uint32_t length_bytes), struct sst_pin *pin);
+void sst_unpin(struct sst_iterator *iterator, struct sst_pin *pin);
+int sst_footer_pin(struct sst_iterator *iterator);
+void sst_directory_load(const struct sst_iterator *iterator, uint32_t partition, struct sst_directory_entry *entry);
+int sst_partition_pin(struct sst_iterator *iterator, uint32_t partition);
+/* Of the pinned partition. */
+uint32_t sst_partition_block_count(const struct sst_iterator *iterator);
+void sst_block_entry_load(const struct sst_iterator *iterator, uint32_t index, struct sst_block_entry *entry);
+/* The first block whose last row is at or behind the target: 1, or 0 if there is none. Pins its partition. */
+int sst_locate(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *partition, uint32_t *index);
+void sst_target_make(const struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct sst_target *target);
+bool sst_footer_validate(const uint8_t *data, uint32_t length_bytes);
+bool sst_partition_validate(const uint8_t *data, uint32_t length_bytes);
+
+/* ---- sst_block_read.c ---- */
+/* Makes the block of the pinned partition the present one. */
+int sst_block_enter(struct sst_iterator *iterator, uint32_t index);
+void sst_block_leave(struct sst_iterator *iterator);
+/* Decodes a column of the schema, or its default where the segment lacks it. */
+int sst_column_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
+int sst_seqs_decode(struct sst_iterator *iterator, const uint64_t **seqs);
+/* NULL if no row is a tombstone. */
+int sst_kinds_decode(struct sst_iterator *iterator, const uint8_t **kinds);
+/* Decodes the key columns; before the three below. */
+int sst_keys_decode(struct sst_iterator *iterator);
+int sst_key_make(struct sst_iterator *iterator, uint32_t row, uint8_t key[MOTE_KEY_BYTES_MAX], uint32_t *key_bytes);
+/* The first row from `from` on at or behind the target (row_count: none), galloping. */
+int sst_row_search(struct sst_iterator *iterator, const struct sst_target *target, uint32_t from, uint32_t *row);
+bool sst_same_key(struct sst_iterator *iterator, uint32_t row, uint32_t other_row);
+void sst_slot_value(const struct sst_slot *slot, uint32_t row, struct mote_value *value);
+
+/* ---- sst_reader.c ---- */
+int sst_enter(struct sst_iterator *iterator, uint32_t partition, uint32_t index);
+
+/* ---- sst_time_range.c ---- */
+/* Whether the block may hold rows of the range, or tombstones that a reader must see. Also for a whole partition. */
+bool sst_range_wants_partition(const struct sst_iterator *iterator, const struct sst_directory_entry *entry);
+bool sst_range_wants_block(const struct sst_iterator *iterator, uint32_t number, const struct sst_block_entry *entry);
+/* Called for each block that is entered: after a while it pays to ask the timestamp index. */
+void sst_range_note_block(struct sst_iterator *iterator);
+void sst_range_clear(struct sst_iterator *iterator);
+
+/* ---- sst_timestamp.c ---- */
+struct index_identity;
+struct index_root;
+struct index_source;
+/* What the timestamp section is read through. */
+struct sst_section {
+    struct sst_iterator *iterator;
+    uint64_t segment_id, start_bytes, length_bytes, section_id;
+    const struct segment_section *rebuilt; /* NULL: the one inside the segment */
+};
+/* MOTE_ENOTFOUND without a sentence: there is none. */
+int sst_section_open(struct sst_iterator *iterator, struct sst_section *section, struct index_identity *identity, struct index_root *root, struct index_source *source);
+
+#endif

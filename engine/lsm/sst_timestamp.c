@@ -1,0 +1,185 @@
+/* sst_timestamp.c: the timestamp section of a segment: where it lies (inside, or rebuilt in extents of its own), reading it through the cache, building it anew. This is the only place where the LSM meets an index, through the
+ * callbacks of index/index.h alone.
+ *
+ * Threads: the iterator's. Failures: MOTE_EIO, MOTE_EDAMAGED, MOTE_EBUDGET, MOTE_ENOSPC.
+ */
+#include <assert.h>
+
+#include "engine/lsm/sst_builder_private.h"
+#include "engine/lsm/sst_reader_private.h"
+#include "index/index.h"
+
+/* Pages of rebuilt sections lie beyond every segment in the cache's numbering; the section's id keeps them apart. */
+#define REBUILT_OFFSET(section_id) (1ull << 63 | ((section_id) & 0x7FFFFFu) << 40)
+
+struct page_check {
+    int (*check)(const uint8_t *data, uint32_t length_bytes, void *context);
+    void *context;
+};
+
+static int read_page(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*check)(const uint8_t *, uint32_t, void *), void *check_context, const uint8_t **data, void **handle)
+{
+    struct sst_section *section = context;
+    struct sst_iterator *iterator = section->iterator;
+    struct cache_key key = {section->segment_id, section->start_bytes + offset_bytes};
+    uint64_t device_offset, contiguous_bytes = length_bytes;
+    if (length_bytes == 0 || offset_bytes > section->length_bytes || length_bytes > section->length_bytes - offset_bytes)
+        return sst_refuse(iterator, section->start_bytes, section->length_bytes, "a page of the timestamp index lies outside of it");
+    if (section->rebuilt) {
+        key.offset_bytes = REBUILT_OFFSET(section->section_id) + offset_bytes;
+        device_offset = layout_extent_offset(iterator->context->layout, section->rebuilt->run.first) + offset_bytes;
+    } else {
+        device_offset = segment_device_offset(&iterator->segment->record, iterator->context->layout, section->start_bytes + offset_bytes, length_bytes, &contiguous_bytes);
+    }
+    if (contiguous_bytes < length_bytes)
+        return sst_refuse(iterator, section->start_bytes + offset_bytes, length_bytes, "a page of the timestamp index does not lie in one run");
+    struct cache_entry *entry;
+    int result = cache_get(iterator->context->cache, key, iterator->queue, device_offset, length_bytes, check, check_context, &entry, data);
+    *handle = entry;
+    if (result == MOTE_EDAMAGED) {
+        error_add_device(blockdev_path(iterator->context->device), device_offset, length_bytes);
+        error_add_table(sst_table_name(iterator));
+    }
+    return result;
+}
+
+static void release_page(void *context, void *handle)
+{
+    struct sst_section *section = context;
+    cache_release(section->iterator->context->cache, handle);
+}
+
+int sst_section_open(struct sst_iterator *iterator, struct sst_section *section, struct index_identity *identity, struct index_root *root, struct index_source *source)
+{
+    const struct segment_section *rebuilt = &iterator->segment->record.timestamp;
+    int result = sst_footer_pin(iterator);
+    if (result)
+        return result;
+    const struct sst_footer *footer = &iterator->footer;
+    *section = (struct sst_section){.iterator = iterator, .segment_id = iterator->segment_id};
+    *root = (struct index_root){.kind = INDEX_TIMESTAMP};
+    if (rebuilt->run.count > 0) {
+        section->rebuilt = rebuilt;
+        section->section_id = rebuilt->section_id;
+        root->length_bytes = rebuilt->length_bytes;
+        root->root_offset_bytes = rebuilt->root_offset_bytes;
+        root->root_bytes = rebuilt->root_bytes;
+        root->root_crc = rebuilt->root_crc;
+        if (rebuilt->length_bytes > rebuilt->run.count * iterator->context->layout->extent_bytes)
+            return sst_refuse(iterator, 0, 0, "the rebuilt timestamp index is longer than its extents");
+    } else {
+        if (footer->timestamp_offset_bytes == 0)
+            return MOTE_ENOTFOUND;
+        section->start_bytes = footer->timestamp_offset_bytes;
+        section->section_id = footer->section_id;
+        root->length_bytes = footer->timestamp_length_bytes;
+        root->root_offset_bytes = footer->timestamp_root_offset_bytes;
+        root->root_bytes = footer->timestamp_root_bytes;
+        root->root_crc = footer->timestamp_root_crc;
+        uint64_t segment_bytes = iterator->segment->record.segment_bytes;
+        if (section->start_bytes > segment_bytes || root->length_bytes > segment_bytes - section->start_bytes)
+            return sst_refuse(iterator, section->start_bytes, 0, "the timestamp index lies outside of the segment");
+    }
+    section->length_bytes = root->length_bytes;
+    *identity = (struct index_identity){.segment_id = iterator->segment_id, .section_id = section->section_id};
+    memcpy(identity->uuid, iterator->context->uuid, sizeof identity->uuid);
+    *source = (struct index_source){.read = read_page, .release = release_page, .context = section};
+    return MOTE_OK;
+}
+
+int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns,
+                         int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count), void *visit_context)
+{
+    struct sst_iterator *iterator;
+    struct sst_section section;
+    struct index_identity identity;
+    struct index_root root;
+    struct index_source source;
+    int result = sst_iterator_create(context, queue, &iterator);
+    if (result)
+        return result;
+    /* The footer is all that is needed of the segment: an iterator without a schema. */
+    iterator->segment = segment;
+    iterator->segment_id = segment->record.id;
+    result = sst_section_open(iterator, &section, &identity, &root, &source);
+    if (!result) {
+        result = timestamp_search(&identity, &root, &source, context->memory, from_ns, to_ns, visit, visit_context);
+        if (result == MOTE_EDAMAGED || result == MOTE_EIO)
+            atomic_store(&segment->timestamp_unusable, 1);
+    }
+    sst_iterator_destroy(iterator);
+    return result;
+}
+
+/* ---- Rebuilding ---- */
+
+static int collect_rows(struct sst_iterator *iterator, struct timestamp_builder *builder)
+{
+    uint64_t ordinal = 0;
+    int moved = sst_first(iterator);
+    for (; moved > 0; moved = sst_next(iterator), ordinal++) {
+        int64_t time_ns;
+        bool has_time;
+        int result = sst_time(iterator, &time_ns, &has_time);
+        if (!result && has_time)
+            result = timestamp_builder_add(builder, (uint32_t)ordinal, time_ns);
+        if (result)
+            return result;
+    }
+    return moved;
+}
+
+static int place_page(void *context, uint32_t length_bytes, uint64_t *offset_bytes) { return sst_stream_place(context, length_bytes, 0, offset_bytes); }
+static int write_page(void *context, const void *data, uint32_t length_bytes) { return sst_stream_write(context, data, length_bytes); }
+
+static int write_section(struct timestamp_builder *builder, struct sst_stream *stream, const struct index_identity *identity, uint64_t bound_bytes, struct segment_section *section)
+{
+    struct index_sink sink = {.place = place_page, .write = write_page, .context = stream};
+    struct index_root root;
+    uint64_t start;
+    /* A section lies in one run: it is taken as a whole before the first page. */
+    int result = sst_stream_place(stream, bound_bytes, 0, &start);
+    if (!result)
+        result = timestamp_builder_finish(builder, identity, &sink, &root);
+    if (!result)
+        result = sst_stream_finish(stream);
+    if (result)
+        return result;
+    assert(start == 0 && stream->run_count == 1);
+    sst_stream_trim(stream);
+    *section = (struct segment_section){.run = stream->runs[0], .section_id = identity->section_id, .length_bytes = root.length_bytes, .root_offset_bytes = root.root_offset_bytes};
+    section->root_bytes = root.root_bytes;
+    section->root_crc = root.root_crc;
+    return MOTE_OK;
+}
+
+int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, struct extent_reservation *reservation, uint64_t section_id,
+                          struct segment_section *section)
+{
+    struct index_identity identity = {.segment_id = segment->record.id, .section_id = section_id};
+    struct sst_stream stream = {.context = context, .queue = queue, .reservation = reservation, .segment_id = segment->record.id, .source = BLOCKDEV_SOURCE_INDEX};
+    struct timestamp_builder *builder = NULL;
+    struct sst_iterator *iterator;
+    uint64_t bound_bytes = timestamp_bytes_bound(segment->record.row_count) + PAGE_BYTES;
+    memcpy(identity.uuid, context->uuid, sizeof identity.uuid);
+    int result = sst_iterator_create(context, queue, &iterator);
+    if (result)
+        return result;
+    result = sst_iterator_open(iterator, segment, schema);
+    if (!result)
+        result = timestamp_builder_create(context->memory, segment->record.row_count, &builder);
+    if (!result)
+        result = collect_rows(iterator, builder);
+    sst_iterator_destroy(iterator);
+    if (!result) {
+        result = sst_stream_create(&stream);
+        if (!result)
+            result = write_section(builder, &stream, &identity, bound_bytes, section);
+        sst_stream_destroy(&stream, result == MOTE_OK);
+        /* Nobody else learns of the extent that failed: it is out of use until the next open, which may try it again. */
+        if (result && stream.failed_extent != UINT32_MAX)
+            extents_retire(context->extents, stream.failed_extent);
+    }
+    timestamp_builder_destroy(builder);
+    return result;
+}

@@ -1,0 +1,167 @@
+/* sst_value.c: what a caller takes out of the row and the block under an iterator: record, values, columns, runs, times, row images.
+ *
+ * Threads: the iterator's. Failures: MOTE_EIO, MOTE_EDAMAGED, MOTE_EBUDGET of the decoding; MOTE_EINVAL on no record. */
+#include <assert.h>
+
+#include "engine/lsm/sst_reader_private.h"
+
+static int refuse_nowhere(void) { return error_set(MOTE_EINTERNAL, "an SSTable's iterator was asked for a record while it is on none; please report it"); }
+
+int sst_record(struct sst_iterator *iterator, struct record *record)
+{
+    const uint64_t *seqs;
+    const uint8_t *kinds;
+    if (!iterator->on_record)
+        return refuse_nowhere();
+    int result = sst_seqs_decode(iterator, &seqs);
+    if (!result)
+        result = sst_kinds_decode(iterator, &kinds);
+    if (!result && !iterator->key_valid) {
+        result = sst_keys_decode(iterator);
+        if (!result)
+            result = sst_key_make(iterator, iterator->row, iterator->key, &iterator->key_bytes);
+        iterator->key_valid = !result;
+    }
+    if (result)
+        return result;
+    *record = (struct record){.key = iterator->key, .key_bytes = iterator->key_bytes, .kind = kinds && kinds[iterator->row] ? RECORD_DELETE : RECORD_PUT, .seq = seqs[iterator->row]};
+    return MOTE_OK;
+}
+
+int sst_value(struct sst_iterator *iterator, uint32_t column, struct mote_value *value)
+{
+    struct sst_slot *slot;
+    if (!iterator->on_record)
+        return refuse_nowhere();
+    int result = sst_column_decode(iterator, column, &slot);
+    if (!result)
+        sst_slot_value(slot, iterator->row, value);
+    return result;
+}
+
+int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct codec_vector *values)
+{
+    struct sst_slot *slot;
+    if (!iterator->on_record)
+        return refuse_nowhere();
+    int result = sst_column_decode(iterator, column, &slot);
+    if (!result)
+        *values = slot->vector;
+    return result;
+}
+
+uint32_t sst_block_row(const struct sst_iterator *iterator) { return iterator->row; }
+
+/* The rows up to `end` that are PUTs visible to the snapshot, each with another key than the one before. */
+static int count_run(struct sst_iterator *iterator, uint64_t snapshot_seq, uint32_t end, uint32_t *count)
+{
+    const struct sst_block *block = &iterator->block;
+    const uint64_t *seqs = NULL;
+    const uint8_t *kinds = NULL;
+    *count = end - iterator->row;
+    if (block->delete_count == 0 && block->repeat_count == 0 && block->seq_max <= snapshot_seq)
+        return MOTE_OK;
+    int result = sst_seqs_decode(iterator, &seqs);
+    if (!result)
+        result = sst_kinds_decode(iterator, &kinds);
+    if (!result && block->repeat_count)
+        result = sst_keys_decode(iterator);
+    uint32_t row = iterator->row;
+    while (!result && row < end && seqs[row] <= snapshot_seq && !(kinds && kinds[row]) && !(block->repeat_count && row > iterator->row && sst_same_key(iterator, row, row - 1)))
+        row++;
+    *count = row - iterator->row;
+    return result;
+}
+
+uint32_t sst_run_length(struct sst_iterator *iterator, uint64_t snapshot_seq, const uint8_t *bound, uint32_t bound_bytes)
+{
+    uint32_t end = iterator->block.row_count, count = 0;
+    if (!iterator->on_record)
+        return 0;
+    if (bound) {
+        struct sst_target target;
+        sst_target_make(iterator, bound, bound_bytes, UINT64_MAX, &target);
+        if (sst_row_search(iterator, &target, iterator->row, &end))
+            return 0; /* Whoever then asks for the record itself is told why. */
+    }
+    return count_run(iterator, snapshot_seq, end, &count) ? 0 : count;
+}
+
+int sst_time(struct sst_iterator *iterator, int64_t *time_ns, bool *has_time)
+{
+    const struct schema *schema = iterator->schema;
+    struct mote_value value;
+    *has_time = false;
+    if (schema->time_column < 0)
+        return MOTE_OK;
+    int result = sst_value(iterator, (uint32_t)schema->time_column, &value);
+    if (!result && !value.is_null)
+        *has_time = value_time(&schema->columns[schema->time_column], &value, time_ns);
+    return result;
+}
+
+/* ---- Row images ---- */
+
+/* Decodes every column of the block, and adds up what the row needs. */
+static int measure_image(struct sst_iterator *iterator, uint64_t *size_bytes)
+{
+    const struct schema *schema = iterator->schema;
+    *size_bytes = schema->fixed_bytes;
+    for (uint32_t i = 0; i < schema->column_count; i++) {
+        struct sst_slot *slot = &iterator->slots[i];
+        int result = slot->stamp == iterator->block.stamp ? MOTE_OK : sst_column_decode(iterator, i, &slot);
+        if (result)
+            return result;
+        if (slot->vector.offsets)
+            *size_bytes += slot->vector.offsets[iterator->row + 1] - slot->vector.offsets[iterator->row];
+    }
+    return MOTE_OK;
+}
+
+static void fill_image(struct sst_iterator *iterator, uint8_t *image)
+{
+    const struct schema *schema = iterator->schema;
+    uint32_t row = iterator->row, var_at = schema->fixed_bytes;
+    memset(image, 0, schema->null_bytes);
+    for (uint32_t i = 0; i < schema->column_count; i++) {
+        const struct schema_column *column = &schema->columns[i];
+        const struct sst_slot *slot = &iterator->slots[i];
+        const uint8_t *values = slot->vector.values;
+        uint8_t *at = image + column->row_offset;
+        bool var = slot->vector.offsets != NULL;
+        if (slot->has_nulls && !(slot->vector.validity[row / 8] >> row % 8 & 1)) {
+            image[i / 8] = (uint8_t)(image[i / 8] | 1u << i % 8);
+            memset(at, 0, var ? 8 : column->value_bytes);
+        } else if (var) {
+            uint32_t start = slot->vector.offsets[row], length = slot->vector.offsets[row + 1] - start;
+            store_u32(at, var_at);
+            store_u32(at + 4, length);
+            memcpy(image + var_at, values + start, length);
+            var_at += length;
+        } else if (column->value_bytes == 8) {
+            memcpy(at, values + (size_t)row * 8, 8);
+        } else {
+            memcpy(at, values + (size_t)row * column->value_bytes, column->value_bytes);
+        }
+    }
+}
+
+int sst_row_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes)
+{
+    const uint8_t *kinds;
+    uint64_t size_bytes;
+    *image_bytes = 0;
+    if (!iterator->on_record)
+        return refuse_nowhere();
+    int result = sst_kinds_decode(iterator, &kinds);
+    if (result || (kinds && kinds[iterator->row]))
+        return result;
+    result = measure_image(iterator, &size_bytes);
+    if (result)
+        return result;
+    *image_bytes = (uint32_t)(size_bytes <= UINT32_MAX ? size_bytes : UINT32_MAX);
+    if (size_bytes > capacity_bytes)
+        return error_set(MOTE_ETOOBIG, "a row of table %s takes %llu bytes, there is room for %u", iterator->schema->name, (unsigned long long)size_bytes, capacity_bytes);
+    fill_image(iterator, room);
+    return MOTE_OK;
+}
