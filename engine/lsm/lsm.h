@@ -13,6 +13,8 @@
 #include "engine/lsm/merge.h"
 
 #define LSM_RETRIES 8
+#define LSM_INPUTS_MAX 256u /* segments that one compaction reads */
+#define LSM_LANES_MAX 16u   /* of them at most so many at a time: what one key may be in */
 
 struct lsm_job_context {
     struct sst_context *sst;
@@ -48,7 +50,7 @@ struct lsm_compaction {
     const struct schema *schema;
     uint32_t level; /* of the outputs */
     uint32_t input_count;
-    struct segment *inputs[256];
+    struct segment *inputs[LSM_INPUTS_MAX];
     bool bottom; /* no other segment of the table can hold older versions of the inputs' keys */
     uint64_t rows_in, rows_out, bytes_in, bytes_out;
 };

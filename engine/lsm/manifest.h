@@ -26,6 +26,7 @@
 #define MANIFEST_INCARNATIONS_MAX 64u
 #define MANIFEST_LOST_RANGES_MAX 64u
 #define MANIFEST_BAD_EXTENTS_MAX 4096u
+#define MANIFEST_LEVEL_MAX 31u
 
 struct manifest_log_range {
     uint64_t lsn;
@@ -48,7 +49,7 @@ struct segment_list {
     _Atomic uint32_t references;
     uint64_t table_id;
     uint32_t count;
-    struct segment *segments[]; /* by run, then key */
+    struct segment *segments[]; /* count by run, then key; then the same count once more by least key */
 };
 /* All tables' segments at one moment. */
 struct version {

@@ -40,7 +40,7 @@ static int push_schema(struct stage *stage, struct vector *vector, struct schema
     return MOTE_OK;
 }
 
-static void set_owned(struct manifest *manifest, struct extent_run run, bool owned)
+void manifest_set_owned(struct manifest *manifest, struct extent_run run, bool owned)
 {
     for (uint32_t extent = run.first; extent < run.first + run.count; extent++) {
         uint64_t bit = 1ull << (extent % 64);
@@ -62,7 +62,7 @@ static int own_run(struct stage *stage, struct extent_run run, const char *what)
             return error_set(MOTE_EINVAL, "extent %u of %s is in use already", extent, what);
     int result = push_run(stage, &stage->marked, run);
     if (!result)
-        set_owned(stage->manifest, run, true);
+        manifest_set_owned(stage->manifest, run, true);
     return result;
 }
 
@@ -371,7 +371,7 @@ static int check_segment(struct stage *stage, const struct segment_record *recor
     uint64_t room_bytes = 0;
     for (uint32_t i = 0; i < record->extent_run_count; i++)
         room_bytes += record->runs[i].count * stage->manifest->layout.extent_bytes;
-    if (!record->extent_run_count || record->segment_bytes > room_bytes || record->footer_offset_bytes > record->segment_bytes ||
+    if (record->level > MANIFEST_LEVEL_MAX || !record->extent_run_count || record->segment_bytes > room_bytes || record->footer_offset_bytes > record->segment_bytes ||
         record->footer_bytes > record->segment_bytes - record->footer_offset_bytes || record->delete_count > record->row_count || record->seq_min > record->seq_max ||
         key_compare(record->min_key.bytes, record->min_key.length, record->max_key.bytes, record->max_key.length) > 0)
         return error_set(MOTE_EINVAL, "the sizes or bounds of segment %" PRIu64 " of table %s contradict each other", record->id, table->schema->name);
@@ -485,7 +485,7 @@ static int apply_drop_table(struct stage *stage, struct byte_reader *reader)
     return MOTE_OK;
 }
 
-/* ---- Stages ---- */
+/* ---- Records ---- */
 
 /* How each kind of record is applied. A list's items follow each other; item_bytes 0: one item of any length. */
 static const struct {
@@ -527,22 +527,6 @@ static int apply_record(struct stage *stage, uint32_t kind, const uint8_t *body,
             return error_set(MOTE_EDAMAGED, "a manifest record of kind %u is cut off or too long", kind);
     }
     return MOTE_OK;
-}
-
-void manifest_stage_begin(struct manifest *manifest, struct stage *stage, uint32_t kind, bool recovering, const uint64_t counters[MANIFEST_COUNTER_COUNT])
-{
-    struct manifest_state *staged = &manifest->staged;
-    struct manifest_table *tables = staged->tables;
-    *staged = manifest->state;
-    staged->tables = tables;
-    memcpy(tables, manifest->state.tables, manifest->state.table_count * sizeof *tables);
-    staged->next_segment_id = counters[MANIFEST_COUNTER_SEGMENT];
-    staged->next_table_id = counters[MANIFEST_COUNTER_TABLE];
-    staged->next_column_id = counters[MANIFEST_COUNTER_COLUMN];
-    staged->next_run_id = counters[MANIFEST_COUNTER_RUN];
-    staged->next_section_id = counters[MANIFEST_COUNTER_SECTION];
-    *stage = (struct stage){.manifest = manifest, .state = staged, .recovering = recovering, .kind = kind, .ranges_before = staged->log_range_count,
-                            .catalog_bytes = manifest->catalog_bytes};
 }
 
 /* What only the whole edit can be held to: counters that do not go back, and the bounds that keep the largest snapshot in half an area. An edit that removes is never refused for them. */
@@ -594,87 +578,4 @@ int manifest_stage_apply(struct stage *stage, const uint8_t *payload, uint32_t p
         return error_set(MOTE_EDAMAGED, "a manifest frame has bytes behind its last record");
     int result = check_bounds(stage);
     return result ? result : reserve_retired(stage);
-}
-
-static void free_vectors(struct stage *stage)
-{
-    struct memory *memory = stage->manifest->memory;
-    struct vector *vectors[] = {&stage->changes, &stage->marked, &stage->cleared, &stage->log_freed, &stage->fresh, &stage->replaced};
-    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
-        memory_free(memory, vectors[i]->items);
-}
-
-void manifest_stage_rollback(struct stage *stage)
-{
-    struct manifest *manifest = stage->manifest;
-    struct change *changes = stage->changes.items;
-    for (uint32_t i = stage->changes.count; i-- > 0;) {
-        if (changes[i].added)
-            manifest_delete_segment(manifest, changes[i].segment);
-        else
-            manifest_insert_segment(manifest, changes[i].segment);
-    }
-    for (uint32_t i = 0; i < stage->changes.count; i++)
-        if (changes[i].added)
-            manifest_release_segment(manifest, changes[i].segment);
-    struct extent_run *marked = stage->marked.items;
-    for (uint32_t i = 0; i < stage->marked.count; i++)
-        set_owned(manifest, marked[i], false);
-    struct schema **fresh = stage->fresh.items;
-    for (uint32_t i = 0; i < stage->fresh.count; i++)
-        schema_free(manifest->memory, fresh[i]);
-    free_vectors(stage);
-}
-
-static void install_version(struct manifest *manifest, struct version *version, void (*installed)(void *context), void *context)
-{
-    pthread_mutex_lock(&manifest->version_mutex);
-    struct version *old = manifest->current;
-    manifest->current = version;
-    if (installed)
-        installed(context);
-    pthread_mutex_unlock(&manifest->version_mutex);
-    version_release(manifest, old);
-}
-
-void manifest_stage_install(struct stage *stage, struct version *version, void (*installed)(void *context), void *context)
-{
-    struct manifest *manifest = stage->manifest;
-    assert(stage->recovering == !version);
-    struct manifest_table *tables = manifest->state.tables;
-    memcpy(tables, stage->state->tables, stage->state->table_count * sizeof *tables);
-    manifest->state = *stage->state;
-    manifest->state.tables = tables;
-    manifest->catalog_bytes = stage->catalog_bytes;
-    struct extent_run *cleared = stage->cleared.items;
-    for (uint32_t i = 0; i < stage->cleared.count; i++)
-        set_owned(manifest, cleared[i], false);
-    /* The flags must stand before the last version that holds these segments can be released. */
-    struct change *changes = stage->changes.items;
-    for (uint32_t i = 0; i < stage->changes.count; i++) {
-        if (changes[i].added)
-            continue;
-        if (changes[i].successor) {
-            changes[i].segment->successor = changes[i].successor;
-            atomic_fetch_add_explicit(&changes[i].successor->references, 1, memory_order_relaxed);
-        } else {
-            changes[i].segment->dropped = true;
-        }
-    }
-    if (version)
-        install_version(manifest, version, installed, context);
-    for (uint32_t i = 0; i < stage->changes.count; i++)
-        if (!changes[i].added)
-            manifest_release_segment(manifest, changes[i].segment);
-    struct extent_run *freed = stage->log_freed.items;
-    for (uint32_t i = 0; i < stage->log_freed.count && manifest->extents && !stage->recovering; i++)
-        extents_free(manifest->extents, freed[i]);
-    struct schema **replaced = stage->replaced.items;
-    for (uint32_t i = 0; i < stage->replaced.count; i++) {
-        if (stage->recovering)
-            schema_free(manifest->memory, replaced[i]);
-        else
-            ((struct schema **)manifest->retired_schemas.items)[manifest->retired_schemas.count++] = replaced[i];
-    }
-    free_vectors(stage);
 }

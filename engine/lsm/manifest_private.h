@@ -3,6 +3,7 @@
  *   manifest_codec.c    frames and records, bytes and back; the snapshot
  *   manifest_edit.c     composing edits
  *   manifest_apply.c    the one code that applies records to a state, for commits (before anything is written) and recovery
+ *   manifest_stage.c    an edit under way: its beginning, installation, rollback
  *   manifest_recover.c  reading the chain of frames, healing; walking for verify
  *   manifest.c          open, commit, snapshot, superblock
  *   version.c           segments by id, lists, versions
@@ -99,9 +100,12 @@ void manifest_table_encode(const struct schema *schema, int64_t next_rowid, uint
 bool manifest_snapshot_encode(const struct manifest_state *state, const struct version *version, struct byte_writer *writer, uint32_t *record_count);
 
 /* ---- manifest_apply.c ---- */
-void manifest_stage_begin(struct manifest *manifest, struct stage *stage, uint32_t kind, bool recovering, const uint64_t counters[MANIFEST_COUNTER_COUNT]);
+void manifest_set_owned(struct manifest *manifest, struct extent_run run, bool owned);
 /* Applies record_count records. MOTE_EINVAL, MOTE_ENOTABLE, MOTE_ENOTFOUND, MOTE_EEXISTS, MOTE_ENOSPC, MOTE_EBUDGET, MOTE_EDAMAGED (a record that no encoder makes); roll back then. */
 int manifest_stage_apply(struct stage *stage, const uint8_t *payload, uint32_t payload_bytes, uint32_t record_count);
+
+/* ---- manifest_stage.c ---- */
+void manifest_stage_begin(struct manifest *manifest, struct stage *stage, uint32_t kind, bool recovering, const uint64_t counters[MANIFEST_COUNTER_COUNT]);
 void manifest_stage_rollback(struct stage *stage);
 /* The edit counts from here on. version: what readers see next (its reference goes to the manifest); NULL while recovering. */
 void manifest_stage_install(struct stage *stage, struct version *version, void (*installed)(void *context), void *context);

@@ -22,6 +22,9 @@ struct source {
     const struct schema *image_schema; /* of a memtable's record */
     const uint8_t *image;
     uint32_t image_bytes;
+    struct segment *const *segments; /* of merge_add_segments */
+    uint32_t segment_count, segment_next;
+    const struct schema *reader_schema;
 };
 
 struct merge {
@@ -100,6 +103,19 @@ int merge_add_segment(struct merge *merge, struct sst_iterator *iterator)
     return MOTE_OK;
 }
 
+int merge_add_segments(struct merge *merge, struct sst_iterator *iterator, struct segment *const *segments, uint32_t count)
+{
+    assert(!merge->descending && count);
+    int result = merge_add_segment(merge, iterator);
+    if (result)
+        return result;
+    struct source *source = &merge->sources[merge->count - 1];
+    source->segments = segments;
+    source->segment_count = count;
+    source->reader_schema = merge->schema;
+    return MOTE_OK;
+}
+
 /* ---- Sources: 1 on a record, 0 at the end, negative MOTE_E ---- */
 
 static uint64_t load_prefix(const uint8_t *key, uint32_t key_bytes)
@@ -127,11 +143,34 @@ static int load_source(struct source *source, int found)
     return 1;
 }
 
-static int step_next(struct source *source) { return load_source(source, source->segment ? sst_next(source->segment) : memtable_next(&source->memtable)); }
+/* The first record of the next segment that has one. */
+static int open_next(struct source *source)
+{
+    int found = 0;
+    while (found == 0 && source->segment_next < source->segment_count) {
+        int result = sst_iterator_open(source->segment, source->segments[source->segment_next++], source->reader_schema);
+        if (result)
+            return result;
+        found = sst_first(source->segment);
+    }
+    return load_source(source, found);
+}
+
+static int step_next(struct source *source)
+{
+    int found = load_source(source, source->segment ? sst_next(source->segment) : memtable_next(&source->memtable));
+    return found || !source->segments ? found : open_next(source);
+}
+
 static int step_previous(struct source *source) { return load_source(source, source->segment ? sst_previous(source->segment) : memtable_previous(&source->memtable)); }
 
 static int seek_forward(struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
 {
+    if (source->segments) {
+        assert(!key);
+        source->segment_next = 0;
+        return open_next(source);
+    }
     if (!key)
         return load_source(source, source->segment ? sst_first(source->segment) : memtable_first(&source->memtable));
     return load_source(source, source->segment ? sst_seek(source->segment, key, key_bytes, seq) : memtable_seek(&source->memtable, key, key_bytes, seq));
@@ -403,6 +442,22 @@ int merge_time(struct merge *merge, int64_t *time_ns, bool *has_time)
         result = tombstone_value(merge, &top->record, (uint32_t)column, &value);
     *has_time = !result && !value.is_null && value_time(&merge->schema->columns[column], &value, time_ns);
     return result;
+}
+
+int merge_image(struct merge *merge, uint8_t *room, uint32_t capacity_bytes, const struct schema **image_schema, const uint8_t **image, uint32_t *image_bytes)
+{
+    int result = check_current(merge);
+    if (result)
+        return result;
+    const struct source *top = top_source(merge);
+    *image_schema = top->segment ? merge->schema : top->image_schema;
+    *image = NULL;
+    *image_bytes = 0;
+    if (top->record.kind == RECORD_DELETE)
+        return MOTE_OK;
+    *image = top->segment ? room : top->image;
+    *image_bytes = top->image_bytes;
+    return top->segment ? sst_row_image(top->segment, room, capacity_bytes, image_bytes) : MOTE_OK;
 }
 
 int merge_place(struct merge *merge, struct merge_place *place)

@@ -19,6 +19,9 @@ void merge_destroy(struct merge *merge);
 void merge_reset(struct merge *merge, enum merge_mode mode, bool descending, uint64_t snapshot_seq, const struct schema *schema);
 int merge_add_memtable(struct merge *merge, struct memtable *memtable);
 int merge_add_segment(struct merge *merge, struct sst_iterator *iterator);
+/* Segments that do not overlap, in key order, read one after the other through one iterator (which this opens): for compaction. Ascending only, and only from the first record on (merge_seek with NULL). The array lives as long as the
+ * merge uses it. */
+int merge_add_segments(struct merge *merge, struct sst_iterator *iterator, struct segment *const *segments, uint32_t count);
 /* Ascending: to the first record with key >= from (NULL: the first of all). Descending: to the last with key <= to; to_is_prefix: or with a key that begins with it. 1 on a record, 0 at the end, negative MOTE_E. */
 int merge_seek(struct merge *merge, const uint8_t *key, uint32_t key_bytes);
 int merge_seek_last(struct merge *merge, const uint8_t *key, uint32_t key_bytes, bool to_is_prefix);
@@ -29,6 +32,8 @@ int merge_record(struct merge *merge, struct record *record);
 /* The current record's column, as the reader's schema sees it; bytes live until the merge moves. */
 int merge_value(struct merge *merge, uint32_t column, struct mote_value *value);
 int merge_time(struct merge *merge, int64_t *time_ns, bool *has_time);
+/* The current record's row image: a memtable's own (of *image_schema), a segment's made in room[capacity_bytes] (of the reader's schema). A tombstone has none: NULL, 0 bytes. */
+int merge_image(struct merge *merge, uint8_t *room, uint32_t capacity_bytes, const struct schema **image_schema, const uint8_t **image, uint32_t *image_bytes);
 /* Where the current record lies, for copying without going through values: a segment's iterator (then *run_length rows from it on, ascending only, come next in this view without interruption by other sources), or a row image. */
 struct merge_place {
     struct sst_iterator *iterator; /* NULL: in a memtable */

@@ -92,7 +92,7 @@ static void release_list(struct manifest *manifest, struct segment_list *list)
 
 static struct segment_list *create_list(struct manifest *manifest, uint64_t table_id, uint32_t count_max)
 {
-    struct segment_list *list = memory_alloc(manifest->memory, sizeof *list + count_max * sizeof list->segments[0]);
+    struct segment_list *list = memory_alloc(manifest->memory, sizeof *list + 2 * (size_t)count_max * sizeof list->segments[0]);
     if (!list)
         return NULL;
     atomic_init(&list->references, 1);
@@ -105,6 +105,20 @@ static void add_to_list(struct segment_list *list, struct segment *segment)
 {
     atomic_fetch_add_explicit(&segment->references, 1, memory_order_relaxed);
     list->segments[list->count++] = segment;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct segment_record *x = &(*(struct segment *const *)a)->record, *y = &(*(struct segment *const *)b)->record;
+    int order = key_compare(x->min_key.bytes, x->min_key.length, y->min_key.bytes, y->min_key.length);
+    return order ? order : (x->id > y->id) - (x->id < y->id);
+}
+
+static void sort_list(struct segment_list *list)
+{
+    qsort(list->segments, list->count, sizeof list->segments[0], compare_segments);
+    memcpy(list->segments + list->count, list->segments, list->count * sizeof list->segments[0]);
+    qsort(list->segments + list->count, list->count, sizeof list->segments[0], compare_keys);
 }
 
 /* A new list of the table: what the old one (NULL: none) holds and the stage did not remove, and what the stage added. *list is NULL when that is nothing. */
@@ -125,7 +139,7 @@ static int build_list(struct manifest *manifest, const struct segment_list *old,
         if (changes[i].added && segment->record.table_id == table_id && manifest_find_segment(manifest, segment->record.id) == segment)
             add_to_list(*list, segment);
     }
-    qsort((*list)->segments, (*list)->count, sizeof (*list)->segments[0], compare_segments);
+    sort_list(*list);
     if ((*list)->count)
         return MOTE_OK;
     memory_free(manifest->memory, *list);
@@ -190,10 +204,10 @@ int manifest_build_version(struct manifest *manifest, const struct stage *stage,
     return MOTE_OK;
 }
 
-static int compare_by_table(const void *a, const void *b)
+static int compare_tables(const void *a, const void *b)
 {
     const struct segment_record *x = &(*(struct segment *const *)a)->record, *y = &(*(struct segment *const *)b)->record;
-    return x->table_id != y->table_id ? (x->table_id < y->table_id ? -1 : 1) : compare_segments(a, b);
+    return (x->table_id > y->table_id) - (x->table_id < y->table_id);
 }
 
 int manifest_build_first_version(struct manifest *manifest, struct version **version)
@@ -208,7 +222,7 @@ int manifest_build_first_version(struct manifest *manifest, struct version **ver
             all[count++] = segment;
     assert(result || count == state->segment_count);
     if (!result)
-        qsort(all, count, sizeof *all, compare_by_table);
+        qsort(all, count, sizeof *all, compare_tables);
     for (uint32_t from = 0, to; !result && from < count; from = to) {
         uint64_t table_id = all[from]->record.table_id;
         for (to = from; to < count && all[to]->record.table_id == table_id;)
@@ -220,6 +234,7 @@ int manifest_build_first_version(struct manifest *manifest, struct version **ver
         }
         for (uint32_t i = from; i < to; i++)
             add_to_list(list, all[i]);
+        sort_list(list);
         new->lists[new->count++] = list;
     }
     memory_free(manifest->memory, all);

@@ -1,0 +1,209 @@
+/* compact.c: some segments of one table into one sorted run (lsm.h).
+ *
+ * The inputs are dealt into lanes, each a sequence of segments that do not overlap, so that a lane needs one iterator however many segments it has.
+ * Space: the outputs are reserved at a little more than the inputs' size; should that not do (the rows compress worse in their new order), the job starts over with more.
+ * What is read is counted against the manifest before anything is committed: a segment that yields fewer rows than it had must not lose them for good.
+ * Failures leave everything as it was, but for retired extents; MOTE_ENOTABLE, MOTE_ENOTFOUND: the table was dropped meanwhile.
+ */
+#include "engine/lsm/lsm_private.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "blockdev/base/units.h"
+
+#define IMAGE_BYTES_MAX (MOTE_ROW_BYTES_MAX + SCHEMA_ENCODED_BYTES_MAX) /* a row of an older version, with the defaults of newer columns */
+
+struct compact_work {
+    const struct lsm_job_context *job;
+    struct lsm_compaction *compaction;
+    struct extent_reservation reservation;
+    struct lsm_bad bad;
+    struct lsm_output output;
+    struct merge *merge;
+    uint8_t *image; /* IMAGE_BYTES_MAX: one row */
+    uint64_t rows_expected;
+    uint32_t lane_count;
+    uint32_t lane_sizes[LSM_INPUTS_MAX];
+    struct segment *segments[LSM_INPUTS_MAX]; /* lane by lane */
+    struct sst_iterator *iterators[LSM_INPUTS_MAX];
+};
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct segment_record *x = &(*(struct segment *const *)a)->record, *y = &(*(struct segment *const *)b)->record;
+    int order = key_compare(x->min_key.bytes, x->min_key.length, y->min_key.bytes, y->min_key.length);
+    return order ? order : (x->id > y->id) - (x->id < y->id);
+}
+
+/* Fills lane_count, lane_sizes and segments. Segments of one run follow each other even where their bounds, cut to a prefix, touch: their rows do not overlap. */
+static void deal_lanes(struct compact_work *work)
+{
+    uint32_t count = work->compaction->input_count;
+    struct segment *sorted[LSM_INPUTS_MAX], *last[LSM_INPUTS_MAX];
+    uint32_t lane_of[LSM_INPUTS_MAX];
+    memcpy(sorted, work->compaction->inputs, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, compare_keys);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t lane = 0;
+        while (lane < work->lane_count && last[lane]->record.run_id != sorted[i]->record.run_id && segment_overlap(&last[lane]->record, &sorted[i]->record))
+            lane++;
+        if (lane == work->lane_count)
+            work->lane_count++;
+        last[lane] = sorted[i];
+        lane_of[i] = lane;
+        work->lane_sizes[lane]++;
+    }
+    for (uint32_t lane = 0, at = 0; lane < work->lane_count; lane++)
+        for (uint32_t i = 0; i < count; i++)
+            if (lane_of[i] == lane)
+                work->segments[at++] = sorted[i];
+}
+
+static int allocate(struct compact_work *work)
+{
+    struct memory *memory = work->job->sst->memory;
+    int result = merge_create(memory, work->lane_count, &work->merge);
+    for (uint32_t i = 0; i < work->lane_count && !result; i++)
+        result = sst_iterator_create(work->job->sst, work->job->queue, &work->iterators[i]);
+    if (result)
+        return result;
+    work->image = memory_alloc_aligned(memory, IMAGE_BYTES_MAX, 16);
+    return work->image ? MOTE_OK : MOTE_EBUDGET;
+}
+
+static void release(struct compact_work *work)
+{
+    memory_free(work->job->sst->memory, work->image);
+    for (uint32_t i = 0; i < work->lane_count; i++)
+        if (work->iterators[i])
+            sst_iterator_destroy(work->iterators[i]);
+    merge_destroy(work->merge);
+    extents_unreserve(work->job->sst->extents, &work->reservation);
+}
+
+/* Eighths of the inputs' size that the attempts reserve, one after the other. */
+static const uint32_t reserve_eighths[] = {9, 16, 32};
+#define RESERVE_STEPS (sizeof reserve_eighths / sizeof reserve_eighths[0])
+
+static int reserve(struct compact_work *work, unsigned step)
+{
+    const struct lsm_job_context *job = work->job;
+    struct extents *extents = job->sst->extents;
+    uint64_t bytes = work->compaction->bytes_in / 8 * reserve_eighths[step];
+    uint64_t segments = 1 + 2 * bytes / job->segment_bytes_max;
+    bytes += segments * sst_bytes_bound(work->compaction->schema, job->block_rows, 0, 0);
+    uint64_t count = divide_up(bytes, job->sst->layout->extent_bytes) + segments;
+    extents_unreserve(extents, &work->reservation);
+    uint32_t wanted = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+    int result = extents_reserve(extents, wanted, false, &work->reservation);
+    /* Space comes from compaction at last: it may take of the standing reserve what nobody else may. */
+    return result ? extents_reserve(extents, wanted, true, &work->reservation) : MOTE_OK;
+}
+
+static int merge_rows(struct compact_work *work)
+{
+    struct merge *merge = work->merge;
+    merge_reset(merge, MERGE_ALL, false, UINT64_MAX, work->compaction->schema);
+    int result = MOTE_OK;
+    for (uint32_t lane = 0, at = 0; lane < work->lane_count && !result; at += work->lane_sizes[lane], lane++)
+        result = merge_add_segments(merge, work->iterators[lane], work->segments + at, work->lane_sizes[lane]);
+    int found = result ? result : merge_seek(merge, NULL, 0);
+    for (; found == 1 && !result; found = result ? 0 : merge_next(merge)) {
+        struct record record;
+        const struct schema *image_schema = NULL;
+        const uint8_t *image = NULL;
+        uint32_t image_bytes = 0;
+        result = merge_record(merge, &record);
+        if (result || !lsm_output_wants(&work->output, &record))
+            continue;
+        if (record.kind == RECORD_PUT)
+            result = merge_image(merge, work->image, IMAGE_BYTES_MAX, &image_schema, &image, &image_bytes);
+        if (!result)
+            result = lsm_output_add(&work->output, &record, image_schema, image, image_bytes, true);
+    }
+    return result ? result : found;
+}
+
+static int write_once(struct compact_work *work)
+{
+    struct lsm_output *output = &work->output;
+    *output = (struct lsm_output){.job = work->job, .schema = work->compaction->schema, .reservation = &work->reservation, .source = BLOCKDEV_SOURCE_COMPACTION, .level = work->compaction->level,
+                                  .rows_max = work->rows_expected, .bottom = work->compaction->bottom};
+    int result = lsm_output_begin(output);
+    if (!result)
+        result = merge_rows(work);
+    if (!result && output->rows_seen != work->rows_expected) {
+        result = error_set(MOTE_EDAMAGED, "the segments of table %s hold %" PRIu64 " rows, and the manifest says %" PRIu64 "; run fsck.mote", work->compaction->schema->name, output->rows_seen,
+                           work->rows_expected);
+        error_add_table(work->compaction->schema->name);
+    }
+    return result ? result : lsm_output_finish(output);
+}
+
+static int write_outputs(struct compact_work *work)
+{
+    unsigned step = 0;
+    int result = reserve(work, step);
+    while (!result) {
+        result = write_once(work);
+        if (!result)
+            return MOTE_OK;
+        lsm_output_end(&work->output, false);
+        if (result == MOTE_ENOSPC && step + 1 < RESERVE_STEPS)
+            step++;
+        else if (!lsm_retire(work->job, &work->output, result, &work->bad))
+            return result;
+        result = reserve(work, step);
+    }
+    return result;
+}
+
+static int commit(struct compact_work *work)
+{
+    struct manifest_edit *edit;
+    int result = work->output.record_count ? blockdev_flush(work->job->queue) : MOTE_OK;
+    if (!result)
+        result = manifest_edit_begin(work->job->manifest, &edit);
+    if (result)
+        return result;
+    for (uint32_t i = 0; i < work->compaction->input_count; i++)
+        manifest_edit_remove_segment(edit, work->compaction->inputs[i]->record.id);
+    for (uint32_t i = 0; i < work->output.record_count; i++)
+        manifest_edit_add_segment(edit, &work->output.records[i]);
+    lsm_add_bad(edit, &work->bad);
+    return manifest_commit(edit, NULL, NULL);
+}
+
+int lsm_compact(const struct lsm_job_context *job, struct lsm_compaction *compaction)
+{
+    assert(compaction->input_count && compaction->input_count <= LSM_INPUTS_MAX && compaction->schema);
+    struct compact_work *work = memory_alloc_zero(job->sst->memory, sizeof *work);
+    if (!work)
+        return MOTE_EBUDGET;
+    work->job = job;
+    work->compaction = compaction;
+    compaction->rows_in = compaction->rows_out = compaction->bytes_in = compaction->bytes_out = 0;
+    for (uint32_t i = 0; i < compaction->input_count; i++) {
+        work->rows_expected += compaction->inputs[i]->record.row_count;
+        compaction->bytes_in += compaction->inputs[i]->record.segment_bytes;
+    }
+    deal_lanes(work);
+    int result = allocate(work);
+    if (!result)
+        result = write_outputs(work);
+    if (!result)
+        result = commit(work);
+    if (!result) {
+        compaction->rows_in = work->rows_expected;
+        compaction->rows_out = work->output.rows_written;
+        compaction->bytes_out = work->output.bytes_written;
+    }
+    /* After a commit that failed halfway the edit may be durable: its extents must not be written again. */
+    if (work->output.job)
+        lsm_output_end(&work->output, !result || manifest_poisoned(job->manifest, NULL));
+    release(work);
+    memory_free(job->sst->memory, work);
+    return result;
+}

@@ -1,0 +1,200 @@
+/* flush.c: one memtable generation into durable segments (lsm.h).
+ *
+ *   reserve the worst case -> segments of every table (no barrier) -> one FLUSH -> the log durable up to the cut -> one edit with flushed_seq -> readers see segments instead of memtables
+ *
+ * The edit comes after the log: a segment must never hold rows that a power cut takes from the log, or a later table could be built on rows that never were.
+ * A table that is dropped meanwhile (the edit is then refused with MOTE_ENOTABLE) loses its segments, and the edit is made again without it.
+ * Up to the edit a failure leaves everything as it was, but for retired extents. After an edit that failed halfway (the manifest is poisoned) the segments' extents stay out of use until reopen: the edit may have become durable.
+ */
+#include "engine/lsm/lsm_private.h"
+
+#include <assert.h>
+
+struct flush_table {
+    uint64_t table_id, rows;
+    const struct schema *schema; /* NULL: dropped */
+    struct memtable *memtable;
+    uint32_t extents_bound;
+    struct lsm_output output;
+};
+
+struct flush_work {
+    const struct lsm_job_context *job;
+    struct lsm_flush *flush;
+    struct flush_table *tables;
+    uint32_t table_count, table_capacity;
+    struct extent_reservation reservation;
+    struct lsm_bad bad;
+};
+
+/* Bytes of the images (of tombstones: the keys). Where rows may be of any size they are counted; else the bound is exact enough. */
+static uint64_t count_raw_bytes(const struct flush_table *table)
+{
+    const struct schema *schema = table->schema;
+    if (!schema->has_var && schema->key_bytes_fixed)
+        return table->rows * (schema->fixed_bytes > schema->key_bytes_fixed ? schema->fixed_bytes : schema->key_bytes_fixed);
+    uint64_t raw_bytes = 0;
+    struct memtable_iterator iterator;
+    memtable_iterate(table->memtable, &iterator);
+    for (bool found = memtable_first(&iterator); found; found = memtable_next(&iterator)) {
+        struct record record;
+        const struct schema *image_schema;
+        const uint8_t *image;
+        uint32_t image_bytes;
+        memtable_record(&iterator, &record, &image_schema, &image, &image_bytes);
+        raw_bytes += image ? image_bytes : record.key_bytes;
+    }
+    return raw_bytes;
+}
+
+static int collect_table(void *context, uint64_t table_id, struct memtable *memtable)
+{
+    struct flush_work *work = context;
+    uint64_t rows = memtable_count(memtable);
+    const struct schema *schema = work->flush->find_schema(work->flush->context, table_id);
+    if (!rows || !schema || !lsm_table_exists(work->job->manifest, table_id))
+        return MOTE_OK;
+    if (work->table_count == work->table_capacity) {
+        uint32_t capacity = work->table_capacity ? 2 * work->table_capacity : 4;
+        struct flush_table *tables = memory_realloc(work->job->sst->memory, work->tables, capacity * sizeof *tables);
+        if (!tables)
+            return MOTE_EBUDGET;
+        work->tables = tables;
+        work->table_capacity = capacity;
+    }
+    struct flush_table *table = &work->tables[work->table_count++];
+    *table = (struct flush_table){.table_id = table_id, .rows = rows, .schema = schema, .memtable = memtable};
+    table->extents_bound = lsm_extents_bound(work->job, schema, rows, count_raw_bytes(table));
+    return MOTE_OK;
+}
+
+/* The worst case of the tables from `first` on. */
+static int reserve(struct flush_work *work, uint32_t first)
+{
+    uint64_t count = 0;
+    for (uint32_t i = first; i < work->table_count; i++)
+        count += work->tables[i].extents_bound;
+    return extents_reserve(work->job->sst->extents, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX, true, &work->reservation);
+}
+
+static int write_once(struct flush_work *work, struct flush_table *table)
+{
+    struct lsm_output *output = &table->output;
+    *output = (struct lsm_output){.job = work->job, .schema = table->schema, .reservation = &work->reservation, .source = BLOCKDEV_SOURCE_FLUSH, .rows_max = table->rows};
+    int result = lsm_output_begin(output);
+    struct memtable_iterator iterator;
+    memtable_iterate(table->memtable, &iterator);
+    for (bool found = memtable_first(&iterator); found && !result; found = memtable_next(&iterator)) {
+        struct record record;
+        const struct schema *image_schema;
+        const uint8_t *image;
+        uint32_t image_bytes;
+        memtable_record(&iterator, &record, &image_schema, &image, &image_bytes);
+        if (lsm_output_wants(output, &record))
+            result = lsm_output_add(output, &record, image_schema, image, image_bytes, false);
+    }
+    return result ? result : lsm_output_finish(output);
+}
+
+static int write_tables(struct flush_work *work)
+{
+    for (uint32_t i = 0; i < work->table_count;) {
+        struct lsm_output *output = &work->tables[i].output;
+        int result = write_once(work, &work->tables[i]);
+        if (!result) {
+            i++;
+            continue;
+        }
+        lsm_output_end(output, false);
+        if (!lsm_retire(work->job, output, result, &work->bad))
+            return result;
+        /* What the failed attempt took is free again, but no longer reserved. */
+        extents_unreserve(work->job->sst->extents, &work->reservation);
+        result = reserve(work, i);
+        if (result)
+            return result;
+    }
+    return MOTE_OK;
+}
+
+static int commit_once(struct flush_work *work)
+{
+    struct lsm_flush *flush = work->flush;
+    struct manifest_edit *edit;
+    int result = manifest_edit_begin(work->job->manifest, &edit);
+    if (result)
+        return result;
+    for (uint32_t i = 0; i < work->table_count; i++) {
+        const struct flush_table *table = &work->tables[i];
+        if (!table->schema)
+            continue;
+        for (uint32_t k = 0; k < table->output.record_count; k++)
+            manifest_edit_add_segment(edit, &table->output.records[k]);
+        int64_t next_rowid = flush->next_rowid ? flush->next_rowid(flush->context, table->table_id) : 0;
+        if (next_rowid)
+            manifest_edit_set_rowid(edit, table->table_id, next_rowid);
+    }
+    lsm_add_bad(edit, &work->bad);
+    manifest_edit_set_flushed_seq(edit, flush->cut_seq);
+    return manifest_commit(edit, flush->installed, flush->context);
+}
+
+/* Lets go of tables that the manifest has no more; whether there were any. */
+static bool forget_dropped(struct flush_work *work)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < work->table_count; i++) {
+        struct flush_table *table = &work->tables[i];
+        if (!table->schema || lsm_table_exists(work->job->manifest, table->table_id))
+            continue;
+        lsm_output_end(&table->output, false);
+        table->schema = NULL;
+        any = true;
+    }
+    return any;
+}
+
+static int commit(struct flush_work *work)
+{
+    struct lsm_flush *flush = work->flush;
+    bool written = false;
+    for (uint32_t i = 0; i < work->table_count; i++)
+        written |= work->tables[i].output.record_count > 0;
+    int result = written ? blockdev_flush(work->job->queue) : MOTE_OK;
+    if (!result && flush->wait_durable)
+        result = flush->wait_durable(flush->context, flush->cut_seq);
+    if (result)
+        return result;
+    do
+        result = commit_once(work);
+    while (result == MOTE_ENOTABLE && forget_dropped(work));
+    return result;
+}
+
+int lsm_flush_generation(const struct lsm_job_context *job, struct lsm_flush *flush)
+{
+    assert(job->sst && job->manifest && job->queue && flush->generation && flush->find_schema);
+    struct flush_work work = {.job = job, .flush = flush};
+    int result = memtable_visit(flush->generation, collect_table, &work);
+    if (!result)
+        result = reserve(&work, 0);
+    if (!result)
+        result = write_tables(&work);
+    if (!result)
+        result = commit(&work);
+    extents_unreserve(job->sst->extents, &work.reservation);
+    flush->segments_written = flush->rows_written = flush->bytes_written = 0;
+    /* After a commit that failed halfway the edit may be durable: its extents must not be written again. */
+    bool keep = !result || manifest_poisoned(job->manifest, NULL);
+    for (uint32_t i = 0; i < work.table_count; i++) {
+        struct lsm_output *output = &work.tables[i].output;
+        if (!output->job)
+            continue;
+        flush->segments_written += result ? 0 : output->record_count;
+        flush->rows_written += result ? 0 : output->rows_written;
+        flush->bytes_written += result ? 0 : output->bytes_written;
+        lsm_output_end(output, keep);
+    }
+    memory_free(job->sst->memory, work.tables);
+    return result;
+}

@@ -1,0 +1,65 @@
+/* lsm_private.h: what flush and compaction share: rows in order in, segments of one table out.
+ *
+ *     flush.c     memtables -> lsm_output -> one edit
+ *     compact.c   segments -> merge -> lsm_output -> one edit
+ *     output.c    which versions are kept, where a segment ends, what happens to an extent that cannot be written
+ *     pick.c      which segments are compacted
+ */
+#ifndef MOTE_ENGINE_LSM_LSM_PRIVATE_H
+#define MOTE_ENGINE_LSM_LSM_PRIVATE_H
+
+#include "blockdev/base/errors.h"
+#include "blockdev/base/memory.h"
+#include "engine/lsm/lsm.h"
+
+struct lsm_output {
+    /* set by the caller */
+    const struct lsm_job_context *job;
+    const struct schema *schema;
+    struct extent_reservation *reservation;
+    enum blockdev_source source;
+    uint32_t level;
+    uint64_t rows_max; /* rows that will come at most */
+    bool bottom;       /* tombstones with nothing kept below them vanish */
+    /* what came out: */
+    struct segment_record *records;
+    uint32_t record_count, record_capacity;
+    uint64_t rows_written, bytes_written;
+    uint32_t failed_extent; /* after MOTE_EIO: the one that could not be written; UINT32_MAX: none or unknown */
+    /* its own: */
+    struct sst_builder *builder;
+    uint64_t run_id;
+    uint64_t rows_seen;
+    uint64_t unpaced_bytes;
+    bool has_key;
+    bool placed;         /* a version of the present key is in the present segment */
+    uint64_t newer_seq;  /* of the version before, of the same key */
+    uint64_t *held;      /* seqs of tombstones of the present key that vanish unless an older version is kept */
+    uint32_t held_count, held_capacity;
+    uint32_t key_bytes;
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+};
+
+int lsm_output_begin(struct lsm_output *output);
+/* Whether the record, next in (key, seq descending) order, must be passed to lsm_output_add. */
+bool lsm_output_wants(struct lsm_output *output, const struct record *record);
+int lsm_output_add(struct lsm_output *output, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy);
+/* Ends the last segment. The records are complete; nothing is flushed. */
+int lsm_output_finish(struct lsm_output *output);
+/* Frees everything; the segments' extents too, unless keep. */
+void lsm_output_end(struct lsm_output *output, bool keep);
+/* Extents that are certainly enough for rows of raw_bytes together, in segments of the job's size. */
+uint32_t lsm_extents_bound(const struct lsm_job_context *job, const struct schema *schema, uint64_t rows, uint64_t raw_bytes);
+
+/* Extents that could not be written, for the edit of the job. */
+struct lsm_bad {
+    uint32_t extents[LSM_RETRIES];
+    uint32_t count;
+};
+/* After a failed attempt: true if a write failed and its extent is known and now retired, so that the attempt may be repeated. */
+bool lsm_retire(const struct lsm_job_context *job, const struct lsm_output *output, int result, struct lsm_bad *bad);
+void lsm_add_bad(struct manifest_edit *edit, const struct lsm_bad *bad);
+/* Whether the manifest (still) has the table. */
+bool lsm_table_exists(struct manifest *manifest, uint64_t table_id);
+
+#endif
