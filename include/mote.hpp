@@ -3,16 +3,24 @@
  *
  *     mote::format("arm.img", {.image_size_bytes = 512u << 20});
  *     mote::database db("arm.img");
- *     mote::table joints = db.create_table({.name = "joints", .columns = {{"time", MOTE_TYPE_TIMESTAMP}, {"q1",
- * MOTE_TYPE_FLOAT64}}, .key = {"time"}, .time = "time"}); std::uint64_t ticket =
- * joints.append({mote::timestamp(now_ns), 0.25}); db.wait(ticket); for (const mote::chunk &chunk :
- * joints.scan({.time_from_ns = a, .time_to_ns = b})) for (double q : chunk.column<double>(1)) ...
+ *     mote::table joints = db.create_table({.name = "joints",
+ *                                           .columns = {{"time", MOTE_TYPE_TIMESTAMP}, {"q1", MOTE_TYPE_FLOAT64}},
+ *                                           .key = {"time"},
+ *                                           .time = "time"});
+ *     std::uint64_t ticket = joints.append({mote::timestamp(now_ns), 0.25});
+ *     db.wait(ticket);
+ *     for (const mote::chunk &chunk : joints.scan({.time_from_ns = a, .time_to_ns = b}))
+ *         for (double q : chunk.column<double>(1))
+ *             use(q);
  *
- * Ownership   database and cursor close in their destructors; table is a plain reference that lives as long as its
- * database; what row and chunk show lives until the next call on their handle, as in C. Move-only where C has one
- * owner. Errors      mote::error (a std::runtime_error) with the code, the context in .context(); get() returns an
- * empty optional instead of throwing MOTE_ENOTFOUND. A failing close is only visible through database::close(): a
- * destructor cannot report it. Threads     as in C.
+ * Ownership: database and cursor close in their destructors; table is a plain reference that lives as long as its
+ * database; what row and chunk show lives until the next call on their handle, as in C. Move-only where C has one owner.
+ *
+ * Errors: mote::error (a std::runtime_error) with the code, and the context in .context(). get() returns an empty
+ * optional instead of throwing MOTE_ENOTFOUND. A failing close is only visible through database::close(): a destructor
+ * cannot report it.
+ *
+ * Threads: as in C.
  */
 #ifndef MOTE_HPP
 #define MOTE_HPP
