@@ -17,11 +17,22 @@
 #include "blockdev/base/units.h"
 #include "blockdev/probe.h"
 #include "blockdev/probe_private.h"
+#include "blockdev/layout.h"
 #include "blockdev/superblock_magic.h"
 
 static bool is_file(const struct blockdev *device) { return device->ops == &uring_ops || device->ops == &aio_ops || device->ops == &threads_ops; }
 
 static bool is_zero(const uint8_t *data, size_t size_bytes) { return size_bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, size_bytes - 1) == 0); }
+
+/* A superblock in any of the slots: generation g lies in slot g mod 4, so the first slot may well be empty. */
+static bool holds_superblock(const uint8_t *region, uint64_t length_bytes)
+{
+    for (uint64_t at = 0; at < SUPERBLOCK_SLOTS * SUPERBLOCK_SLOT_BYTES && at + SUPERBLOCK_SLOT_BYTES <= length_bytes; at += SUPERBLOCK_SLOT_BYTES) {
+        if (memcmp(region + at, SUPERBLOCK_MAGIC, SUPERBLOCK_MAGIC_BYTES) == 0)
+            return true;
+    }
+    return false;
+}
 
 /* Name of what the first and last MiB show without libblkid: "mote", "data" or "". */
 static int judge_ends(struct blockdev *device, uint8_t *buffer, char *found, size_t found_bytes)
@@ -35,14 +46,14 @@ static int judge_ends(struct blockdev *device, uint8_t *buffer, char *found, siz
         return result;
     found[0] = '\0';
     result = blockdev_read_range(queue, 0, buffer, length_bytes);
-    if (result == MOTE_OK && memcmp(buffer, SUPERBLOCK_MAGIC, SUPERBLOCK_MAGIC_BYTES) == 0)
+    if (result == MOTE_OK && holds_superblock(buffer, length_bytes))
         snprintf(found, found_bytes, "mote");
     else if (result == MOTE_OK && !is_zero(buffer, (size_t)length_bytes))
         snprintf(found, found_bytes, "data");
     if (result == MOTE_OK && found[0] == '\0') {
         result = blockdev_read_range(queue, size_bytes - length_bytes, buffer, length_bytes);
         if (result == MOTE_OK && !is_zero(buffer, (size_t)length_bytes))
-            snprintf(found, found_bytes, "data");
+            snprintf(found, found_bytes, holds_superblock(buffer, length_bytes) ? "mote" : "data");
     }
     blockdev_queue_destroy(queue);
     return result;

@@ -1,0 +1,514 @@
+/* mote.hpp: a thin C++20 header over mote.h: handles that close themselves, failures as exceptions, rows and chunks as
+ * views. Nothing is hidden: every class gives its C handle, and mote.h remains the manual for what each call promises.
+ *
+ *     mote::format("arm.img", {.image_size_bytes = 512u << 20});
+ *     mote::database db("arm.img");
+ *     mote::table joints = db.create_table({.name = "joints",
+ *                                           .columns = {{"time", MOTE_TYPE_TIMESTAMP}, {"q1", MOTE_TYPE_FLOAT64}},
+ *                                           .key = {"time"},
+ *                                           .time = "time"});
+ *     std::uint64_t ticket = joints.append({mote::timestamp(now_ns), 0.25});
+ *     db.wait(ticket);
+ *     for (const mote::chunk &chunk : joints.scan({.time_from_ns = a, .time_to_ns = b}))
+ *         for (double q : chunk.column<double>(1))
+ *             use(q);
+ *
+ * Ownership: database and cursor close in their destructors; table is a plain reference that lives as long as its
+ * database; what row and chunk show lives until the next call on their handle, as in C. Move-only where C has one owner.
+ *
+ * Errors: mote::error (a std::runtime_error) with the code, and the context in .context(). get() returns an empty
+ * optional instead of throwing MOTE_ENOTFOUND. A failing close is only visible through database::close(): a destructor
+ * cannot report it.
+ *
+ * Threads: as in C.
+ */
+#ifndef MOTE_HPP
+#define MOTE_HPP
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <mote.h>
+
+namespace mote
+{
+
+class error : public std::runtime_error
+{
+  public:
+    explicit error(const mote_error &context) : std::runtime_error(context.message), context_(context) {}
+    int code() const noexcept { return context_.code; }
+    const char *name() const noexcept { return mote_error_name(context_.code); }
+    const mote_error &context() const noexcept { return context_; }
+
+  private:
+    mote_error context_;
+};
+
+/* Throws if result is a failure; returns it otherwise. */
+inline int check(int result)
+{
+    if (result >= 0)
+        return result;
+    mote_error context{};
+    mote_last_error(&context);
+    context.code = result;
+    throw error(context);
+}
+
+/* ---- Values: implicit from the usual C++ types; text and blobs are views, copied by the call that takes them ---- */
+
+struct timestamp {
+    std::int64_t ns;
+    explicit timestamp(std::int64_t nanoseconds) : ns(nanoseconds) {}
+};
+
+class value
+{
+  public:
+    value(std::nullptr_t) { value_.is_null = 1; } /* NULL: takes the column's type when it is appended */
+    value(std::int64_t v) { set(MOTE_TYPE_INT64).as.i64 = v; }
+    value(std::int32_t v) { set(MOTE_TYPE_INT32).as.i32 = v; }
+    value(double v) { set(MOTE_TYPE_FLOAT64).as.f64 = v; }
+    value(float v) { set(MOTE_TYPE_FLOAT32).as.f32 = v; }
+    value(bool v) { set(MOTE_TYPE_BOOL).as.boolean = v; }
+    value(timestamp v) { set(MOTE_TYPE_TIMESTAMP).as.i64 = v.ns; }
+    value(std::string_view v) { bytes(MOTE_TYPE_TEXT, v.data(), v.size()); }
+    value(const char *v) : value(std::string_view(v)) {}
+    value(const std::string &v) : value(std::string_view(v)) {}
+    value(std::span<const std::byte> v) { bytes(MOTE_TYPE_BLOB, v.data(), v.size()); }
+    value(std::span<const float> v) { bytes(MOTE_TYPE_VECTOR_F32, v.data(), v.size_bytes()); }
+    value(const std::array<double, 3> &v)
+    {
+        set(MOTE_TYPE_POINT3);
+        for (std::size_t i = 0; i < 3; i++)
+            value_.as.point[i] = v[i];
+    }
+    /* Any other type (vectors of float16 or uint8) as C has it. */
+    value(const mote_value &v) : value_(v) {}
+
+    const mote_value &c() const noexcept { return value_; }
+
+  private:
+    mote_value &set(mote_type type)
+    {
+        value_.type = static_cast<std::uint32_t>(type);
+        return value_;
+    }
+    void bytes(mote_type type, const void *data, std::size_t size_bytes)
+    {
+        set(type).as.bytes.data = data;
+        value_.as.bytes.size_bytes = size_bytes;
+    }
+    mote_value value_{};
+};
+
+/* ---- Format ---- */
+
+struct format_options {
+    std::uint64_t image_size_bytes = 0;
+    std::uint64_t extent_bytes = 0;
+    std::uint64_t log_bytes_max = 0;
+    std::string force = {};
+    bool sparse = false;
+    bool dry_run = false;
+};
+
+inline mote_layout format(const std::string &path, const format_options &options = {})
+{
+    mote_format_options c{};
+    c.size_bytes = sizeof c;
+    c.image_size_bytes = options.image_size_bytes;
+    c.extent_bytes = options.extent_bytes;
+    c.log_bytes_max = options.log_bytes_max;
+    c.force = options.force.empty() ? nullptr : options.force.c_str();
+    c.sparse = options.sparse;
+    c.dry_run = options.dry_run;
+    mote_layout layout{};
+    check(mote_format(path.c_str(), &c, &layout));
+    return layout;
+}
+
+/* ---- Rows and chunks ---- */
+
+class row
+{
+  public:
+    /* Column `position`; text and bytes live as long as the row. */
+    mote_value operator[](std::uint32_t position) const
+    {
+        mote_value value{};
+        check(mote_row_value(row_.get(), position, &value));
+        return value;
+    }
+    bool is_null(std::uint32_t position) const { return (*this)[position].is_null != 0; }
+    std::int64_t i64(std::uint32_t position) const { return (*this)[position].as.i64; }
+    double f64(std::uint32_t position) const { return (*this)[position].as.f64; }
+    std::string_view text(std::uint32_t position) const
+    {
+        const mote_value value = (*this)[position];
+        return {static_cast<const char *>(value.as.bytes.data), static_cast<std::size_t>(value.as.bytes.size_bytes)};
+    }
+    std::uint64_t seq() const noexcept { return mote_row_seq(row_.get()); }
+    const mote_row *c() const noexcept { return row_.get(); }
+
+  private:
+    friend class table;
+    struct freer {
+        void operator()(mote_row *handle) const noexcept { mote_row_free(handle); }
+    };
+    explicit row(mote_row *handle) : row_(handle) {}
+    std::unique_ptr<mote_row, freer> row_;
+};
+
+class chunk
+{
+  public:
+    std::size_t row_count() const noexcept { return chunk_.row_count; }
+    std::size_t column_count() const noexcept { return chunk_.column_count; }
+    /* All values of column i of a fixed type; T must be its C type (double, std::int64_t, ...). NULLs hold anything:
+     * see is_null. */
+    template <typename T> std::span<const T> column(std::size_t i) const
+    {
+        return {static_cast<const T *>(chunk_.columns[i].values), chunk_.row_count};
+    }
+    bool is_null(std::size_t i, std::size_t row) const noexcept
+    {
+        const std::uint8_t *validity = chunk_.columns[i].validity;
+        return validity && !(validity[row / 8] >> (row % 8) & 1);
+    }
+    /* Text or blob of column i. */
+    std::string_view text(std::size_t i, std::size_t row) const
+    {
+        const mote_column &column = chunk_.columns[i];
+        return {static_cast<const char *>(column.values) + column.offsets[row],
+                column.offsets[row + 1] - column.offsets[row]};
+    }
+    const mote_chunk &c() const noexcept { return chunk_; }
+
+  private:
+    friend class cursor;
+    mote_chunk chunk_{};
+};
+
+/* Rows of a scan, chunk by chunk: next(), or a range-based for. */
+class cursor
+{
+  public:
+    /* The next chunk, or nullptr at the end. It lives until the next call. */
+    const chunk *next()
+    {
+        check(mote_cursor_next(cursor_.get(), &chunk_.chunk_));
+        return chunk_.row_count() ? &chunk_ : nullptr;
+    }
+    class iterator
+    {
+      public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = chunk;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const chunk *;
+        using reference = const chunk &;
+        reference operator*() const { return *at_; }
+        pointer operator->() const { return at_; }
+        iterator &operator++()
+        {
+            at_ = owner_->next();
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        bool operator==(std::default_sentinel_t) const noexcept { return at_ == nullptr; }
+
+      private:
+        friend class cursor;
+        explicit iterator(cursor *owner) : owner_(owner), at_(owner->next()) {}
+        cursor *owner_;
+        const chunk *at_;
+    };
+    iterator begin() { return iterator(this); }
+    std::default_sentinel_t end() const noexcept { return {}; }
+    mote_cursor *c() const noexcept { return cursor_.get(); }
+
+  private:
+    friend class table;
+    struct closer {
+        void operator()(mote_cursor *handle) const noexcept { mote_cursor_close(handle); }
+    };
+    explicit cursor(mote_cursor *handle) : cursor_(handle) {}
+    std::unique_ptr<mote_cursor, closer> cursor_;
+    chunk chunk_;
+};
+
+/* ---- Tables ---- */
+
+struct column {
+    std::string name;
+    mote_type type;
+    std::uint32_t dimension = 0;
+    std::uint32_t flags = 0; /* mote_column_flags */
+    std::optional<value> default_value = std::nullopt;
+};
+
+struct schema {
+    std::string name;
+    std::vector<column> columns;
+    std::vector<std::string> key = {}; /* empty: a row id */
+    std::string time = {};             /* empty: no time column */
+    std::uint32_t flags = 0;           /* mote_table_flags */
+};
+
+struct scan_options {
+    std::vector<value> key_prefix = {};
+    std::vector<value> key_from = {};
+    std::vector<value> key_to = {};
+    std::vector<std::string> columns = {}; /* empty: all but a hidden row id */
+    std::optional<std::int64_t> time_from_ns = std::nullopt;
+    std::optional<std::int64_t> time_to_ns = std::nullopt;
+    bool descending = false;
+    std::uint64_t limit = 0;
+    std::uint32_t chunk_rows = 0;
+};
+
+class table
+{
+  public:
+    explicit table(mote_table *handle) : table_(handle) {}
+
+    mote_table_info describe() const
+    {
+        mote_table_info info{};
+        info.size_bytes = sizeof info;
+        check(mote_table_describe(table_, &info));
+        return info;
+    }
+    std::uint32_t find_column(const std::string &name) const
+    {
+        return static_cast<std::uint32_t>(check(mote_table_find_column(table_, name.c_str())));
+    }
+
+    /* One row, in schema order. Returns the ticket to wait for. */
+    std::uint64_t append(std::span<const value> values, mote_durability durability = MOTE_DURABILITY_DEFAULT)
+    {
+        return write(mote_append, values, durability);
+    }
+    std::uint64_t append(std::initializer_list<value> values, mote_durability durability = MOTE_DURABILITY_DEFAULT)
+    {
+        return append(std::span<const value>(values.begin(), values.size()), durability);
+    }
+    /* As append, but throws MOTE_EEXISTS if the key has a row. */
+    std::uint64_t insert(std::initializer_list<value> values, mote_durability durability = MOTE_DURABILITY_DEFAULT)
+    {
+        return write(mote_insert, std::span<const value>(values.begin(), values.size()), durability);
+    }
+    std::uint64_t append(const mote_batch &batch, mote_durability durability = MOTE_DURABILITY_DEFAULT)
+    {
+        const mote_write_options options = write_options(durability);
+        std::uint64_t ticket = 0;
+        check(mote_append_columns(table_, &batch, &options, &ticket));
+        return ticket;
+    }
+    std::uint64_t erase(std::initializer_list<value> key, mote_durability durability = MOTE_DURABILITY_DEFAULT)
+    {
+        return write(mote_delete, std::span<const value>(key.begin(), key.size()), durability);
+    }
+    std::optional<row> get(std::initializer_list<value> key) const
+    {
+        const std::vector<mote_value> values = unwrap(std::span<const value>(key.begin(), key.size()));
+        mote_row *handle = nullptr;
+        const int result = mote_get(table_, values.data(), values.size(), &handle);
+        row found(handle); /* owns it whatever follows */
+        if (result == MOTE_ENOTFOUND)
+            return std::nullopt;
+        check(result);
+        return found;
+    }
+    cursor scan(const scan_options &options = {}) const
+    {
+        const std::vector<mote_value> prefix = unwrap(options.key_prefix), from = unwrap(options.key_from),
+                                      to = unwrap(options.key_to);
+        std::vector<std::uint32_t> positions;
+        for (const std::string &name : options.columns)
+            positions.push_back(find_column(name));
+        mote_scan_options c{};
+        c.size_bytes = sizeof c;
+        c.key_prefix = prefix.empty() ? nullptr : prefix.data();
+        c.key_prefix_count = prefix.size();
+        c.key_from = from.empty() ? nullptr : from.data();
+        c.key_from_count = from.size();
+        c.key_to = to.empty() ? nullptr : to.data();
+        c.key_to_count = to.size();
+        c.columns = positions.empty() ? nullptr : positions.data();
+        c.column_count = positions.size();
+        c.use_time_range = options.time_from_ns || options.time_to_ns;
+        c.time_from_ns = options.time_from_ns.value_or(INT64_MIN);
+        c.time_to_ns = options.time_to_ns.value_or(INT64_MAX);
+        c.descending = options.descending;
+        c.limit = options.limit;
+        c.chunk_rows = options.chunk_rows;
+        mote_cursor *handle = nullptr;
+        check(mote_scan(table_, &c, &handle));
+        return cursor(handle);
+    }
+    mote_table *c() const noexcept { return table_; }
+
+  private:
+    static mote_write_options write_options(mote_durability durability)
+    {
+        mote_write_options options{};
+        options.size_bytes = sizeof options;
+        options.durability = static_cast<std::uint32_t>(durability);
+        return options;
+    }
+    static std::vector<mote_value> unwrap(std::span<const value> values)
+    {
+        std::vector<mote_value> c;
+        c.reserve(values.size());
+        for (const value &one : values)
+            c.push_back(one.c());
+        return c;
+    }
+    template <typename Call> std::uint64_t write(Call call, std::span<const value> values, mote_durability durability)
+    {
+        std::vector<mote_value> c = unwrap(values);
+        /* A NULL made from nullptr does not know its column; the library wants the column's type in every value. */
+        for (std::size_t i = 0; i < c.size(); i++) {
+            if (c[i].is_null && c[i].type == 0)
+                c[i].type = column_type(i);
+        }
+        const mote_write_options options = write_options(durability);
+        std::uint64_t ticket = 0;
+        check(call(table_, c.data(), c.size(), &options, &ticket));
+        return ticket;
+    }
+    std::uint32_t column_type(std::size_t i) const
+    {
+        const mote_table_info info = describe();
+        mote_column_definition definition{};
+        check(mote_table_column(table_, 0, &definition));
+        /* The hidden row id is not among the values. */
+        const bool hidden = info.key_column_count == 1 && info.key_columns[0] == 0 &&
+                            std::string_view(definition.name) == "rowid" &&
+                            (definition.flags & MOTE_COLUMN_AUTO_INCREMENT);
+        check(mote_table_column(table_, static_cast<std::uint32_t>(i + hidden), &definition));
+        return definition.type;
+    }
+    mote_table *table_;
+};
+
+/* ---- The volume ---- */
+
+inline mote_options default_options()
+{
+    mote_options options{};
+    options.size_bytes = sizeof options;
+    return options;
+}
+
+class database
+{
+  public:
+    explicit database(const std::string &path, const mote_options &options = default_options())
+    {
+        mote_error context{};
+        mote_db *handle = nullptr;
+        if (const int result = mote_open(path.c_str(), &options, &handle, &context); result < 0) {
+            context.code = result;
+            throw error(context);
+        }
+        db_.reset(handle);
+    }
+
+    /* As the destructor, but reports what went wrong. */
+    void close() { check(mote_close(db_.release())); }
+
+    table create_table(const schema &definition)
+    {
+        std::vector<mote_column_definition> columns;
+        std::vector<std::uint32_t> key;
+        for (const column &one : definition.columns) {
+            mote_column_definition c{};
+            c.name = one.name.c_str();
+            c.type = static_cast<std::uint32_t>(one.type);
+            c.dimension = one.dimension;
+            c.flags = one.flags;
+            if (one.default_value) {
+                c.flags |= MOTE_COLUMN_HAS_DEFAULT;
+                c.default_value = one.default_value->c();
+            }
+            columns.push_back(c);
+        }
+        for (const std::string &name : definition.key)
+            key.push_back(static_cast<std::uint32_t>(find(definition, name)));
+        mote_schema c{};
+        c.size_bytes = sizeof c;
+        c.name = definition.name.c_str();
+        c.columns = columns.data();
+        c.column_count = static_cast<std::uint32_t>(columns.size());
+        c.flags = definition.flags;
+        c.key_columns = key.empty() ? nullptr : key.data();
+        c.key_column_count = static_cast<std::uint32_t>(key.size());
+        c.time_column = definition.time.empty() ? -1 : find(definition, definition.time);
+        mote_table *handle = nullptr;
+        check(mote_table_create(db_.get(), &c, &handle));
+        return table(handle);
+    }
+    table open_table(const std::string &name)
+    {
+        mote_table *handle = nullptr;
+        check(mote_table_open(db_.get(), name.c_str(), &handle));
+        return table(handle);
+    }
+    void drop_table(const std::string &name) { check(mote_table_drop(db_.get(), name.c_str())); }
+
+    void wait(std::uint64_t ticket) { check(mote_wait(db_.get(), ticket, MOTE_FOREVER)); }
+    /* false: the time passed. */
+    bool wait_for(std::uint64_t ticket, std::int64_t timeout_ns)
+    {
+        const int result = mote_wait(db_.get(), ticket, timeout_ns);
+        return result == MOTE_ETIMEOUT ? false : (check(result), true);
+    }
+    std::uint64_t durable_seq() const noexcept { return mote_durable_seq(db_.get()); }
+    std::uint64_t visible_seq() const noexcept { return mote_visible_seq(db_.get()); }
+    void flush() { check(mote_flush(db_.get())); }
+    void checkpoint() { check(mote_checkpoint(db_.get())); }
+    mote_stats stats() const
+    {
+        mote_stats stats{};
+        stats.size_bytes = sizeof stats;
+        check(mote_get_stats(db_.get(), &stats));
+        return stats;
+    }
+    mote_db *c() const noexcept { return db_.get(); }
+
+  private:
+    static std::int32_t find(const schema &definition, const std::string &name)
+    {
+        for (std::size_t i = 0; i < definition.columns.size(); i++) {
+            if (definition.columns[i].name == name)
+                return static_cast<std::int32_t>(i);
+        }
+        mote_error context{};
+        context.code = MOTE_ENOCOLUMN;
+        const std::string message = "the schema of table \"" + definition.name + "\" has no column \"" + name + "\"";
+        message.copy(context.message, sizeof context.message - 1);
+        throw error(context);
+    }
+    struct closer {
+        void operator()(mote_db *handle) const noexcept { mote_close(handle); }
+    };
+    std::unique_ptr<mote_db, closer> db_;
+};
+
+} // namespace mote
+
+#endif /* MOTE_HPP */
