@@ -90,6 +90,8 @@ uint64_t memtable_room_bytes(uint64_t rows, uint64_t key_and_image_bytes)
 
 bool memtable_reserve(struct memtable_generation *generation, uint64_t room_bytes, struct memtable_room *room)
 {
+    if (room_bytes > generation->arena_bytes)
+        return false;
     room_bytes = round_up(room_bytes, NODE_UNIT_BYTES);
     uint64_t used = atomic_load_explicit(&generation->used, memory_order_relaxed);
     do {
