@@ -26,7 +26,7 @@ static uint32_t count_fingers(uint64_t arena_bytes, uint32_t table_slots)
 
 int memtable_generation_create(struct memory *memory, void *arena, uint64_t arena_bytes, uint32_t table_slots, struct memtable_generation **result)
 {
-    const uint64_t arena_bytes_max = (uint64_t)UINT32_MAX * NODE_UNIT_BYTES;
+    const uint64_t arena_bytes_max = ((uint64_t)UINT32_MAX + 1) * NODE_UNIT_BYTES;
     if (!arena || (uintptr_t)arena % sizeof(struct series_finger) != 0 || table_slots == 0 || table_slots > UINT16_MAX || arena_bytes > arena_bytes_max)
         return error_set(MOTE_EINVAL, "cannot make a memtable of %llu bytes for %u tables: at most 32 GiB, aligned to 64 bytes, for 1 to 65535 tables", (unsigned long long)arena_bytes, table_slots);
     uint32_t finger_count = count_fingers(arena_bytes, table_slots);

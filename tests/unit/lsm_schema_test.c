@@ -293,6 +293,42 @@ Test(lsm_schema, golden_bytes)
     memory_destroy(memory);
 }
 
+/* Any older version can be made from the newest, as it was. */
+Test(lsm_schema, older_versions_are_as_they_were)
+{
+    struct memory *memory = lsm_memory(1 << 20);
+    struct fixture f;
+    make_fixture(&f);
+    struct schema *versions[4], *again;
+    cr_assert_eq(schema_create(memory, &f.definition, 7, 100, &versions[0]), MOTE_OK);
+    for (uint32_t i = 1; i < 4; i++) {
+        static const char *const names[] = {"", "x", "y", "z"};
+        const struct mote_column_definition column = {.name = names[i], .type = i == 1 ? MOTE_TYPE_INT64 : MOTE_TYPE_TEXT, .flags = MOTE_COLUMN_HAS_DEFAULT, .default_value = i == 1 ? lsm_int64(-1) : lsm_text(names[i])};
+        cr_assert_eq(schema_add_column(memory, versions[i - 1], &column, 500 + i, &versions[i]), MOTE_OK);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        cr_assert_eq(schema_at_version(memory, versions[3], i + 1, &again), MOTE_OK);
+        size_t expected_bytes, again_bytes;
+        uint8_t *expected = encode(versions[i], &expected_bytes), *bytes = encode(again, &again_bytes);
+        cr_assert_eq(again_bytes, expected_bytes);
+        cr_assert_arr_eq(bytes, expected, expected_bytes);
+        cr_assert_arr_eq(again->default_image, versions[i]->default_image, versions[i]->fixed_bytes);
+        free(expected);
+        free(bytes);
+        schema_free(memory, again);
+    }
+    /* A time column that came later would leave the first version without it: no device may claim that. */
+    size_t size_bytes;
+    uint8_t *bytes = encode(versions[3], &size_bytes);
+    struct byte_reader reader = byte_reader_make(bytes, size_bytes);
+    bytes[28] = 5;
+    cr_assert_eq(schema_decode(memory, &reader, &again), MOTE_EDAMAGED);
+    free(bytes);
+    for (uint32_t i = 0; i < 4; i++)
+        schema_free(memory, versions[i]);
+    memory_destroy(memory);
+}
+
 /* Random tables survive; the reader stops at the end of the schema, whatever follows. */
 Test(lsm_schema, round_trips)
 {
