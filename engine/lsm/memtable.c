@@ -26,7 +26,7 @@ static uint32_t count_fingers(uint64_t arena_bytes, uint32_t table_slots)
 
 int memtable_generation_create(struct memory *memory, void *arena, uint64_t arena_bytes, uint32_t table_slots, struct memtable_generation **result)
 {
-    const uint64_t arena_bytes_max = (uint64_t)UINT32_MAX * NODE_UNIT_BYTES;
+    const uint64_t arena_bytes_max = ((uint64_t)UINT32_MAX + 1) * NODE_UNIT_BYTES;
     if (!arena || (uintptr_t)arena % sizeof(struct series_finger) != 0 || table_slots == 0 || table_slots > UINT16_MAX || arena_bytes > arena_bytes_max)
         return error_set(MOTE_EINVAL, "cannot make a memtable of %llu bytes for %u tables: at most 32 GiB, aligned to 64 bytes, for 1 to 65535 tables", (unsigned long long)arena_bytes, table_slots);
     uint32_t finger_count = count_fingers(arena_bytes, table_slots);
@@ -90,6 +90,8 @@ uint64_t memtable_room_bytes(uint64_t rows, uint64_t key_and_image_bytes)
 
 bool memtable_reserve(struct memtable_generation *generation, uint64_t room_bytes, struct memtable_room *room)
 {
+    if (room_bytes > generation->arena_bytes)
+        return false;
     room_bytes = round_up(room_bytes, NODE_UNIT_BYTES);
     uint64_t used = atomic_load_explicit(&generation->used, memory_order_relaxed);
     do {

@@ -76,6 +76,15 @@ static int check_column(const struct schema *schema, uint32_t position, const st
     return MOTE_OK;
 }
 
+/* Types of which every value may be in every column but a key's. */
+enum { TYPES_WITHOUT_RULES = 1 << MOTE_TYPE_INT64 | 1 << MOTE_TYPE_INT32 | 1 << MOTE_TYPE_TIMESTAMP | 1 << MOTE_TYPE_POINT3 | 1 << MOTE_TYPE_FLOAT64 | 1 << MOTE_TYPE_FLOAT32 };
+
+static inline bool needs_no_check(const struct schema_column *column, const struct mote_value *value)
+{
+    bool is_float = column->type == MOTE_TYPE_FLOAT64 || column->type == MOTE_TYPE_FLOAT32;
+    return value && !value->is_null && value->type == column->type && (TYPES_WITHOUT_RULES >> column->type & 1) && !(is_float && (column->flags & MOTE_COLUMN_NOT_NULL));
+}
+
 int row_check_values(const struct schema *schema, const struct mote_value *values, size_t count, uint32_t *row_bytes)
 {
     size_t count_max = schema->column_count - (size_t)schema_has_hidden(schema);
@@ -85,7 +94,10 @@ int row_check_values(const struct schema *schema, const struct mote_value *value
         return schema_refuse(schema, -1, MOTE_EINVAL, "values is NULL but their count is %zu", count);
     uint64_t size_bytes = schema->fixed_bytes;
     for (uint32_t i = 0; i < schema->column_count; i++) {
-        int code = check_column(schema, i, find_value(schema, values, count, i), &size_bytes);
+        const struct mote_value *value = find_value(schema, values, count, i);
+        if (needs_no_check(&schema->columns[i], value))
+            continue;
+        int code = check_column(schema, i, value, &size_bytes);
         if (code != MOTE_OK)
             return code;
     }
@@ -125,7 +137,10 @@ void row_encode_values(const struct schema *schema, const struct mote_value *val
             var_at += size_bytes;
         } else if (value && !value->is_null) {
             clear_null(image, i);
-            row_store_value(column, value, image);
+            if (column->value_bytes == 8 && !type_is_vector(column->type))
+                memcpy(at, &value->as, 8);
+            else
+                row_store_value(column, value, image);
         } else if (value && !(column->flags & MOTE_COLUMN_NOT_NULL)) {
             set_null(image, i);
             memset(at, 0, column->value_bytes);

@@ -194,6 +194,8 @@ static int check_table(const struct schema *schema)
         return schema_refuse(schema, -1, MOTE_EINVAL, "the time column is at position %d, which the table does not have", schema->time_column);
     if (schema->time_column >= 0) {
         uint32_t type = schema->columns[schema->time_column].type;
+        if (schema->columns[schema->time_column].added_in != 1)
+            return schema_refuse(schema, schema->time_column, MOTE_EINVAL, "the time column is as old as the table");
         if (type != MOTE_TYPE_TIMESTAMP && type != MOTE_TYPE_INT64 && type != MOTE_TYPE_FLOAT64)
             return schema_refuse(schema, schema->time_column, MOTE_EINVAL, "the time column is a timestamp, an int64 or a float64, not %s", type_name(type));
     }
