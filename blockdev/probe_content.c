@@ -17,7 +17,7 @@
 #include "blockdev/base/units.h"
 #include "blockdev/probe.h"
 #include "blockdev/probe_private.h"
-#include "blockdev/superblock_magic.h"
+#include "blockdev/superblock_format.h"
 
 static bool is_file(const struct blockdev *device) { return device->ops == &uring_ops || device->ops == &aio_ops || device->ops == &threads_ops; }
 
@@ -35,7 +35,7 @@ static int judge_ends(struct blockdev *device, uint8_t *buffer, char *found, siz
         return result;
     found[0] = '\0';
     result = blockdev_read_range(queue, 0, buffer, length_bytes);
-    if (result == MOTE_OK && memcmp(buffer, SUPERBLOCK_MAGIC, SUPERBLOCK_MAGIC_BYTES) == 0)
+    if (result == MOTE_OK && memcmp(buffer, SUPERBLOCK_MAGIC, sizeof SUPERBLOCK_MAGIC - 1) == 0)
         snprintf(found, found_bytes, "mote");
     else if (result == MOTE_OK && !is_zero(buffer, (size_t)length_bytes))
         snprintf(found, found_bytes, "data");
