@@ -318,7 +318,7 @@ static void arm_wake(struct aio_queue *queue)
         queue->no_poll = true;
 }
 
-/* Sleeps until some of the wanted completions, the deadline or a wake. Returns 0, ETIME, ECANCELED for a wake, or the errno of a failure. */
+/* Sleeps until some of the wanted completions, the deadline or a wake. Returns 0, ETIME when the deadline has passed, or the errno of a failure. */
 static int sleep_in_queue(struct aio_queue *queue, unsigned wanted, int64_t deadline_ns)
 {
     bool wakeable = queue->wake.fd >= 0;
@@ -328,7 +328,7 @@ static int sleep_in_queue(struct aio_queue *queue, unsigned wanted, int64_t dead
     if (wakeable) {
         arm_wake(queue);
         if (!wake_sleep_begin(&queue->wake))
-            return ECANCELED;
+            return 0;
     }
     if ((queue->ready || (wakeable && !queue->wake_armed)) && wait_ns > WAKE_POLL_NS)
         wait_ns = WAKE_POLL_NS;
@@ -355,17 +355,15 @@ static int aio_reap(struct blockdev_queue *base, unsigned wait_count, int64_t ti
 {
     struct aio_queue *queue = aio_of(base);
     int64_t deadline_ns = wait_count > 0 && timeout_ns != 0 ? deadline_after(timeout_ns) : 0;
-    bool woken = wake_take(&queue->wake);
     if (queue->ready)
         start_ready(queue);
     int error = harvest(queue, 0, 0);
     unsigned got = take_finished(queue, done, done_max);
-    while (error == 0 && got < wait_count && !woken && timeout_ns != 0) {
+    while (error == 0 && got < wait_count && timeout_ns != 0 && !wake_take(&queue->wake)) {
         error = sleep_in_queue(queue, wait_count - got, deadline_ns);
-        woken = error == ECANCELED || wake_take(&queue->wake);
         got += take_finished(queue, done + got, done_max - got);
     }
-    if (error != 0 && error != ETIME && error != ECANCELED && got == 0)
+    if (error != 0 && error != ETIME && got == 0)
         return error_set_errno(error_from_errno(error), error, "completions of %s cannot be awaited: %s; reopen it", base->device->path, strerror(error));
     return (int)got;
 }

@@ -104,7 +104,8 @@ static int map_errno(int system_errno)
 {
     switch (system_errno) {
     case 0: return MOTE_OK;
-    case ENODATA: case EREMOTEIO: case ETIMEDOUT: case ENOLINK: case EILSEQ: case ECANCELED: case EIO: return MOTE_EIO;
+    case ENODATA: case EREMOTEIO: case ETIMEDOUT: case ENOLINK: case EILSEQ: case ECANCELED: case EIO:
+    case EAGAIN: case EBUSY: case EINTR: case ETIME: return MOTE_EIO; /* what a request ends with is a failed request, not advice to try again */
     case ENODEV: case ENXIO: return MOTE_ENODEV;
     case ENOSPC: return MOTE_ENOSPC;
     default: return error_from_errno(system_errno);

@@ -124,7 +124,7 @@ int blockdev_submit(struct blockdev_queue *queue, struct blockdev_request *const
  * or blockdev_wake was called. wait_count is cut to done_max and, without BLOCKDEV_QUEUE_WAKE, to what is in flight; with BLOCKDEV_QUEUE_WAKE it may exceed
  * that, so that an idle thread sleeps here until it is woken. Returns their number, or a negative MOTE_E code. */
 int blockdev_reap(struct blockdev_queue *queue, unsigned wait_count, int64_t timeout_ns, struct blockdev_request **done, unsigned done_max);
-/* Makes a blockdev_reap that blocks, or the next one, return at once. Any thread; needs BLOCKDEV_QUEUE_WAKE. */
+/* Makes a blockdev_reap that blocks, or the next one that would, return at once. Any thread; needs BLOCKDEV_QUEUE_WAKE. */
 void blockdev_wake(struct blockdev_queue *queue);
 
 /* Conveniences for cold paths: split into requests of at most request_bytes_max, keep up to the queue's depth in flight, wait for all. The queue must be idle.

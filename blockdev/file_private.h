@@ -47,7 +47,8 @@ int64_t deadline_after(int64_t timeout_ns);
 
 /* A wake that costs no system call unless its queue's thread sleeps. The sleeper sets `sleeping` and then looks at `requested`; the waker sets `requested` and
  * then looks at `sleeping` (both sequentially consistent), so that one of them sees the other. An eventfd count that outlives its request is a wake
- * without `requested` and is ignored. */
+ * without `requested` and is ignored. A request is used up only where it ends or prevents a sleep: one that arrives while completions satisfy the reap
+ * anyway serves the next, so that a layer that reaps in a loop of its own (faulty.c) loses none. */
 struct wake {
     _Atomic bool requested;
     _Atomic bool sleeping;
@@ -61,11 +62,11 @@ static inline bool wake_take(struct wake *wake)
 {
     return atomic_load_explicit(&wake->requested, memory_order_relaxed) && atomic_exchange(&wake->requested, false);
 }
-/* False: a wake came first, do not sleep (the request is taken). */
+/* False: a wake came first, do not sleep (it is left for wake_take). */
 static inline bool wake_sleep_begin(struct wake *wake)
 {
     atomic_store(&wake->sleeping, true);
-    if (!atomic_exchange(&wake->requested, false))
+    if (!atomic_load(&wake->requested))
         return true;
     atomic_store(&wake->sleeping, false);
     return false;

@@ -18,7 +18,7 @@
 #include "blockdev/probe.h"
 #include "blockdev/probe_private.h"
 #include "blockdev/layout.h"
-#include "blockdev/superblock_magic.h"
+#include "blockdev/superblock_format.h"
 
 static bool is_file(const struct blockdev *device) { return device->ops == &uring_ops || device->ops == &aio_ops || device->ops == &threads_ops; }
 
@@ -46,7 +46,11 @@ static int judge_ends(struct blockdev *device, uint8_t *buffer, char *found, siz
         return result;
     found[0] = '\0';
     result = blockdev_read_range(queue, 0, buffer, length_bytes);
+<<<<<<< HEAD
     if (result == MOTE_OK && holds_superblock(buffer, length_bytes))
+=======
+    if (result == MOTE_OK && memcmp(buffer, SUPERBLOCK_MAGIC, sizeof SUPERBLOCK_MAGIC - 1) == 0)
+>>>>>>> backends
         snprintf(found, found_bytes, "mote");
     else if (result == MOTE_OK && !is_zero(buffer, (size_t)length_bytes))
         snprintf(found, found_bytes, "data");

@@ -226,7 +226,8 @@ static int threads_reap(struct blockdev_queue *base, unsigned wait_count, int64_
         error = deadline_ns == INT64_MAX ? pthread_cond_wait(&queue->finished_or_wake, &queue->lock)
                                          : pthread_cond_timedwait(&queue->finished_or_wake, &queue->lock, &limit);
     queue->wanted_count = UINT32_MAX;
-    queue->woken = false;
+    if (queue->finished_count < wait_count && timeout_ns != 0)
+        queue->woken = false; /* used up only where it ended a wait */
     while (queue->finished && got < done_max) {
         done[got++] = queue->finished;
         queue->finished = queue->finished->next;

@@ -377,7 +377,7 @@ static void arm_wake(struct uring_queue *queue)
     queue->wake_armed = true;
 }
 
-/* Sleeps until wait_count entries, the deadline or a wake. Returns 0, or a positive errno that ends the wait: ETIME, ECANCELED for a wake, or a failure. */
+/* Sleeps until wait_count entries, the deadline or a wake. Returns 0, ETIME when the deadline has passed, or the errno of a failure. */
 static int sleep_in_ring(struct uring_queue *queue, unsigned wait_count, int64_t deadline_ns)
 {
     struct io_uring_cqe *cqe = NULL;
@@ -393,7 +393,7 @@ static int sleep_in_ring(struct uring_queue *queue, unsigned wait_count, int64_t
     if (wakeable) {
         arm_wake(queue);
         if (!wake_sleep_begin(&queue->wake))
-            return ECANCELED;
+            return 0;
     }
     int result = io_uring_submit_and_wait_timeout(&queue->ring, &cqe, wakeable ? 1 : wait_count, limit_or_none, NULL);
     if (wakeable)
@@ -406,22 +406,20 @@ static int uring_reap(struct blockdev_queue *base, unsigned wait_count, int64_t 
 {
     struct uring_queue *queue = uring_of(base);
     int64_t deadline_ns = wait_count > 0 && timeout_ns != 0 ? deadline_after(timeout_ns) : 0;
-    bool woken = wake_take(&queue->wake);
     int result = take_ring(queue);
     if (result != MOTE_OK)
         return result;
     unsigned got = drain_ring(queue, done, done_max);
-    while (got < wait_count && !woken && timeout_ns != 0) {
+    while (got < wait_count && timeout_ns != 0 && !wake_take(&queue->wake)) {
         int error = sleep_in_ring(queue, wait_count - got, deadline_ns);
         if (error == ETIME)
             break;
-        if (error != 0 && error != ECANCELED) {
+        if (error != 0) {
             if (got > 0)
                 break;
             return error_set_errno(error == EEXIST ? MOTE_EINVAL : error_from_errno(error), error, "completions of %s cannot be awaited: %s%s",
                                    base->device->path, strerror(error), error == EEXIST ? " (its queue belongs to another thread)" : "; reopen it");
         }
-        woken = error == ECANCELED || wake_take(&queue->wake);
         got += drain_ring(queue, done + got, done_max - got);
     }
     if (io_uring_sq_ready(&queue->ring) > 0)

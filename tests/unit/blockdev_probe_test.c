@@ -14,7 +14,7 @@
 #include "blockdev/base/bytes.h"
 #include "blockdev/base/units.h"
 #include "blockdev/probe.h"
-#include "blockdev/superblock_magic.h"
+#include "blockdev/superblock_format.h"
 #include "include/mote.h"
 #include "tests/support/tempdir.h"
 
@@ -254,7 +254,7 @@ Test(probe, signatures_are_named)
 {
     uint8_t block[1024];
     const char *path = make_image("mote");
-    put(path, 0, SUPERBLOCK_MAGIC, SUPERBLOCK_MAGIC_BYTES);
+    put(path, 0, SUPERBLOCK_MAGIC, sizeof SUPERBLOCK_MAGIC - 1);
     expect_content(path, "mote");
 
     path = make_image("swap");
