@@ -46,11 +46,7 @@ static int judge_ends(struct blockdev *device, uint8_t *buffer, char *found, siz
         return result;
     found[0] = '\0';
     result = blockdev_read_range(queue, 0, buffer, length_bytes);
-<<<<<<< HEAD
     if (result == MOTE_OK && holds_superblock(buffer, length_bytes))
-=======
-    if (result == MOTE_OK && memcmp(buffer, SUPERBLOCK_MAGIC, sizeof SUPERBLOCK_MAGIC - 1) == 0)
->>>>>>> backends
         snprintf(found, found_bytes, "mote");
     else if (result == MOTE_OK && !is_zero(buffer, (size_t)length_bytes))
         snprintf(found, found_bytes, "data");

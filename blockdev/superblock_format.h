@@ -39,8 +39,10 @@
 
 #include "blockdev/blockdev.h"
 #include "blockdev/layout.h"
-#include "blockdev/superblock_magic.h"
 
+/* The first eight bytes of every slot, hence of every device that mote formatted; probe_content.c recognises mote by them. */
+#define SUPERBLOCK_MAGIC "MOTEsb\0\1"
+#define SUPERBLOCK_MAGIC_BYTES 8u
 #define SUPERBLOCK_VERSION 1u
 #define SUPERBLOCK_CRC_KIND 0x6273u /* "sb" */
 #define SUPERBLOCK_FEATURES_COMPAT UINT64_C(0)
