@@ -47,6 +47,7 @@ void wal_stage_seal(struct wal *wal)
     assert(placed); /* Set aside when the stage opened. */
     (void)placed;
     wal->next_seq += stage->count;
+    wal->rows_end_lsn = wal->tail.lsn;
     atomic_store_explicit(&wal->tail_lsn, wal->tail.lsn, memory_order_release);
     atomic_store(&wal->sealed_ordinal, ordinal + 1);
 }
@@ -298,7 +299,7 @@ static bool rotate_stage(struct wal *wal, void *user, struct wal_cut *cut)
     cut->seq = wal->next_seq - 1;
     atomic_store_explicit(&cut->settled, 0, memory_order_relaxed);
     atomic_store_explicit(&cut->lsn, UINT64_MAX, memory_order_relaxed);
-    wal->cuts[wal->cut_count++] = (struct wal_pending_cut){cut, atomic_load(&wal->sealed_ordinal), wal->tail.lsn};
+    wal->cuts[wal->cut_count++] = (struct wal_pending_cut){cut, atomic_load(&wal->sealed_ordinal), wal->rows_end_lsn};
     wal_stage_try_open(wal);
     wal_stage_settle(wal);
     return true;

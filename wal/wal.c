@@ -123,6 +123,7 @@ int wal_start(struct wal *wal, const struct wal_start *start)
         atomic_store(&wal->durable_seq, start->next_seq - 1);
         atomic_store(&wal->durable_lsn, start->first_lsn);
         atomic_store(&wal->tail_lsn, start->first_lsn);
+        wal->rows_end_lsn = start->first_lsn;
         wal->reserved_end_lsn = start->first_lsn;
         wal->started = true;
         wal_stage_try_open(wal);

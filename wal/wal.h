@@ -116,7 +116,7 @@ uint32_t wal_payload_bytes_max(const struct wal *wal);
 /* A cut of the log: between two seqs and two frames. */
 struct wal_cut {
     uint64_t seq;             /* last seq before the cut; set by wal_rotate */
-    _Atomic uint64_t lsn;     /* end of the last frame before the cut; UINT64_MAX until that is settled, set before it becomes durable, and last: the log never touches the cut again */
+    _Atomic uint64_t lsn;     /* end of the last frame with rows before the cut; UINT64_MAX until that is settled, set before it becomes durable, and last: the log never touches the cut again */
     _Atomic uint32_t settled; /* 1: every slot before the cut is published */
 };
 /* Seals the active stage (if it holds anything) and lets the next one carry `user`. The cut must live until its lsn is set: usually on return, else (a writer is between reserve and publish) soon, by the

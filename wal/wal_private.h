@@ -121,6 +121,7 @@ struct wal {
     struct wal_range *ranges; /* ring of WAL_RANGES_MAX, by absolute index */
     uint64_t range_first, range_end;
     struct wal_position tail;
+    uint64_t rows_end_lsn;     /* end of the last sealed frame with rows: a cut's lsn, durable as soon as its seq is */
     uint64_t reserved_end_lsn; /* tail as it could be at worst, all that is set aside used */
     uint64_t next_seq;         /* first seq of the stage sealed_ordinal */
     uint64_t durable_ordinal, settled_ordinal;

@@ -50,7 +50,9 @@ static void make_log(struct intact *intact, const struct wal_rig_options *option
     unsigned random = (unsigned)options->seed + append_count;
     uint64_t seq = 0, end_lsn;
     for (uint32_t i = 0; i < append_count; i++) {
-        cr_assert_eq(wal_rig_append(rig, 16 + (uint32_t)rand_r(&random) % 9000, 1 + (uint32_t)rand_r(&random) % 3, WAL_URGENCY_NOW, 0, &seq), MOTE_OK);
+        uint32_t size_bytes = 16 + (uint32_t)rand_r(&random) % 9000;
+        uint32_t count = 1 + (uint32_t)rand_r(&random) % 3;
+        cr_assert_eq(wal_rig_append(rig, size_bytes, count, WAL_URGENCY_NOW, 0, &seq), MOTE_OK);
         if (rand_r(&random) % 3 == 0)
             wal_pump(rig->wal);
     }
@@ -439,7 +441,8 @@ Test(wal_recover, unreadable_blocks_are_an_error_or_damage)
 {
     static struct intact intact;
     static struct wal_rig_found found;
-    make_log(&intact, &(struct wal_rig_options){0}, 10, false, false);
+    make_log(&intact, &(struct wal_rig_options){0}, 24, false, false);
+    cr_assert_gt(intact.frame_count, 6);
     const struct placed *fifth = &intact.frames[5];
     struct faulty_rule rule = {.kind = FAULTY_ERRNO, .op_mask = 1u << BLOCKDEV_READ, .offset_bytes = fifth->offset_bytes, .length_bytes = 4096, .times = 1, .system_errno = EIO};
     struct blockdev *device = failing_device(&intact, rule);
