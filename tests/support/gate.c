@@ -7,6 +7,7 @@
 
 #include "blockdev/base/units.h"
 #include "blockdev/blockdev_private.h"
+#include "include/mote.h"
 
 #define SLICE_NS (500 * 1000)
 #define HELD_MAX 1024u
