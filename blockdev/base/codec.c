@@ -247,7 +247,7 @@ static int check_vector(const struct codec_vector *v)
 int64_t codec_encode(const struct codec_vector *v, uint32_t text_compression, void *out, size_t out_capacity, void *scratch_memory,
                      size_t scratch_bytes)
 {
-    struct scratch scratch;
+    struct scratch scratch = {0};
     int result = check_vector(v);
     if (result == MOTE_OK)
         result = divide_scratch(scratch_memory, scratch_bytes, v->count, codec_vector_bytes(v), &scratch);
@@ -387,8 +387,8 @@ static void set_all_valid(uint8_t *validity, size_t count)
 int codec_decode(const void *in, size_t in_bytes, uint32_t type, uint32_t dimension, uint32_t count, void *values, size_t values_capacity,
                  uint32_t *offsets, uint8_t *validity, bool *has_nulls, size_t *values_bytes, void *scratch_memory, size_t scratch_bytes)
 {
-    struct codec_info info;
-    struct scratch scratch;
+    struct codec_info info = {0};
+    struct scratch scratch = {0};
     int result = codec_inspect(in, in_bytes, &info);
     if (result != MOTE_OK)
         return result;
