@@ -3,6 +3,7 @@
 #define MOTE_TESTS_SUPPORT_SST_WORLD_H
 
 #include "blockdev/base/memory.h"
+#include "blockdev/base/units.h"
 #include "blockdev/faulty.h"
 #include "blockdev/sim.h"
 #include "engine/lsm/sst.h"
@@ -69,5 +70,8 @@ void sst_world_check(int result, const char *what);
 
 /* Whether the iterator stands on the row: record, every value, the row image. false: *error is what a call returned, or 0 and fault says what differs. */
 bool sst_row_equals(struct sst_iterator *iterator, const struct schema *schema, const struct model_row *row, char fault[200], int *error);
+
+/* Makes the bytes of a segment (of one run) a hostile image: changes some, chosen by `random`, and makes every checksum good again, the record's too. */
+void sst_reseal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, struct segment_record *record, uint64_t random);
 
 #endif
