@@ -1,0 +1,65 @@
+/* sst_reseal.c: hostile segments: a change somewhere in a structure, and every checksum above it made good again, as someone who knows the format would. Used by the fault test and the fuzz target. */
+#include <string.h>
+
+#include "engine/lsm/sst_format.h"
+#include "tests/support/sst_world.h"
+
+/* Computes a structure's checksum anew. */
+static uint32_t seal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, uint64_t at, uint32_t length_bytes)
+{
+    if (at > size_bytes || length_bytes < SST_HEADER_BYTES || length_bytes > size_bytes - at)
+        return 0;
+    struct sst_header header = {.magic = load_u32(bytes + at), .length_bytes = length_bytes, .segment_id = load_u64(bytes + at + 8), .offset_bytes = at};
+    uint32_t crc = sst_crc(world->context.uuid, &header, bytes + at);
+    store_u32(bytes + at + 4, crc);
+    return crc;
+}
+
+/* The starts table at `at` of a structure; NULL: the entry lies outside. */
+static uint8_t *entry_at(uint8_t *structure, uint32_t length_bytes, uint32_t at, uint32_t index, uint32_t entry_bytes)
+{
+    if ((uint64_t)at + ((uint64_t)index + 1) * 4 > length_bytes)
+        return NULL;
+    uint32_t start = load_u32(structure + at + index * 4);
+    return start <= length_bytes && entry_bytes <= length_bytes - start ? structure + start : NULL;
+}
+
+static void seal_partition(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, uint64_t at, uint32_t length_bytes)
+{
+    if (at > size_bytes || length_bytes < SST_PARTITION_HEADER_BYTES || length_bytes > size_bytes - at)
+        return;
+    uint32_t blocks = load_u32(bytes + at + 32);
+    for (uint32_t i = 0; i < blocks && i < SST_PARTITION_BLOCKS_MAX; i++) {
+        uint8_t *entry = entry_at(bytes + at, length_bytes, SST_PARTITION_HEADER_BYTES, i, SST_ENTRY_BYTES);
+        if (entry)
+            store_u32(entry + 12, seal(world, bytes, size_bytes, load_u64(entry), load_u32(entry + 8)));
+    }
+}
+
+void sst_reseal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, struct segment_record *record, uint64_t random)
+{
+    /* One to four bytes anywhere behind a header of 32 bytes change: to a random, a small, a large value, or by one bit. */
+    for (uint32_t i = 0; i <= (random >> 60) % 4; i++) {
+        uint64_t pick = (random + i) * 0x9E3779B97F4A7C15u;
+        uint64_t at = (pick >> 20) % record->segment_bytes;
+        if (random % 3 == 0) /* the footer and what is near it, or the heads of blocks: where the numbers are */
+            at = record->footer_offset_bytes + 32 + (pick >> 20) % (record->footer_bytes - 32);
+        else if (random % 3 == 1)
+            at = round_down(at, 64) + 32 + (pick >> 50) % 160;
+        if (at >= record->segment_bytes)
+            continue;
+        uint8_t values[] = {(uint8_t)pick, 0, 0xFF, (uint8_t)(bytes[at] + 1), (uint8_t)(bytes[at] ^ 1u << (pick >> 8) % 8), 0x80};
+        bytes[at] = values[(pick >> 12) % 6];
+    }
+    uint8_t *footer = bytes + record->footer_offset_bytes;
+    uint32_t columns = load_u32(footer + 120), partitions = load_u32(footer + 116), at = SST_FOOTER_HEADER_BYTES + columns * SST_FOOTER_COLUMN_BYTES;
+    for (uint32_t i = 0; i < partitions && i < 1000 && columns < MOTE_COLUMNS_MAX; i++) {
+        uint8_t *entry = entry_at(footer, record->footer_bytes, at, i, SST_DIRECTORY_ENTRY_BYTES);
+        if (!entry)
+            continue;
+        seal_partition(world, bytes, size_bytes, load_u64(entry), load_u32(entry + 8));
+        store_u32(entry + 12, seal(world, bytes, size_bytes, load_u64(entry), load_u32(entry + 8)));
+        store_u32(entry + 72, seal(world, bytes, size_bytes, load_u64(entry + 64), load_u32(entry + 60)));
+    }
+    record->footer_crc = seal(world, bytes, size_bytes, record->footer_offset_bytes, record->footer_bytes);
+}
