@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "blockdev/sim.h"
+#include "engine/engine.h"
 #include "tests/support/test_workers.h"
 #include "tests/support/virtual_clock.h"
 #include "tests/support/workload.h"
