@@ -50,13 +50,13 @@ struct sst_stream {
 };
 
 int sst_stream_create(struct sst_stream *stream);
-/* Makes the next structure lie contiguously: *offset_bytes is a multiple of 64, and `length_bytes` from there on are in one run. tail_bytes: what must fit behind it, should no further run be possible. */
+/* Makes the next structure lie contiguously: *offset_bytes is a multiple of 64, and `length_bytes` from there on are in one run. tail_bytes: what should fit behind it, if the run is the last. */
 int sst_stream_place(struct sst_stream *stream, uint64_t length_bytes, uint64_t tail_bytes, uint64_t *offset_bytes);
 /* Appends; at most what was placed. */
 int sst_stream_write(struct sst_stream *stream, const void *data, uint64_t length_bytes);
 /* What follows is written under this source, from the next logical block on. */
 int sst_stream_set_source(struct sst_stream *stream, enum blockdev_source source);
-/* Bytes that can still be placed, if the extents of the reservation can be had in as many runs as are left. */
+/* Bytes that can still be placed, by a cautious guess of how the reservation's extents lie. */
 uint64_t sst_stream_room(const struct sst_stream *stream);
 /* Writes the rest (padded to a logical block) and waits for all. */
 int sst_stream_finish(struct sst_stream *stream);

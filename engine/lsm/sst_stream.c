@@ -11,6 +11,8 @@
 
 #include "engine/lsm/sst_builder_private.h"
 
+#define RUNS_KEPT 3u /* for ending a segment, when free space lies in pieces */
+
 int sst_stream_create(struct sst_stream *stream)
 {
     const struct blockdev_geometry *geometry = blockdev_geometry(stream->context->device);
@@ -152,9 +154,9 @@ static int add_run(struct sst_stream *stream, uint64_t length_bytes, uint64_t ta
 {
     uint64_t extent_bytes = stream->context->layout->extent_bytes;
     bool last = stream->run_count + 1 >= SEGMENT_RUNS_MAX;
-    uint64_t least = divide_up(length_bytes + (last ? tail_bytes : 0), extent_bytes);
+    uint64_t least = divide_up(length_bytes, extent_bytes), wished = last ? divide_up(length_bytes + tail_bytes, extent_bytes) : least;
     uint64_t missing = stream->wanted_bytes > stream->end ? divide_up(stream->wanted_bytes - stream->end, extent_bytes) : 0;
-    uint64_t most = missing > least ? missing : least;
+    uint64_t most = missing > wished ? missing : wished;
     most = most < stream->reservation->count ? most : stream->reservation->count;
     if (stream->run_count == SEGMENT_RUNS_MAX || least > most)
         return keep_error(stream, error_set(MOTE_ENOSPC, "segment %llu needs %llu extents more in run %u of at most %u, and %u are reserved; free space on the device", (unsigned long long)stream->segment_id,
@@ -204,8 +206,11 @@ int sst_stream_set_source(struct sst_stream *stream, enum blockdev_source source
 
 uint64_t sst_stream_room(const struct sst_stream *stream)
 {
-    uint64_t room = stream->end - stream->at;
-    return stream->run_count < SEGMENT_RUNS_MAX ? room + stream->reservation->count * stream->context->layout->extent_bytes : room;
+    uint32_t runs_left = SEGMENT_RUNS_MAX - stream->run_count, extents_left = stream->reservation->count;
+    /* The last runs may be as short as one extent each: what is counted on must be there in any case. */
+    if (runs_left <= RUNS_KEPT && extents_left > runs_left)
+        extents_left = runs_left;
+    return stream->end - stream->at + extents_left * stream->context->layout->extent_bytes;
 }
 
 int sst_stream_finish(struct sst_stream *stream)

@@ -116,7 +116,16 @@ struct schema *lsm_volume_table(struct lsm_volume *volume, const char *name)
     return schema;
 }
 
-struct segment_record lsm_volume_segment(struct lsm_volume *volume, uint64_t table_id, uint32_t first_extent, uint32_t extent_count)
+struct extent_run lsm_volume_extents(struct lsm_volume *volume, uint32_t extent_count)
+{
+    struct extent_reservation reservation;
+    struct extent_run run;
+    lsm_volume_check(extents_reserve(volume->extents, extent_count, true, &reservation), "extents_reserve");
+    lsm_volume_check(extents_allocate(volume->extents, &reservation, extent_count, extent_count, &run), "extents_allocate");
+    return run;
+}
+
+struct segment_record lsm_volume_segment(struct lsm_volume *volume, uint64_t table_id, uint32_t extent_count)
 {
     uint64_t id = manifest_take_segment_id(volume->manifest);
     struct segment_record record = {.id = id, .table_id = table_id, .schema_version = 1, .level = 0, .row_count = 10 + id, .delete_count = id % 3, .seq_min = id, .seq_max = id + 9, .time_min = -1, .time_max = (int64_t)id};
@@ -127,7 +136,7 @@ struct segment_record lsm_volume_segment(struct lsm_volume *volume, uint64_t tab
     record.footer_crc = (uint32_t)(id * 0x9e3779b9u);
     record.block_count = 3;
     record.extent_run_count = 1;
-    record.runs[0] = (struct extent_run){first_extent, extent_count};
+    record.runs[0] = lsm_volume_extents(volume, extent_count);
     record.min_key = (struct segment_key){.length = 8};
     record.max_key = (struct segment_key){.length = 8};
     for (unsigned i = 0; i < 8; i++) {

@@ -28,8 +28,10 @@ char *lsm_volume_text(const struct manifest *manifest);
 struct schema *lsm_volume_schema(struct lsm_volume *volume, const char *name);
 /* Commits a new table with that schema. */
 struct schema *lsm_volume_table(struct lsm_volume *volume, const char *name);
-/* A plausible record of one run of extents. */
-struct segment_record lsm_volume_segment(struct lsm_volume *volume, uint64_t table_id, uint32_t first_extent, uint32_t extent_count);
+/* Allocates a run of extents. */
+struct extent_run lsm_volume_extents(struct lsm_volume *volume, uint32_t extent_count);
+/* A plausible record of a segment in one run of extents, allocated for it. */
+struct segment_record lsm_volume_segment(struct lsm_volume *volume, uint64_t table_id, uint32_t extent_count);
 /* Aborts with the last error unless result is 0. */
 void lsm_volume_check(int result, const char *what);
 
