@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "blockdev/blockdev_private.h"
+#include "include/mote.h"
 
 struct kept_device {
     struct blockdev blockdev;
