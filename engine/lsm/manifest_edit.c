@@ -52,6 +52,7 @@ static struct byte_writer begin_record(struct manifest_edit *edit, enum manifest
         edit->bytes = bytes;
         edit->capacity_bytes = capacity_bytes;
     }
+    assert(edit->bytes);
     struct byte_writer writer = byte_writer_make(edit->bytes + edit->size_bytes, MANIFEST_RECORD_HEADER_BYTES + length_bytes);
     manifest_record_begin(&writer, kind, length_bytes);
     edit->size_bytes = needed_bytes;
