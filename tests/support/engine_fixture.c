@@ -190,7 +190,7 @@ int64_t fixture_now_ns(void)
 
 struct mote_value value_i64(int64_t value) { return (struct mote_value){.type = MOTE_TYPE_INT64, .as.i64 = value}; }
 struct mote_value value_i32(int32_t value) { return (struct mote_value){.type = MOTE_TYPE_INT32, .as.i32 = value}; }
-struct mote_value value_time(int64_t value) { return (struct mote_value){.type = MOTE_TYPE_TIMESTAMP, .as.i64 = value}; }
+struct mote_value value_timestamp(int64_t value) { return (struct mote_value){.type = MOTE_TYPE_TIMESTAMP, .as.i64 = value}; }
 struct mote_value value_f64(double value) { return (struct mote_value){.type = MOTE_TYPE_FLOAT64, .as.f64 = value}; }
 struct mote_value value_f32(float value) { return (struct mote_value){.type = MOTE_TYPE_FLOAT32, .as.f32 = value}; }
 struct mote_value value_bool(bool value) { return (struct mote_value){.type = MOTE_TYPE_BOOL, .as.boolean = value}; }

@@ -61,7 +61,7 @@ int64_t fixture_now_ns(void);
 /* Values. */
 struct mote_value value_i64(int64_t value);
 struct mote_value value_i32(int32_t value);
-struct mote_value value_time(int64_t value);
+struct mote_value value_timestamp(int64_t value);
 struct mote_value value_f64(double value);
 struct mote_value value_f32(float value);
 struct mote_value value_bool(bool value);

@@ -60,7 +60,7 @@ static struct mote_value text_of(uint32_t key, uint32_t version, char text[TEXT_
 static void row_of(uint32_t key, uint32_t version, struct mote_value values[COLUMNS], char text[TEXT_BYTES_MAX])
 {
     values[0] = value_i64(key);
-    values[1] = value_time(model_time(key, version));
+    values[1] = value_timestamp(model_time(key, version));
     values[2] = number_of(key, version);
     values[3] = text_of(key, version, text);
     values[4] = value_i32((int32_t)version);
