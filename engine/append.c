@@ -1,7 +1,7 @@
-/* append.c: a row's way in: check, key, room in the memtable, room and seq in the log, encode, insert, publish. See engine_private.h for the path and mote.h for the contract.
+/* append.c: a row's way in: check, key, room in the memtable, room and seq in the log, encode, publish, insert. See engine_private.h for the path and mote.h for the contract.
  *
  * Invariants
- *   1. Whatever can fail comes before wal_reserve succeeds; a seq that was given out is always encoded, inserted, published, and made visible.
+ *   1. Whatever can fail comes before wal_reserve succeeds; a seq that was given out is always encoded, published, inserted, and made visible.
  *   2. visible_seq advances in seq order: a writer waits for its predecessors, which never block between their seq and their turn.
  *   3. The generation in which a row is inserted is the one of the stage that holds it.
  */
@@ -92,13 +92,20 @@ static int take_room(struct mote_table *table, struct intake *intake)
     return result;
 }
 
-/* Publishes the slot, then waits for the turn of its seqs. */
-static void make_visible(struct mote_db *db, struct intake *intake, const struct write_level *level)
+/* Hands the encoded rows to the log: the commit may begin. The payload stays readable until make_visible. */
+static void publish(struct mote_db *db, const struct intake *intake, const struct write_level *level)
 {
     enum wal_urgency urgency = level->durability == MOTE_DURABILITY_NONE ? WAL_URGENCY_NONE
                                : level->durability == MOTE_DURABILITY_PERIODIC ? WAL_URGENCY_TIMED : WAL_URGENCY_NOW;
-    memtable_unreserve(intake->generation->memtables, &intake->room);
+    wal_hold(db->wal, &intake->slot);
     wal_publish(db->wal, &intake->slot, urgency, level->period_ms);
+}
+
+/* The rows are in the memtable: lets go of the slot and the generation, then waits for the turn of its seqs. */
+static void make_visible(struct mote_db *db, struct intake *intake)
+{
+    wal_release(db->wal, &intake->slot);
+    memtable_unreserve(intake->generation->memtables, &intake->room);
     leave_generation(intake->generation);
     uint64_t before = intake->slot.first_seq - 1;
     for (int spins = 0; atomic_load_explicit(&db->visible_seq, memory_order_acquire) != before; spins++) {
@@ -192,8 +199,9 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
     }
     row_encode_values(schema, values, value_count, rowid, at, image_bytes);
     memset(at + image_bytes, 0, padded_bytes - image_bytes);
+    publish(db, &intake, &level);
     insert_row(table, schema, &intake, intake.slot.first_seq, at, image_bytes);
-    make_visible(db, &intake, &level);
+    make_visible(db, &intake);
     atomic_fetch_add_explicit(&db->counters.rows_appended, 1, memory_order_relaxed);
     return finish_write(table, &intake, &level, image_bytes, ticket);
 }
@@ -249,10 +257,25 @@ static void encode_batch(struct mote_table *table, const struct row_batch *prepa
         row_batch_encode(prepared, row, rowid, at, image_bytes);
         rowid += row_batch_takes_rowid(prepared, row);
         memset(at + image_bytes, 0, padded_bytes - image_bytes);
-        insert_row(table, schema, intake, intake->slot.first_seq + row, at, image_bytes);
         at += padded_bytes;
     }
     assert(at == intake->slot.payload + intake->log_bytes);
+}
+
+/* Inserts the encoded rows into the memtable, from the stage, while the commit is under way. */
+static void insert_batch(struct mote_table *table, const struct row_batch *prepared, struct intake *intake)
+{
+    const struct schema *schema = prepared->schema;
+    const uint8_t *at = intake->slot.payload + LOG_OP_HEADER_BYTES;
+    for (size_t row = 0; row < intake->count; row++) {
+        uint32_t image_bytes = schema->fixed_bytes;
+        if (schema->has_var) {
+            image_bytes = load_u32(at);
+            at += LOG_ITEM_HEADER_BYTES;
+        }
+        insert_row(table, schema, intake, intake->slot.first_seq + row, at, image_bytes);
+        at += round_up(image_bytes, 8);
+    }
 }
 
 static int append_batch(struct mote_table *table, const struct row_batch *prepared, const struct write_level *level, uint64_t *ticket)
@@ -276,7 +299,9 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
     if (result)
         return result;
     encode_batch(table, prepared, &intake, rowid);
-    make_visible(db, &intake, level);
+    publish(db, &intake, level);
+    insert_batch(table, prepared, &intake);
+    make_visible(db, &intake);
     atomic_fetch_add_explicit(&db->counters.rows_appended, row_count, memory_order_relaxed);
     return finish_write(table, &intake, level, prepared->total_bytes, ticket);
 }
@@ -345,8 +370,9 @@ int mote_delete(mote_table *table, const struct mote_value *key_values, size_t k
     at += LOG_OP_HEADER_BYTES + LOG_ITEM_HEADER_BYTES;
     memcpy(at, key, key_bytes);
     memset(at + key_bytes, 0, padded_bytes - key_bytes);
+    publish(table->db, &intake, &level);
     memtable_insert(intake.memtable, &intake.room, schema, key, key_bytes, intake.slot.first_seq, RECORD_DELETE, NULL, 0);
-    make_visible(table->db, &intake, &level);
+    make_visible(table->db, &intake);
     atomic_fetch_add_explicit(&table->db->counters.rows_deleted, 1, memory_order_relaxed);
     return finish_write(table, &intake, &level, 0, ticket);
 }

@@ -1,7 +1,7 @@
 /* engine_private.h: what an open volume is made of, for the files of engine/ alone.
  *
  * One row's way in:  append.c  checks the row, makes its key, takes room in the active generation's memtable and in the log's stage (the two agree on the generation, or it tries again), gets its seq, encodes the row into the
- *                    stage, inserts it into the memtable, publishes the slot, waits its turn to advance visible_seq.
+ *                    stage, publishes the slot (the commit may begin), inserts it into the memtable, waits its turn to advance visible_seq.
  * One row's way out: view.c    pins the generations and the version that hold every visible row; cursor.c and get.c merge them.
  * Behind:            jobs.c    rotation, flush, compaction, log space, checkpoint; by the workers, or inline by whoever needs them.
  *

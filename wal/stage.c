@@ -62,6 +62,15 @@ static void ask_when_low(struct wal *wal)
     }
 }
 
+/* Whether somebody still reads the stage's old payload. Who lets go of it last looks at held_up after the count, we look at the count after held_up: one of the two sees the other. */
+static bool is_held_up(struct wal *wal, const struct wal_stage *stage)
+{
+    if (atomic_load(&stage->holders) == 0)
+        return false;
+    atomic_store(&wal->held_up, 1);
+    return atomic_load(&stage->holders) != 0;
+}
+
 bool wal_stage_try_open(struct wal *wal)
 {
     const uint64_t ordinal = atomic_load_explicit(&wal->sealed_ordinal, memory_order_relaxed);
@@ -69,10 +78,10 @@ bool wal_stage_try_open(struct wal *wal)
         return true;
     if (!wal->started || atomic_load(&wal->closing) || ordinal == wal->durable_ordinal + wal->options.stage_count)
         return false;
-    if (!wal_space_set_aside(wal))
+    struct wal_stage *stage = wal_stage_of(wal, ordinal);
+    if (is_held_up(wal, stage) || !wal_space_set_aside(wal))
         return false;
     ask_when_low(wal);
-    struct wal_stage *stage = wal_stage_of(wal, ordinal);
     uint64_t word = atomic_load_explicit(&stage->word, memory_order_relaxed);
     assert(word & WAL_WORD_SEALED);
     uint64_t generation = (word >> WAL_WORD_GENERATION_SHIFT) & WAL_WORD_GENERATION_MASK;
@@ -154,8 +163,8 @@ static int make_room(struct wal *wal, uint32_t size_bytes, uint32_t count, uint6
     }
     if (wal_stage_try_open(wal))
         return MOTE_OK;
-    if (atomic_load(&wal->sealed_ordinal) == wal->durable_ordinal + wal->options.stage_count)
-        return MOTE_EBUSY; /* Every stage is on its way to the device. */
+    if (atomic_load(&wal->sealed_ordinal) == wal->durable_ordinal + wal->options.stage_count || atomic_load(&wal->held_up))
+        return MOTE_EBUSY; /* Every stage is on its way to the device, or the next one is still being read. */
     if (wal->space_error)
         return wal->space_error;
     if (*asked_epoch != wal->space_epoch) {
@@ -283,6 +292,22 @@ void wal_publish(struct wal *wal, const struct wal_slot *slot, enum wal_urgency 
         if (ask || (atomic_load(&stage->word) & WAL_WORD_SEALED))
             wal_wake_committer(wal);
     }
+}
+
+void wal_hold(struct wal *wal, const struct wal_slot *slot)
+{
+    atomic_fetch_add(&wal->stages[slot->stage].holders, 1);
+}
+
+void wal_release(struct wal *wal, const struct wal_slot *slot)
+{
+    if (atomic_fetch_sub(&wal->stages[slot->stage].holders, 1) != 1 || !atomic_load(&wal->held_up))
+        return;
+    atomic_store(&wal->held_up, 0);
+    pthread_mutex_lock(&wal->lock);
+    wal_stage_try_open(wal);
+    pthread_mutex_unlock(&wal->lock);
+    wal_signal(wal, WAL_ROOM_MASK);
 }
 
 /* ---- Rotation ---- */

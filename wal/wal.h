@@ -110,7 +110,10 @@ enum { WAL_RETRY = 1 };
 int wal_reserve(struct wal *wal, uint32_t size_bytes, uint32_t count, const void *expected_user, struct wal_slot *slot);
 /* The payload is complete; from here the stage may be written. urgency decides when. Never fails. Wakes the committer if it sleeps and the urgency asks for it. */
 void wal_publish(struct wal *wal, const struct wal_slot *slot, enum wal_urgency urgency, uint32_t delay_ms);
-/* For whoever reserved and must not write after all (never on the usual path): fills the payload with a no-op that the engine's replay skips is the caller's duty; there is no un-reserve. */
+/* Keeps the slot's payload readable after wal_publish, so that the commit can be under way while the caller still works on it: called between reserve and publish, ended by wal_release. The payload must not be changed
+ * after wal_publish, and the holder must not block on the log meanwhile. */
+void wal_hold(struct wal *wal, const struct wal_slot *slot);
+void wal_release(struct wal *wal, const struct wal_slot *slot);
 uint32_t wal_payload_bytes_max(const struct wal *wal);
 
 /* A cut of the log: between two seqs and two frames. */

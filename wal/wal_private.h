@@ -64,6 +64,7 @@ struct wal_stage {
     uint8_t *buffer; /* frame_bytes_max bytes */
     /* What a publication touches. */
     _Alignas(WAL_CACHE_LINE_BYTES) _Atomic uint64_t published_bytes;
+    _Atomic uint32_t holders; /* who still reads its payload: it is not opened again meanwhile */
     _Atomic uint32_t urgent;
     _Atomic uint32_t delay_ms; /* shortest that a TIMED publication asked for; UINT32_MAX: none */
     _Atomic int64_t deadline_ns;
@@ -113,6 +114,7 @@ struct wal {
     _Atomic uint32_t space_wanted; /* need_space is to be called */
     _Atomic uint32_t cuts_pending;
     _Atomic uint32_t closing, stop;
+    _Atomic uint32_t held_up; /* a stage could not be opened because it is held */
     _Atomic int eventfd;
     _Atomic uint64_t catalog_version;
 
