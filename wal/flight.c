@@ -195,7 +195,8 @@ bool wal_flight_mark(struct wal *wal, enum wal_frame_kind kind, int64_t now_ns)
     uint64_t first_seq = wal->next_seq;
     pthread_mutex_unlock(&wal->lock);
     if (!placed) {
-        if (in_order && kind == WAL_FRAME_END)
+        assert(!in_order || kind == WAL_FRAME_END); /* A mark's place was set aside with that of its rows. */
+        if (in_order)
             atomic_store(&wal->close_error, MOTE_ENOSPC); /* The log was started without room for a single frame. */
         return false;
     }

@@ -204,7 +204,7 @@ Test(wal_recover, idle_mark_witnesses_the_last_frame)
     static struct wal_rig_found found;
     make_log(&intact, &(struct wal_rig_options){.mark_delay_ms = 1}, 5, true, false);
     const struct placed *mark = &intact.frames[intact.frame_count - 1], *rows = mark - 1;
-    cr_assert_eq(mark->frame.kind, WAL_FRAME_MARK);
+    cr_assert_eq(mark->frame.kind, (uint32_t)WAL_FRAME_MARK);
     intact.image[rows->offset_bytes + 200] ^= 1;
     recover_image(&intact, intact.image, false, &found);
     cr_assert_eq(found.result, MOTE_ELOST);
@@ -281,7 +281,8 @@ Test(wal_recover, broken_chain_is_a_hole)
 {
     static struct intact intact;
     static struct wal_rig_found found;
-    make_log(&intact, &(struct wal_rig_options){.mark_delay_ms = 1}, 10, true, false);
+    make_log(&intact, &(struct wal_rig_options){.mark_delay_ms = 1}, 24, true, false);
+    cr_assert_gt(intact.frame_count, 5);
     const struct placed *placed = &intact.frames[3];
     struct wal_frame frame = placed->frame;
     frame.previous_crc ^= 1;
@@ -372,7 +373,8 @@ Test(wal_recover, head_hides_what_is_before_it)
 {
     static struct intact intact;
     static struct wal_rig_found found;
-    make_log(&intact, &(struct wal_rig_options){0}, 10, false, false);
+    make_log(&intact, &(struct wal_rig_options){0}, 24, false, false);
+    cr_assert_gt(intact.frame_count, 5);
     intact.image[intact.frames[1].offset_bytes] ^= 1;
     intact.rig->options.first_lsn = intact.frames[4].frame.lsn;
     recover_image(&intact, intact.image, false, &found);

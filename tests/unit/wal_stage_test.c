@@ -5,9 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "blockdev/base/memory.h"
+#include "blockdev/base/units.h"
 #include "include/mote.h"
 #include "tests/support/wal_rig.h"
 #include "wal/wal_format.h"
+#include "wal/wal_private.h"
 
 Test(wal_stage, reservations_follow_each_other_in_payload_and_seq)
 {
@@ -390,4 +393,103 @@ Test(wal_stage, blocked_writer_goes_on_when_a_range_comes)
         cr_assert_gt(counters.writer_stalls, 0);
         wal_rig_destroy(rig);
     }
+}
+
+Test(wal_stage, recycled_stage_has_another_generation)
+{
+    /* So that a compare-and-swap whose thread slept meanwhile fails, though bytes and count are equal again. */
+    struct wal_rig *rig = wal_rig_open(&(struct wal_rig_options){0});
+    const _Atomic uint64_t *word = &rig->wal->stages[atomic_load(&rig->wal->active_index)].word;
+    uint64_t before = atomic_load(word);
+    cr_assert_eq(wal_word_bytes(before), 0);
+    for (uint32_t i = 0; i < rig->options.stage_count; i++)
+        wal_rig_append_durable(rig, 100, 1);
+    cr_assert_eq(&rig->wal->stages[atomic_load(&rig->wal->active_index)].word, word, "once around the ring");
+    cr_assert_eq(wal_word_bytes(atomic_load(word)), 0);
+    cr_assert_neq(atomic_load(word), before);
+    struct wal_cut cut;
+    before = atomic_load(word);
+    cr_assert_eq(wal_rotate(rig->wal, rig, &cut), MOTE_OK);
+    cr_assert_neq(atomic_load(word), before, "an empty rotation changes the user, so the word too");
+    wal_rig_destroy(rig);
+}
+
+/* ---- Creation ---- */
+
+Test(wal_stage, options_out_of_range_are_refused)
+{
+    struct blockdev *device;
+    struct memory *memory;
+    cr_assert_eq(sim_create(&(struct sim_options){.size_bytes = MIB_BYTES, .logical_block_bytes = 4096}, &device), MOTE_OK);
+    cr_assert_eq(memory_create(4 * MIB_BYTES, false, &memory), MOTE_OK);
+    const struct wal_options good = {.device = device, .memory = memory, .frame_bytes_max = 16384, .frame_align_bytes = 4096, .inflight_max = 2, .stage_count = 4, .barrier = MOTE_BARRIER_FLUSH, .inline_io = true};
+    struct wal_options bad[10];
+    for (int i = 0; i < 10; i++)
+        bad[i] = good;
+    bad[0].frame_align_bytes = 512; /* below the logical block */
+    bad[1].frame_align_bytes = 6144;
+    bad[2].frame_bytes_max = 10000;
+    bad[3].frame_bytes_max = 4096;
+    bad[4].frame_bytes_max = REQUEST_BYTES_MAX + 4096;
+    bad[5].inflight_max = 0;
+    bad[6].stage_count = 3;
+    bad[7].inflight_max = 65;
+    bad[8].barrier = MOTE_BARRIER_AUTO;
+    bad[9].barrier = 9;
+    struct wal *wal;
+    for (int i = 0; i < 10; i++) {
+        cr_assert_eq(wal_create(&bad[i], &wal), MOTE_EINVAL, "case %d", i);
+        cr_assert_null(wal);
+    }
+    struct wal_options large = good;
+    large.stage_count = 1000;
+    cr_assert_eq(wal_create(&large, &wal), MOTE_EBUDGET);
+    cr_assert_eq(wal_create(&good, &wal), MOTE_OK);
+    cr_assert_eq(wal_start(wal, &(struct wal_start){.next_seq = 1}), MOTE_EINVAL, "no range");
+    cr_assert_eq(wal_add_range(wal, &(struct wal_range){0, 0, 65536}), MOTE_OK);
+    cr_assert_eq(wal_start(wal, &(struct wal_start){.next_seq = 0}), MOTE_EINVAL);
+    cr_assert_eq(wal_start(wal, &(struct wal_start){.next_seq = 1, .first_lsn = 100}), MOTE_EINVAL);
+    cr_assert_eq(wal_start(wal, &(struct wal_start){.next_seq = 1, .first_lsn = 65536 + 4096}), MOTE_EINVAL);
+    cr_assert_eq(wal_start(wal, &(struct wal_start){.next_seq = 1}), MOTE_OK);
+    cr_assert_eq(wal_start(wal, &(struct wal_start){.next_seq = 1}), MOTE_EINVAL, "twice");
+    wal_destroy(wal);
+    blockdev_close(device);
+    memory_destroy(memory);
+}
+
+Test(wal_stage, log_without_room_says_so_at_its_end)
+{
+    struct blockdev *device;
+    struct memory *memory;
+    struct wal *wal;
+    struct wal_slot slot;
+    uint64_t end_lsn;
+    cr_assert_eq(sim_create(&(struct sim_options){.size_bytes = MIB_BYTES, .logical_block_bytes = 4096}, &device), MOTE_OK);
+    cr_assert_eq(memory_create(4 * MIB_BYTES, false, &memory), MOTE_OK);
+    const struct wal_options options = {.device = device, .memory = memory, .frame_bytes_max = 16384, .frame_align_bytes = 4096, .inflight_max = 2, .stage_count = 4, .barrier = MOTE_BARRIER_FLUSH, .inline_io = true};
+    cr_assert_eq(wal_create(&options, &wal), MOTE_OK);
+    cr_assert_eq(wal_add_range(wal, &(struct wal_range){0, 0, 16384}), MOTE_OK);
+    cr_assert_eq(wal_start(wal, &(struct wal_start){.next_seq = 1, .first_lsn = 16384}), MOTE_OK, "at the very end of what is mapped");
+    wal_set_space_error(wal, MOTE_ENOSPC);
+    cr_assert_eq(wal_reserve(wal, 16, 1, NULL, &slot), MOTE_ENOSPC);
+    cr_assert_eq(wal_close(wal, &end_lsn), MOTE_ENOSPC);
+    wal_destroy(wal);
+    blockdev_close(device);
+    memory_destroy(memory);
+}
+
+Test(wal_stage, read_only_log_only_counts)
+{
+    struct memory *memory;
+    struct wal *wal;
+    struct wal_counters counters;
+    uint64_t end_lsn;
+    cr_assert_eq(memory_create(MIB_BYTES, false, &memory), MOTE_OK);
+    cr_assert_eq(wal_create(&(struct wal_options){.memory = memory, .read_only = true}, &wal), MOTE_OK);
+    wal_get_counters(wal, &counters);
+    cr_assert_eq(counters.frames, 0);
+    cr_assert_eq(wal_start(wal, &(struct wal_start){.next_seq = 1}), MOTE_EINVAL);
+    cr_assert_eq(wal_close(wal, &end_lsn), MOTE_EINVAL);
+    wal_destroy(wal);
+    memory_destroy(memory);
 }
