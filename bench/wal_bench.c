@@ -15,12 +15,13 @@
 
 #include "blockdev/base/memory.h"
 #include "blockdev/base/units.h"
-#include "blockdev/blockdev_private.h"
+#include "blockdev/faulty.h"
 #include "blockdev/probe.h"
+#include "blockdev/sim.h"
 #include "include/mote.h"
 #include "wal/wal.h"
 
-enum { RUNS = 3, THREADS_MAX = 16, FRAME_BYTES = REQUEST_BYTES_MAX, RANGE_BYTES = 64 * MIB_BYTES, RAW_DEPTH = 4, NULL_DEPTH = 64 };
+enum { RUNS = 3, THREADS_MAX = 16, FRAME_BYTES = REQUEST_BYTES_MAX, RANGE_BYTES = 64 * MIB_BYTES, RAW_DEPTH = 4 };
 
 static double now_ns(void)
 {
@@ -39,83 +40,13 @@ static void check(int code, const char *what)
     exit(1);
 }
 
-/* ---- A device that does nothing ---- */
-
-struct null_queue {
-    struct blockdev_queue queue;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    struct blockdev_request *done[NULL_DEPTH + 2];
-    unsigned done_count;
-    bool woken;
-};
-
-static int null_create_queue(struct blockdev *device, const struct blockdev_queue_options *options, struct blockdev_queue **queue)
-{
-    (void)device;
-    (void)options;
-    struct null_queue *made = calloc(1, sizeof *made);
-    if (!made)
-        return MOTE_ENOMEM;
-    pthread_mutex_init(&made->lock, NULL);
-    pthread_cond_init(&made->changed, NULL);
-    *queue = &made->queue;
-    return MOTE_OK;
-}
-
-static void null_destroy_queue(struct blockdev_queue *queue) { free(queue); }
-
-static int null_submit(struct blockdev_queue *queue, struct blockdev_request *const *requests, unsigned count)
-{
-    struct null_queue *own = (struct null_queue *)queue;
-    pthread_mutex_lock(&own->lock);
-    for (unsigned i = 0; i < count; i++) {
-        requests[i]->system_errno = 0;
-        own->done[own->done_count++] = requests[i];
-    }
-    pthread_mutex_unlock(&own->lock);
-    return (int)count;
-}
-
-static int null_reap(struct blockdev_queue *queue, unsigned wait_count, int64_t timeout_ns, struct blockdev_request **done, unsigned done_max)
-{
-    struct null_queue *own = (struct null_queue *)queue;
-    pthread_mutex_lock(&own->lock);
-    while (own->done_count < wait_count && timeout_ns != 0 && !own->woken)
-        pthread_cond_wait(&own->changed, &own->lock);
-    own->woken = false;
-    unsigned count = own->done_count < done_max ? own->done_count : done_max;
-    memcpy(done, own->done, count * sizeof(*done));
-    own->done_count -= count;
-    memmove(own->done, own->done + count, own->done_count * sizeof(*done));
-    pthread_mutex_unlock(&own->lock);
-    return (int)count;
-}
-
-static void null_wake(struct blockdev_queue *queue)
-{
-    struct null_queue *own = (struct null_queue *)queue;
-    pthread_mutex_lock(&own->lock);
-    own->woken = true;
-    pthread_cond_signal(&own->changed);
-    pthread_mutex_unlock(&own->lock);
-}
-
-static int null_refresh(struct blockdev *device)
-{
-    (void)device;
-    return MOTE_OK;
-}
-static void null_close(struct blockdev *device) { free(device); }
-
+/* A device that does nothing: every write is lost, and reported good at once. */
 static struct blockdev *open_null(void)
 {
-    static const struct blockdev_ops ops = {"null", null_create_queue, null_destroy_queue, null_submit, null_reap, null_wake, null_refresh, null_close};
-    struct blockdev *device = calloc(1, sizeof *device);
-    if (!device)
-        exit(1);
-    blockdev_init(device, &ops, "null");
-    device->geometry = (struct blockdev_geometry){.size_bytes = UINT64_C(1) << 40, .logical_block_bytes = 4096, .physical_block_bytes = 4096, .buffer_align_bytes = 4096, .request_bytes_max = REQUEST_BYTES_MAX};
+    struct blockdev *sim, *device;
+    check(sim_create(&(struct sim_options){.size_bytes = RANGE_BYTES, .logical_block_bytes = PAGE_BYTES}, &sim), "sim_create");
+    check(faulty_create(sim, &device), "faulty_create");
+    check(faulty_add(device, &(struct faulty_rule){.kind = FAULTY_LOST, .op_mask = 1u << BLOCKDEV_WRITE, .times = UINT64_MAX}), "faulty_add");
     return device;
 }
 

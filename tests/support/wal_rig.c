@@ -7,7 +7,7 @@
 #include "blockdev/base/memory.h"
 #include "blockdev/base/units.h"
 #include "include/mote.h"
-#include "wal_spy.h"
+#include "tests/support/wal_spy.h"
 
 const uint8_t wal_rig_uuid[16] = {0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe, 1, 2, 3, 4, 5, 6, 7, 8};
 enum { RECORD_HEADER_BYTES = 16 };

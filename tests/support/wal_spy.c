@@ -6,7 +6,7 @@
 
 #include "blockdev/base/bytes.h"
 #include "blockdev/blockdev_private.h"
-#include "wal_spy.h"
+#include "tests/support/wal_spy.h"
 #include "wal/wal_format.h"
 
 struct wal_spy {

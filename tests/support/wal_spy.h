@@ -2,7 +2,7 @@
 #ifndef MOTE_TESTS_SUPPORT_WAL_SPY_H
 #define MOTE_TESTS_SUPPORT_WAL_SPY_H
 
-#include "wal_rig.h"
+#include "tests/support/wal_rig.h"
 
 /* Takes inner over. */
 struct wal_spy *wal_spy_create(struct blockdev *inner, uint32_t inflight_max, uint64_t window_bytes, struct blockdev **device);
