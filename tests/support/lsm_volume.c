@@ -1,9 +1,13 @@
 /* lsm_volume.c: see lsm_volume.h. */
 #include "tests/support/lsm_volume.h"
 
+#include "blockdev/base/units.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define CACHE_BYTES (4u << 20)
 
 void lsm_volume_check(int result, const char *what)
 {
@@ -48,13 +52,15 @@ int lsm_volume_open(struct lsm_volume *volume, struct blockdev *device, uint32_t
     bool heal_needed;
     *volume = (struct lsm_volume){.device = device};
     volume->queue = create_queue(device);
-    lsm_volume_check(memory_create(48u << 20, false, &volume->memory), "memory_create");
+    lsm_volume_check(memory_create(128u << 20, false, &volume->memory), "memory_create");
+    void *region = memory_carve(volume->memory, CACHE_BYTES, PAGE_BYTES);
     lsm_volume_check(memory_seal(volume->memory), "memory_seal");
+    lsm_volume_check(cache_create(volume->memory, region, CACHE_BYTES, 256, &volume->cache), "cache_create");
     int result = superblock_read(volume->queue, &volume->superblock, &heal_needed);
     if (!result)
         result = extents_create(volume->memory, volume->superblock.layout.extent_count, &volume->extents);
     if (!result) {
-        struct manifest_options options = {.device = device, .memory = volume->memory, .superblock = &volume->superblock, .extents = volume->extents, .tables_max = tables_max, .read_only = read_only};
+        struct manifest_options options = {.device = device, .memory = volume->memory, .superblock = &volume->superblock, .extents = volume->extents, .cache = volume->cache, .tables_max = tables_max, .read_only = read_only};
         result = manifest_open(&options, &volume->manifest);
     }
     if (result)
@@ -66,6 +72,7 @@ void lsm_volume_close(struct lsm_volume *volume)
 {
     manifest_close(volume->manifest);
     extents_destroy(volume->extents);
+    cache_destroy(volume->cache);
     memory_destroy(volume->memory);
     blockdev_queue_destroy(volume->queue);
     *volume = (struct lsm_volume){0};

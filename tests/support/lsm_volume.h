@@ -3,6 +3,7 @@
 #define MOTE_TESTS_SUPPORT_LSM_VOLUME_H
 
 #include "blockdev/base/memory.h"
+#include "blockdev/cache.h"
 #include "blockdev/sim.h"
 #include "engine/lsm/manifest.h"
 
@@ -12,6 +13,7 @@ struct lsm_volume {
     struct blockdev_queue *queue;
     struct superblock superblock;
     struct extents *extents;
+    struct cache *cache;
     struct manifest *manifest;
 };
 
