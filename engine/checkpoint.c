@@ -131,6 +131,8 @@ int checkpoint_run(struct mote_db *db)
     pthread_mutex_unlock(&db->checkpoint_mutex);
     if (result == MOTE_EIO || result == MOTE_ENODEV)
         db_poison(db, result);
+    if (result == MOTE_ENOSPC)
+        wal_set_space_error(db->wal, MOTE_ENOSPC); /* the log will get nothing back: whoever waits for room must hear it */
     if (!result && db->worker_count > 0)
         space_extend(db, false); /* writers may be waiting for what the head gave back */
     return result;

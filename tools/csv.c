@@ -177,6 +177,7 @@ static enum split split_record(struct csv *csv, const char **next)
         }
         if (*at != csv->delimiter) {
             csv->problem = "a delimiter or the end of the line after a closing quote";
+            csv->field_count--; /* so that it is this field's number that is reported */
             return SPLIT_BAD;
         }
         at++;

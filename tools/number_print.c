@@ -119,7 +119,8 @@ size_t number_print_double(double value, char *text)
     size_t length = print_short_double(size, text + at);
     if (length)
         return at + length;
-    for (int precision = 15; precision <= 17; precision++) {
+    /* Fifteen digits tell any two normal numbers of that length apart; subnormal ones have fewer significant bits. */
+    for (int precision = size < DBL_MIN ? 1 : 15; precision <= 17; precision++) {
         double back;
         length = (size_t)snprintf(text + at, NUMBER_TEXT_MAX - 1, "%.*g", precision, size);
         if (number_parse_double(text + at, length, &back) && back == size)
@@ -168,7 +169,7 @@ size_t number_print_float(float value, char *text)
     size_t length = print_short_float(size, text + at);
     if (length)
         return at + length;
-    for (int precision = 6; precision <= 9; precision++) {
+    for (int precision = size < FLT_MIN ? 1 : 6; precision <= 9; precision++) {
         float back;
         length = (size_t)snprintf(text + at, NUMBER_TEXT_MAX - 1, "%.*g", precision, (double)size);
         if (number_parse_float(text + at, length, &back) && back == size)

@@ -104,7 +104,7 @@ truncate -s 1M small.img
 expect test_format_too_small 3 "$MOTE" format small.img
 expect test_format_missing_without_size 3 "$MOTE" format new.img
 if [ -e new.img ]; then fail test_format_missing_without_size_creates_nothing; else pass; fi
-expect test_format_below_dev 3 "$MOTE" format --size 16M /dev/mote-test-nothing
+expect test_format_below_dev 2 "$MOTE" format --size 16M /dev/mote-test-nothing
 expect test_format_refuses_a_volume 3 "$MOTE" format a.img
 says test_format_refusal_names_what_it_found err '"mote"'
 expect count 0 "$MOTE" scan a.img t --count
@@ -155,7 +155,7 @@ fi
 # A device that fills up: an error, and what was acknowledged is there.
 volume full.img 16M
 "$MOTE" generate arm --rows 200000 --seed 3 >arm.csv
-expect test_ingest_until_full 3 "$MOTE" ingest --quiet full.img arm arm.csv --ack full.ack
+expect test_ingest_until_full 3 timeout 60 "$MOTE" ingest --quiet full.img arm arm.csv --ack full.ack
 acked=$(tail -n 1 full.ack)
 at_least test_ingest_until_full_acknowledges_some "${acked:-0}" 1000
 expect test_scan_of_a_full_device 0 "$MOTE" scan full.img arm

@@ -7,7 +7,7 @@ ROUNDS=${ROUNDS:-8}
 RANDOM=$SEED
 echo "seed $SEED"
 
-ROWS=400000
+ROWS=1000000
 "$MOTE" generate arm --rows $ROWS --seed "$SEED" >arm.csv
 volume a.img 512M
 present=0
@@ -18,7 +18,7 @@ for round in $(seq "$ROUNDS"); do
     { head -n 1 arm.csv; tail -n +$((present + 2)) arm.csv; } |
         "$MOTE" ingest --quiet a.img arm - --time-column time_s --durability "$level" --batch $batch --ack ack --memtable 8M &
     writer=$!
-    sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
+    sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
     kill -KILL $writer 2>/dev/null
     wait $writer 2>/dev/null
     acked=$( (tail -n 1 ack || true) 2>/dev/null)
