@@ -158,15 +158,20 @@ static int plan_window(struct mote_cursor *cursor, const struct view *view, cons
 
 /* ---- Filling a chunk ---- */
 
-/* Ascending: whether the key is beyond the window, and beyond the scan. */
+/* Whether the key is beyond the window, and beyond the scan. A key that is beyond both ends the window alone: the sources of the next windows may have keys before it. */
 static bool beyond_end(const struct mote_cursor *cursor, const struct record *record, bool *scan_done)
 {
+    *scan_done = false;
     if (cursor->descending) {
+        if (cursor->window.set && bound_compare(&cursor->window, record->key, record->key_bytes) > 0)
+            return true;
         *scan_done = cursor->lower.set && bound_compare(&cursor->lower, record->key, record->key_bytes) > 0;
-        return *scan_done || (cursor->window.set && bound_compare(&cursor->window, record->key, record->key_bytes) > 0);
+        return *scan_done;
     }
+    if (cursor->window.set && bound_compare(&cursor->window, record->key, record->key_bytes) <= 0)
+        return true;
     *scan_done = cursor->upper.set && bound_compare(&cursor->upper, record->key, record->key_bytes) <= 0;
-    return *scan_done || (cursor->window.set && bound_compare(&cursor->window, record->key, record->key_bytes) <= 0);
+    return *scan_done;
 }
 
 static int in_time_range(struct mote_cursor *cursor, bool *inside)

@@ -2,7 +2,8 @@
  *
  * Invariants
  *   1. Rows come in strict order: one that does not is refused, since readers search.
- *   2. While sst_builder_full is false there is room for one row more and everything that must follow it, unless free space lies in pieces shorter than a structure (MOTE_ENOSPC then).
+ *   2. While sst_builder_full is false there is room for one row more and everything that must follow it, provided that the reservation is enough for all rows and free space does not lie in pieces shorter than a structure
+ *      (else MOTE_ENOSPC).
  *   3. Before finish has succeeded nothing refers to the extents: destroy gives them back.
  * Threads: one, with a queue of its own. Failures: kept; every later call returns the first.
  */

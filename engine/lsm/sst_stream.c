@@ -207,8 +207,11 @@ int sst_stream_set_source(struct sst_stream *stream, enum blockdev_source source
 uint64_t sst_stream_room(const struct sst_stream *stream)
 {
     uint32_t runs_left = SEGMENT_RUNS_MAX - stream->run_count, extents_left = stream->reservation->count;
+    /* While there are runs enough, only the reservation bounds the segment: its owner made it for all of the rows, in however few segments, and another segment would need more of it, not less. */
+    if (runs_left > RUNS_KEPT)
+        return UINT64_MAX / 2;
     /* The last runs may be as short as one extent each: what is counted on must be there in any case. */
-    if (runs_left <= RUNS_KEPT && extents_left > runs_left)
+    if (extents_left > runs_left)
         extents_left = runs_left;
     return stream->end - stream->at + extents_left * stream->context->layout->extent_bytes;
 }

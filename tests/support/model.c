@@ -370,7 +370,7 @@ uint64_t model_count_pending(const struct model *model, uint32_t point, uint64_t
         if (op->row_count && op->seq_last <= flushed_seq)
             break;
         if (op->row_count && (table < 0 || op->table == (uint32_t)table) && lives_at(model, point, op->table))
-            count += op->row_count;
+            count += op->seq_first > flushed_seq ? op->row_count : op->seq_last - flushed_seq;
     }
     return count;
 }

@@ -216,7 +216,7 @@ bool row_model_time(const struct model_schema *schema, const uint8_t *row, int64
     cell_to_value(column, row_cell(schema, row, (uint32_t)schema->time_column), &value);
     if (value.is_null)
         return false;
-    *time_ns = column->type == MOTE_TYPE_FLOAT64 ? (int64_t)llround(value.as.f64 * 1e9) : value.as.i64;
+    *time_ns = column->type == MOTE_TYPE_FLOAT64 ? (int64_t)llroundl((long double)value.as.f64 * 1e9L) : value.as.i64;
     return true;
 }
 

@@ -66,8 +66,13 @@ static int run_scan(struct wanted *wanted, struct mote_scan_options *options)
     int result = oracle_scan(wanted->table->handle, &wanted->table->schema, options, compare_row, wanted);
     if (result < 0)
         return oracle_fail_code(oracle, result, "a scan of %s by %s", wanted->table->schema.name, wanted->what);
-    if (result == 0 && next_wanted(wanted, &row_bytes))
-        return oracle_fail(oracle, "a scan of %s by %s (%s) ends too early", wanted->table->schema.name, wanted->what, wanted->descending ? "descending" : "ascending");
+    const uint8_t *missed = result ? NULL : next_wanted(wanted, &row_bytes);
+    if (missed) {
+        char text[300];
+        row_describe(&wanted->table->schema, missed, text, sizeof text);
+        return oracle_fail(oracle, "a scan of %s by %s (%s, limit %llu, chunks of %u) ends before %s", wanted->table->schema.name, wanted->what, wanted->descending ? "descending" : "ascending",
+                           (unsigned long long)options->limit, options->chunk_rows, text);
+    }
     return result ? -1 : MOTE_OK;
 }
 
