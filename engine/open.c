@@ -181,13 +181,23 @@ static int begin_writing(struct mote_db *db, const struct recovery *recovery, st
     return result;
 }
 
-/* Too many ends without a checkpoint between them: what was replayed is flushed now, so that the old incarnations can be forgotten. */
+/* Whether the log that this open needs might not find room beside the old ones. */
+static bool space_is_short(struct mote_db *db)
+{
+    struct extents_counts counts;
+    extents_get_counts(db->extents, &counts);
+    return (uint64_t)counts.free * db->superblock.layout.extent_bytes < 2 * db->superblock.layout.log_bytes_max;
+}
+
+/* Too many ends without a checkpoint between them, or too little space: what was replayed is flushed now, so that the old incarnations can be forgotten. */
 static int shorten_incarnations(struct mote_db *db, struct recovery *recovery)
 {
     const struct manifest_state *state = manifest_get_state(db->manifest);
-    if (state->incarnation_count + 2 < MANIFEST_INCARNATIONS_MAX && state->log_range_count + 8 < MANIFEST_LOG_RANGES_MAX)
+    bool full = state->incarnation_count + 2 >= MANIFEST_INCARNATIONS_MAX || state->log_range_count + 8 >= MANIFEST_LOG_RANGES_MAX;
+    if (!full && !space_is_short(db))
         return MOTE_OK;
-    return recover_flush(db, recovery);
+    int result = recover_flush(db, recovery);
+    return result == MOTE_ENOSPC && !full ? MOTE_OK : result; /* the rows stay in memory and in the log then */
 }
 
 static int start_writing(struct mote_db *db, struct recovery *recovery)
@@ -210,6 +220,8 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
     result = wal_start(db->wal, &start);
     if (!result)
         result = space_extend(db, false);
+    if (result == MOTE_ENOSPC)
+        result = MOTE_OK; /* a full device opens all the same: writers are told, and what frees space can be done */
     atomic_store(&db->checkpoint_last_ns, now_ns());
     atomic_store(&db->checkpoint_last_seq, db->recovered_rows ? 0 : start.next_seq - 1);
     return result ? result : workers_start(db);

@@ -83,7 +83,11 @@ static uint64_t space_ahead(struct mote_db *db)
 
 int space_extend(struct mote_db *db, bool force)
 {
-    uint64_t staged = (uint64_t)(options_stage_count(&db->options) + 2) * db->options.wal_frame_bytes_max * 2;
+    /* Twice what all stages could take, since a pad may lose as much; on a small device half of the log: four of the largest frames at least, for one stage and the rotation's. */
+    uint64_t frame_bytes = db->options.wal_frame_bytes_max, half_bytes = db->superblock.layout.log_bytes_max / 2;
+    uint64_t staged = (options_stage_count(&db->options) + 2) * frame_bytes * 2;
+    if (staged > half_bytes)
+        staged = half_bytes > 4 * frame_bytes ? half_bytes : 4 * frame_bytes;
     uint64_t wanted = force ? staged : staged + db->log_chunk_bytes;
     int result = MOTE_OK;
     bool full = false;
@@ -99,7 +103,9 @@ int space_extend(struct mote_db *db, bool force)
         wal_set_space_error(db->wal, MOTE_ENOSPC);
     else if (result)
         db_poison(db, result);
-    if (full || result == MOTE_ENOSPC) {
+    /* A checkpoint gives back whole ranges below the head: one that would give none is not asked for, or a small log would be checkpointed without end. */
+    bool gains = wal_tail_lsn(db->wal) >= atomic_load(&db->head_lsn) + db->log_chunk_bytes;
+    if (gains && (full || result == MOTE_ENOSPC)) {
         pthread_mutex_lock(&db->job_mutex);
         db->checkpoint_wanted = true;
         pthread_cond_signal(&db->job_cond);
