@@ -47,7 +47,7 @@ struct explorer {
     struct path wanted; /* depth > 0: only this one */
     bool verbose;
     struct oracle oracle;
-    uint64_t images;
+    uint64_t failures_before; /* of the worker's other seeds */
 };
 
 static const char *const POLICY_NAMES[] = {"none", "all", "lose", "keep", "torn"};
@@ -249,7 +249,7 @@ static bool changes_state(struct blockdev *device, uint64_t event, bool *barrier
     return event == 0 || sim_unflushed_count(device, event) != sim_unflushed_count(device, event - 1);
 }
 
-static bool enough(const struct explorer *explorer) { return explorer->worker->failures >= 5; }
+static bool enough(const struct explorer *explorer) { return explorer->worker->failures >= explorer->failures_before + 3; }
 
 static void visit_policies(struct explorer *explorer, const struct run *run, uint64_t event, const struct promise *promise, struct model *model)
 {
@@ -356,7 +356,7 @@ static void explore_seed(struct explorer *explorer)
 
 static void work(struct test_worker *worker, uint64_t seed)
 {
-    struct explorer explorer = {.worker = worker, .path.seed = seed};
+    struct explorer explorer = {.worker = worker, .path.seed = seed, .failures_before = worker->failures};
     explore_seed(&explorer);
     oracle_free(&explorer.oracle);
 }

@@ -224,7 +224,7 @@ static int hold_cursor(struct run *run)
     struct mote_scan_options options = MOTE_SCAN_OPTIONS_INIT;
     uint32_t positions[MODEL_COLUMNS_MAX], table = random_below(&run->random, run->model->table_count);
     mote_table *handle;
-    if (!run->model->tables[table].live || mote_table_open(run->db, run->model->tables[table].schema.name, &handle))
+    if (run->model->table_count == 0 || !run->model->tables[table].live || mote_table_open(run->db, run->model->tables[table].schema.name, &handle))
         return MOTE_OK;
     held->schema = run->model->tables[table].schema;
     held->table = table;
