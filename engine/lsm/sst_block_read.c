@@ -28,7 +28,7 @@ int sst_block_enter(struct sst_iterator *iterator, uint32_t index)
 {
     struct sst_block *block = &iterator->block;
     struct sst_block_entry entry;
-    uint32_t first_block = load_u32(iterator->partition_pin.data + 40);
+    uint32_t first_block = load_u32(iterator->partition_pin.data + 40), left = block->number;
     if (block->number == first_block + index)
         return MOTE_OK;
     sst_block_leave(iterator);
@@ -55,7 +55,7 @@ int sst_block_enter(struct sst_iterator *iterator, uint32_t index)
     block->index = index;
     block->number = first_block + index;
     block->stamp = ++iterator->stamps;
-    sst_range_note_block(iterator);
+    sst_range_note_block(iterator, left);
     return MOTE_OK;
 }
 

@@ -151,8 +151,8 @@ int sst_enter(struct sst_iterator *iterator, uint32_t partition, uint32_t index)
 /* Whether the block may hold rows of the range, or tombstones that a reader must see. Also for a whole partition. */
 bool sst_range_wants_partition(const struct sst_iterator *iterator, const struct sst_directory_entry *entry);
 bool sst_range_wants_block(const struct sst_iterator *iterator, uint32_t number, const struct sst_block_entry *entry);
-/* Called for each block that is entered: after a while it pays to ask the timestamp index. */
-void sst_range_note_block(struct sst_iterator *iterator);
+/* Called for each block that is entered, after `left` (SST_NONE: none): after a while it pays to ask the timestamp index. */
+void sst_range_note_block(struct sst_iterator *iterator, uint32_t left);
 void sst_range_clear(struct sst_iterator *iterator);
 
 /* ---- sst_timestamp.c ---- */

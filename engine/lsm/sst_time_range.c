@@ -126,7 +126,13 @@ static int ask_index(struct marking *marking)
     return result ? result : 1;
 }
 
-static void try_index(struct sst_iterator *iterator)
+static void mark_block(struct marking *marking, uint32_t number)
+{
+    if (number < marking->block_count)
+        marking->marks[number / 64] |= 1ull << number % 64;
+}
+
+static void try_index(struct sst_iterator *iterator, uint32_t left)
 {
     struct memory *memory = iterator->context->memory;
     struct marking marking = {.iterator = iterator, .block_count = iterator->footer.block_count};
@@ -142,6 +148,9 @@ static void try_index(struct sst_iterator *iterator)
             atomic_store(&iterator->segment->timestamp_unusable, 1);
     }
     if (result == 1) {
+        /* Whoever went from the block that was left to the one that was entered may step back again: both must stay where they were. */
+        mark_block(&marking, iterator->block.number);
+        mark_block(&marking, left);
         iterator->range.marks = marking.marks;
         iterator->range.mark_count = marking.block_count;
     } else {
@@ -150,10 +159,10 @@ static void try_index(struct sst_iterator *iterator)
     memory_free(memory, marking.first_ordinals);
 }
 
-void sst_range_note_block(struct sst_iterator *iterator)
+void sst_range_note_block(struct sst_iterator *iterator, uint32_t left)
 {
     struct sst_time_range *range = &iterator->range;
     if (!range->active || range->index_tried || ++range->passed_count < BLOCKS_BEFORE_INDEX)
         return;
-    try_index(iterator);
+    try_index(iterator, left);
 }
