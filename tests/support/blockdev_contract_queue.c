@@ -78,6 +78,7 @@ void contract_run_depth(struct contract *contract)
 struct waker {
     struct blockdev_queue *queue;
     _Atomic unsigned sent, seen;
+    _Atomic bool stop;
     unsigned rounds;
 };
 
@@ -90,8 +91,14 @@ static void *run_waker(void *argument)
             sleep_us(50);
         atomic_store(&waker->sent, i + 1);
         blockdev_wake(waker->queue);
-        while (atomic_load(&waker->seen) < i + 1)
-            sched_yield();
+        for (unsigned spin = 0; atomic_load(&waker->seen) < i + 1; spin++) {
+            if (atomic_load(&waker->stop))
+                return NULL;
+            if (spin < 20)
+                sched_yield();
+            else
+                sleep_us(20); /* on a loaded machine the other thread needs this processor */
+        }
     }
     return NULL;
 }
@@ -117,11 +124,13 @@ void contract_run_wake(struct contract *contract)
     bool busy = false;
     unsigned completions = 0;
     start_ns = now_ns();
-    while (atomic_load(&waker.seen) < waker.rounds && now_ns() - start_ns < 30 * NS_PER_S) {
+    while (atomic_load(&waker.seen) < waker.rounds && now_ns() - start_ns < 3 * NS_PER_S) {
         if (!busy && atomic_load(&waker.seen) % 3 == 0)
             busy = blockdev_submit(queue, &one, 1) == 1;
-        int got = blockdev_reap(queue, 4, 10 * NS_PER_S, done, 4);
+        int64_t slept_ns = now_ns();
+        int got = blockdev_reap(queue, 4, 20 * NS_PER_S, done, 4);
         CONTRACT_CHECK(contract, got >= 0);
+        CONTRACT_CHECK(contract, now_ns() - slept_ns < 20 * NS_PER_S); /* what a lost wake costs */
         for (int i = 0; i < got; i++) {
             CONTRACT_CHECK(contract, done[i] == &request && request.result == MOTE_OK);
             completions++;
@@ -129,10 +138,8 @@ void contract_run_wake(struct contract *contract)
         }
         atomic_store(&waker.seen, atomic_load(&waker.sent));
     }
-    /* A lost wake would have cost ten seconds. */
-    CONTRACT_CHECK(contract, now_ns() - start_ns < 9 * NS_PER_S);
-    CONTRACT_CHECK(contract, completions > 0);
-    atomic_store(&waker.seen, waker.rounds);
+    CONTRACT_CHECK(contract, completions > 0 && atomic_load(&waker.seen) > 0);
+    atomic_store(&waker.stop, true);
     pthread_join(thread, NULL);
     blockdev_queue_destroy(queue);
     free(data);
