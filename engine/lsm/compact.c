@@ -94,7 +94,7 @@ static int reserve(struct compact_work *work, unsigned step)
     uint64_t bytes = work->compaction->bytes_in / 8 * reserve_eighths[step];
     uint64_t segments = 1 + 2 * bytes / job->segment_bytes_max;
     bytes += segments * sst_bytes_bound(work->compaction->schema, job->block_rows, 0, 0);
-    uint64_t count = divide_up(bytes, job->sst->layout->extent_bytes) + segments;
+    uint64_t count = divide_up(bytes, job->sst->layout->extent_bytes) + segments + lsm_extents_slack(job, work->compaction->schema);
     extents_unreserve(extents, &work->reservation);
     uint32_t wanted = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
     int result = extents_reserve(extents, wanted, false, &work->reservation);

@@ -68,13 +68,19 @@ static int collect_table(void *context, uint64_t table_id, struct memtable *memt
     return MOTE_OK;
 }
 
-/* The worst case of the tables from `first` on. */
+/* The worst case of the tables from `first` on, and the slack if the device has it. */
 static int reserve(struct flush_work *work, uint32_t first)
 {
-    uint64_t count = 0;
-    for (uint32_t i = first; i < work->table_count; i++)
+    struct extents *extents = work->job->sst->extents;
+    uint64_t count = 0, slack = 0;
+    for (uint32_t i = first; i < work->table_count; i++) {
+        uint32_t wanted = lsm_extents_slack(work->job, work->tables[i].schema);
         count += work->tables[i].extents_bound;
-    return extents_reserve(work->job->sst->extents, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX, true, &work->reservation);
+        slack = wanted > slack ? wanted : slack;
+    }
+    if (count + slack < UINT32_MAX && !extents_reserve(extents, (uint32_t)(count + slack), true, &work->reservation))
+        return MOTE_OK;
+    return extents_reserve(extents, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX, true, &work->reservation);
 }
 
 static int write_once(struct flush_work *work, struct flush_table *table)

@@ -49,6 +49,8 @@ int lsm_output_finish(struct lsm_output *output);
 /* Frees everything; the segments' extents too, unless keep. */
 void lsm_output_end(struct lsm_output *output, bool keep);
 /* Extents that are certainly enough for rows of raw_bytes together, in segments of the job's size. */
+/* What a builder wants to have in hand beyond that before it takes one more row, which might be the largest: with less it ends a segment early, at worst at every row. */
+uint32_t lsm_extents_slack(const struct lsm_job_context *job, const struct schema *schema);
 uint32_t lsm_extents_bound(const struct lsm_job_context *job, const struct schema *schema, uint64_t rows, uint64_t raw_bytes);
 
 /* Extents that could not be written, for the edit of the job. */

@@ -182,10 +182,21 @@ uint32_t lsm_extents_bound(const struct lsm_job_context *job, const struct schem
     return extents < UINT32_MAX ? (uint32_t)extents : UINT32_MAX;
 }
 
+uint32_t lsm_extents_slack(const struct lsm_job_context *job, const struct schema *schema)
+{
+    uint64_t row_bytes = schema->has_var ? MOTE_ROW_BYTES_MAX : schema->fixed_bytes;
+    return (uint32_t)divide_up(sst_bytes_bound(schema, job->block_rows, 2ull * job->block_rows, 2 * row_bytes), job->sst->layout->extent_bytes);
+}
+
 bool lsm_retire(const struct lsm_job_context *job, const struct lsm_output *output, int result, struct lsm_bad *bad)
 {
-    if (result != MOTE_EIO || output->failed_extent == UINT32_MAX || bad->count == LSM_RETRIES)
+    if (output->failed_extent == UINT32_MAX)
         return false;
+    if (result != MOTE_EIO || bad->count == LSM_RETRIES) {
+        /* The builder leaves the extent to us. When writes fail everywhere it is the device that is bad, not the extent. */
+        extents_release_unused(job->sst->extents, (struct extent_run){output->failed_extent, 1});
+        return false;
+    }
     extents_retire(job->sst->extents, output->failed_extent);
     bad->extents[bad->count++] = output->failed_extent;
     return true;
