@@ -62,13 +62,17 @@ static void ask_when_low(struct wal *wal)
     }
 }
 
-/* Whether somebody still reads the stage's old payload. Who lets go of it last looks at held_up after the count, we look at the count after held_up: one of the two sees the other. */
+/* Whether somebody still reads the old payload of the stage that is to open; held_up says so until this is asked again. Who lets go of it last looks at held_up after the count, we look at the count after held_up: one of the
+ * two sees the other. */
 static bool is_held_up(struct wal *wal, const struct wal_stage *stage)
 {
-    if (atomic_load(&stage->holders) == 0)
-        return false;
-    atomic_store(&wal->held_up, 1);
-    return atomic_load(&stage->holders) != 0;
+    if (atomic_load(&stage->holders) != 0) {
+        atomic_store(&wal->held_up, 1);
+        if (atomic_load(&stage->holders) != 0)
+            return true;
+    }
+    atomic_store(&wal->held_up, 0);
+    return false;
 }
 
 bool wal_stage_try_open(struct wal *wal)
@@ -303,7 +307,6 @@ void wal_release(struct wal *wal, const struct wal_slot *slot)
 {
     if (atomic_fetch_sub(&wal->stages[slot->stage].holders, 1) != 1 || !atomic_load(&wal->held_up))
         return;
-    atomic_store(&wal->held_up, 0);
     pthread_mutex_lock(&wal->lock);
     wal_stage_try_open(wal);
     pthread_mutex_unlock(&wal->lock);

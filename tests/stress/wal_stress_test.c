@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blockdev/base/bytes.h"
 #include "blockdev/base/units.h"
 #include "include/mote.h"
 #include "tests/support/wal_rig.h"
@@ -46,6 +47,15 @@ static void check(bool good, const char *what)
     }
 }
 
+/* The payload stays what it is until the slot is released, durable or not. */
+static void let_go_slowly(struct writer *writer, const struct wal_slot *slot)
+{
+    for (int yields = rand_r(&writer->random) % 8; yields > 0; yields--)
+        sched_yield();
+    writer->wrong += load_u32(slot->payload) != slot->size_bytes || load_u64(slot->payload + 8) != slot->first_seq;
+    wal_release(writer->rig->wal, slot);
+}
+
 static void *run_writer(void *argument)
 {
     struct writer *writer = argument;
@@ -60,7 +70,12 @@ static void *run_writer(void *argument)
         }
         if (rand_r(&writer->random) % 64 == 0)
             sched_yield(); /* As if preempted between reserve and publish. */
+        bool hold = rand_r(&writer->random) % 8 == 0;
+        if (hold)
+            wal_hold(wal, &slot);
         wal_publish(wal, &slot, (enum wal_urgency)(rand_r(&writer->random) % 3), (uint32_t)rand_r(&writer->random) % 3);
+        if (hold)
+            let_go_slowly(writer, &slot);
         writer->first[i] = slot.first_seq;
         writer->count[i] = count;
         uint64_t seq = slot.first_seq + count - 1;

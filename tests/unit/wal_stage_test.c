@@ -414,6 +414,50 @@ Test(wal_stage, recycled_stage_has_another_generation)
     wal_rig_destroy(rig);
 }
 
+/* ---- Holding ---- */
+
+struct holder {
+    struct wal_rig *rig;
+    struct wal_slot slot;
+    uint8_t copy[64];
+    bool kept;
+};
+
+static void *release_later(void *argument)
+{
+    struct holder *holder = argument;
+    usleep(20000);
+    holder->kept = memcmp(holder->copy, holder->slot.payload, sizeof holder->copy) == 0;
+    wal_release(holder->rig->wal, &holder->slot);
+    return NULL;
+}
+
+Test(wal_stage, held_payload_stays_until_it_is_released)
+{
+    for (int threaded = 0; threaded < 2; threaded++) {
+        struct wal_rig *rig = wal_rig_open(&(struct wal_rig_options){.threaded = threaded});
+        struct holder holder = {.rig = rig};
+        pthread_t thread;
+        cr_assert_eq(wal_rig_reserve(rig, sizeof holder.copy, 1, &holder.slot), MOTE_OK);
+        memcpy(holder.copy, holder.slot.payload, sizeof holder.copy);
+        wal_hold(rig->wal, &holder.slot);
+        wal_publish(rig->wal, &holder.slot, WAL_URGENCY_NOW, 0);
+        cr_assert_eq(wal_wait(rig->wal, 1, INT64_MAX), MOTE_OK, "a hold does not hold up the commit");
+        for (uint32_t i = 2; i < rig->options.stage_count; i++)
+            wal_rig_append_durable(rig, 100, 1);
+        pthread_create(&thread, NULL, release_later, &holder);
+        wal_rig_append_durable(rig, 100, 1);
+        wal_rig_append_durable(rig, 100, 1); /* In the stage that was held. */
+        pthread_join(thread, NULL);
+        cr_assert(holder.kept);
+        cr_assert_eq(atomic_load(&rig->wal->held_up), 0);
+        struct wal_counters counters;
+        wal_get_counters(rig->wal, &counters);
+        cr_assert_gt(counters.writer_stalls, 0);
+        wal_rig_destroy(rig);
+    }
+}
+
 /* ---- Creation ---- */
 
 Test(wal_stage, options_out_of_range_are_refused)
