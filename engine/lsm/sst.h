@@ -24,7 +24,9 @@
 #include "engine/lsm/memtable.h"
 #include "engine/lsm/segment.h"
 
-/* What readers and writers of SSTables share; one per open volume. */
+#define SST_SCRATCH_IDLE 4u
+
+/* What readers and writers of SSTables share; one per open volume. Zeros but for what the opener sets. */
 struct sst_context {
     struct blockdev *device;
     struct memory *memory;
@@ -32,6 +34,9 @@ struct sst_context {
     struct extents *extents;
     const struct layout *layout;
     uint8_t uuid[16];
+    /* The readers' own: scratch of the codecs that nobody uses at the moment, given back with the last iterator. */
+    _Atomic uint32_t iterator_count;
+    _Atomic(void *) idle_scratch[SST_SCRATCH_IDLE];
 };
 
 /* ---- Building ---- */

@@ -112,11 +112,11 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
     if (result)
         return result;
     size_t scratch_bytes = codec_scratch_bytes(info.count, info.values_bytes);
-    void *scratch = memory_alloc(iterator->context->memory, scratch_bytes);
+    void *scratch = sst_scratch_take(iterator->context, scratch_bytes);
     if (!scratch)
         return MOTE_EBUDGET;
     result = codec_decode(data, size_bytes, type, dimension, info.count, values, info.values_bytes, offsets, validity, &slot->has_nulls, NULL, scratch, scratch_bytes);
-    memory_free(iterator->context->memory, scratch);
+    sst_scratch_give(iterator->context, scratch);
     if (result == MOTE_EDAMAGED)
         return refuse_block(iterator, "a column of a block does not decode");
     if (!slot->has_nulls)

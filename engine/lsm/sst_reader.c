@@ -20,6 +20,7 @@ int sst_iterator_create(struct sst_context *context, struct blockdev_queue *queu
     (*iterator)->context = context;
     (*iterator)->queue = queue;
     (*iterator)->block.number = SST_NONE;
+    atomic_fetch_add(&context->iterator_count, 1);
     return MOTE_OK;
 }
 
@@ -53,10 +54,12 @@ void sst_iterator_destroy(struct sst_iterator *iterator)
 {
     if (!iterator)
         return;
-    struct memory *memory = iterator->context->memory;
+    struct sst_context *context = iterator->context;
     close_segment(iterator);
     free_slots(iterator);
-    memory_free(memory, iterator);
+    memory_free(context->memory, iterator);
+    if (atomic_fetch_sub(&context->iterator_count, 1) == 1)
+        sst_scratch_drain(context);
 }
 
 int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, const struct schema *schema)

@@ -6,6 +6,7 @@
  *     sst_value.c        what a caller takes out of the present row and block
  *     sst_time_range.c   which blocks a time range needs
  *     sst_timestamp.c    the timestamp section: search, rebuild
+ *     sst_scratch.c      memory of the codecs, shared by all iterators
  *
  * Pins: footer, partition and block are pinned in the cache while the iterator uses them. sst_iterator_unpin lets go of them; each use pins again what is missing. Decoded columns are the iterator's own.
  * What a structure holds is validated once, when the cache reads it; what the iterator relies on and another structure could contradict is compared at each pin. */
@@ -143,6 +144,13 @@ int sst_key_make(struct sst_iterator *iterator, uint32_t row, uint8_t key[MOTE_K
 int sst_row_search(struct sst_iterator *iterator, const struct sst_target *target, uint32_t from, uint32_t *row);
 bool sst_same_key(struct sst_iterator *iterator, uint32_t row, uint32_t other_row);
 void sst_slot_value(const struct sst_slot *slot, uint32_t row, struct mote_value *value);
+
+/* ---- sst_scratch.c ---- */
+/* Scratch for one decoding; NULL with MOTE_EBUDGET. */
+void *sst_scratch_take(struct sst_context *context, size_t size_bytes);
+void sst_scratch_give(struct sst_context *context, void *scratch);
+/* Frees what is idle. */
+void sst_scratch_drain(struct sst_context *context);
 
 /* ---- sst_reader.c ---- */
 int sst_enter(struct sst_iterator *iterator, uint32_t partition, uint32_t index);

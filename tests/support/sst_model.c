@@ -31,7 +31,7 @@ static struct mote_column_definition random_column(struct sst_world *world, cons
 struct schema *sst_random_schema(struct sst_world *world, uint64_t table_id)
 {
     struct mote_column_definition columns[24];
-    char names[24][8];
+    char names[24][16];
     uint32_t keys[3] = {0}, key_count = 1 + sst_random_below(world, 3), count = key_count + 1 + sst_random_below(world, 20);
     int32_t time_column = -1;
     for (uint32_t i = 0; i < count; i++) {
@@ -61,7 +61,7 @@ struct schema *sst_random_schema(struct sst_world *world, uint64_t table_id)
 struct schema *sst_plain_schema(struct sst_world *world, uint32_t columns)
 {
     struct mote_column_definition definitions[64] = {{.name = "series", .type = MOTE_TYPE_INT64}, {.name = "t", .type = MOTE_TYPE_TIMESTAMP}};
-    static char names[64][8];
+    static char names[64][16];
     uint32_t keys[2] = {0, 1};
     for (uint32_t i = 0; i < columns; i++) {
         snprintf(names[i], sizeof names[i], "f%u", i);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "engine/lsm/sst_format.h"
+#include "index/timestamp_format.h"
 #include "tests/support/sst_world.h"
 
 /* Computes a structure's checksum anew. */
@@ -36,6 +37,30 @@ static void seal_partition(struct sst_world *world, uint8_t *bytes, uint64_t siz
     }
 }
 
+static uint32_t seal_page(struct sst_world *world, uint8_t *page, uint32_t length_bytes, uint64_t segment_id, uint64_t offset_bytes)
+{
+    uint32_t crc = crc32c(crc32c_seed(world->context.uuid, load_u32(page), segment_id, offset_bytes), page + 8, length_bytes - 8);
+    store_u32(page + 4, crc);
+    return crc;
+}
+
+/* The leaves and the root of a timestamp section of one level. */
+static void seal_timestamps(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, uint8_t *footer, uint64_t segment_id)
+{
+    uint64_t start = load_u64(footer + 128), root_at = load_u64(footer + 144);
+    uint32_t root_bytes = load_u32(footer + 152);
+    if (start == 0 || start > size_bytes || root_at > size_bytes - start || root_bytes > size_bytes - start - root_at || root_bytes < TIMESTAMP_ROOT_HEADER_BYTES)
+        return;
+    uint8_t *root = bytes + start + root_at;
+    for (uint32_t at = TIMESTAMP_ROOT_HEADER_BYTES; at + TIMESTAMP_ENTRY_BYTES <= root_bytes; at += TIMESTAMP_ENTRY_BYTES) {
+        uint64_t offset = load_u64(root + at + 8);
+        uint32_t length = load_u32(root + at + 16);
+        if (offset <= size_bytes - start && length <= size_bytes - start - offset && length >= TIMESTAMP_HEADER_BYTES)
+            store_u32(root + at + 20, seal_page(world, bytes + start + offset, length, segment_id, offset));
+    }
+    store_u32(footer + 156, seal_page(world, root, root_bytes, segment_id, root_at));
+}
+
 void sst_reseal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, struct segment_record *record, uint64_t random)
 {
     /* One to four bytes anywhere behind a header of 32 bytes change: to a random, a small, a large value, or by one bit. */
@@ -51,6 +76,11 @@ void sst_reseal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, st
         uint8_t values[] = {(uint8_t)pick, 0, 0xFF, (uint8_t)(bytes[at] + 1), (uint8_t)(bytes[at] ^ 1u << (pick >> 8) % 8), 0x80};
         bytes[at] = values[(pick >> 12) % 6];
     }
+    sst_seal(world, bytes, size_bytes, record);
+}
+
+void sst_seal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, struct segment_record *record)
+{
     uint8_t *footer = bytes + record->footer_offset_bytes;
     uint32_t columns = load_u32(footer + 120), partitions = load_u32(footer + 116), at = SST_FOOTER_HEADER_BYTES + columns * SST_FOOTER_COLUMN_BYTES;
     for (uint32_t i = 0; i < partitions && i < 1000 && columns < MOTE_COLUMNS_MAX; i++) {
@@ -61,5 +91,6 @@ void sst_reseal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, st
         store_u32(entry + 12, seal(world, bytes, size_bytes, load_u64(entry), load_u32(entry + 8)));
         store_u32(entry + 72, seal(world, bytes, size_bytes, load_u64(entry + 64), load_u32(entry + 60)));
     }
+    seal_timestamps(world, bytes, size_bytes, footer, record->id);
     record->footer_crc = seal(world, bytes, size_bytes, record->footer_offset_bytes, record->footer_bytes);
 }

@@ -73,5 +73,7 @@ bool sst_row_equals(struct sst_iterator *iterator, const struct schema *schema, 
 
 /* Makes the bytes of a segment (of one run) a hostile image: changes some, chosen by `random`, and makes every checksum good again, the record's too. */
 void sst_reseal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, struct segment_record *record, uint64_t random);
+/* Makes every checksum good. */
+void sst_seal(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, struct segment_record *record);
 
 #endif

@@ -263,9 +263,9 @@ Test(index_timestamp, bits_flipped_gives_damage_or_the_same_answer)
     uint64_t random = requests_seed("index_timestamp_flip") | 1;
     struct memory *memory = make_memory();
     for (uint32_t shape = 0; shape < 5; shape++) {
-        struct rows rows = make_rows(&random, 5000, shape);
+        struct rows rows = make_rows(&random, shape == 2 ? 5000 : 300, shape);
         struct section section = {0};
-        uint32_t damaged = 0, tried = 0, step = shape ? 8 : 1;
+        uint32_t damaged = 0, tried = 0, step = shape == 2 ? 13 : 1;
         build(memory, &rows, &section);
         for (uint64_t at = 0; at < section.length; at += step, tried++) {
             uint8_t bit = (uint8_t)(1u << (codec_check_random(&random) >> 61));
