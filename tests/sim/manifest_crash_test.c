@@ -261,7 +261,7 @@ static void run_seed(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 3;
+    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 2;
     for (uint64_t seed = first; seed < first + count; seed++)
         run_seed(seed);
     printf("seeds %llu to %llu, %llu crash images\n", (unsigned long long)first, (unsigned long long)(first + count - 1), (unsigned long long)images);

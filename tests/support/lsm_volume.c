@@ -153,3 +153,67 @@ struct segment_record lsm_volume_segment(struct lsm_volume *volume, uint64_t tab
     record.max_key.bytes[7] |= 0x0f;
     return record;
 }
+
+void lsm_volume_open_rw(struct lsm_volume *volume, struct blockdev *device) { lsm_volume_check(lsm_volume_open(volume, device, 8, false), "lsm_volume_open"); }
+
+void lsm_volume_reopen(struct lsm_volume *volume, const char *when)
+{
+    struct blockdev *device = volume->device;
+    char *before = lsm_volume_text(volume->manifest);
+    lsm_volume_close(volume);
+    lsm_volume_open_rw(volume, device);
+    char *after = lsm_volume_text(volume->manifest);
+    if (strcmp(before, after)) {
+        fprintf(stderr, "%s: the reopened state differs\n%s---\n%s", when, before, after);
+        abort();
+    }
+    free(before);
+    free(after);
+}
+
+struct blockdev *lsm_volume_device(uint32_t segments_max)
+{
+    struct blockdev *device = lsm_volume_sim(LSM_VOLUME_DEVICE_BYTES, 1, false);
+    lsm_volume_format(device, LSM_VOLUME_EXTENT_BYTES, segments_max);
+    return device;
+}
+
+struct manifest_edit *lsm_volume_begin(struct lsm_volume *volume)
+{
+    struct manifest_edit *edit;
+    lsm_volume_check(manifest_edit_begin(volume->manifest, &edit), "manifest_edit_begin");
+    return edit;
+}
+
+void lsm_volume_commit(struct manifest_edit *edit) { lsm_volume_check(manifest_commit(edit, NULL, NULL), "manifest_commit"); }
+
+uint64_t lsm_volume_make_table(struct lsm_volume *volume, const char *name)
+{
+    struct schema *schema = lsm_volume_table(volume, name);
+    uint64_t table_id = schema->table_id;
+    schema_free(volume->memory, schema);
+    return table_id;
+}
+
+uint64_t lsm_volume_add(struct lsm_volume *volume, uint64_t table_id)
+{
+    struct segment_record record = lsm_volume_segment(volume, table_id, 1);
+    struct manifest_edit *edit = lsm_volume_begin(volume);
+    manifest_edit_add_segment(edit, &record);
+    lsm_volume_commit(edit);
+    return record.id;
+}
+
+void lsm_volume_remove(struct lsm_volume *volume, uint64_t segment_id)
+{
+    struct manifest_edit *edit = lsm_volume_begin(volume);
+    manifest_edit_remove_segment(edit, segment_id);
+    lsm_volume_commit(edit);
+}
+
+uint32_t lsm_volume_used(struct lsm_volume *volume)
+{
+    struct extents_counts counts;
+    extents_get_counts(volume->extents, &counts);
+    return counts.used;
+}
