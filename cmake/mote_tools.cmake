@@ -2,10 +2,11 @@
 if(NOT MOTE_TOOLS)
   return()
 endif()
-# jemalloc is the allocator of the executables. Sanitizers bring an allocator of their own, and two do not go together.
+# jemalloc is the allocator of the executables; nothing calls it by name, so the linker must not leave it out. Sanitizers bring
+# an allocator of their own, and two do not go together.
 if(NOT MOTE_SANITIZE)
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
-  set(MOTE_ALLOCATOR PkgConfig::JEMALLOC)
+  set(MOTE_ALLOCATOR -Wl,--push-state,--no-as-needed PkgConfig::JEMALLOC -Wl,--pop-state)
 endif()
 
 file(GLOB MOTE_TOOL_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tools/*.c)

@@ -48,11 +48,12 @@ static const char *table_name(const struct dump *dump, uint64_t table_id, const 
 static void print_segment(const struct dump *dump, const struct segment_record *record)
 {
     printf("segment %" PRIu64 "  table %s  level %u run %" PRIu64 "  rows %" PRIu64 " (%" PRIu64
-           " tombstones)  blocks %u  %" PRIu64 " bytes  seq %" PRIu64 " to %" PRIu64 "  time %" PRId64 " to %" PRId64
-           "  extents",
+           " tombstones)  blocks %u  %" PRIu64 " bytes  seq %" PRIu64 " to %" PRIu64,
            record->id, table_name(dump, record->table_id, NULL), record->level, record->run_id, record->row_count,
-           record->delete_count, record->block_count, record->segment_bytes, record->seq_min, record->seq_max,
-           record->time_min, record->time_max);
+           record->delete_count, record->block_count, record->segment_bytes, record->seq_min, record->seq_max);
+    if (record->time_min <= record->time_max)
+        printf("  time %" PRId64 " to %" PRId64, record->time_min, record->time_max);
+    printf("  extents");
     for (uint32_t i = 0; i < record->extent_run_count && i < SEGMENT_RUNS_MAX; i++)
         printf(" %u+%u", record->runs[i].first, record->runs[i].count);
     printf("\n");
