@@ -198,7 +198,7 @@ Test(rows, deleted_rows_never_come_back)
 {
     struct fixture fixture;
     struct model model = model_make(5 * 5 * 5 * 2);
-    fixture_image(&fixture, 128 * MIB_BYTES);
+    fixture_sim(&fixture, 128 * MIB_BYTES, 41, false);
     fixture_open(&fixture);
     model_table_create(fixture.db, "arm");
     for (uint32_t combination = 0; combination < 125; combination++) {
