@@ -240,6 +240,17 @@ static int drop_locked(struct mote_db *db, const char *name)
     return result;
 }
 
+/* Whoever lacked space tries again: a flush that failed, and the log. */
+static void use_freed_space(struct mote_db *db)
+{
+    pthread_mutex_lock(&db->job_mutex);
+    db->flush_retry_ns = 0;
+    atomic_store(&db->flush_failure, MOTE_OK);
+    pthread_cond_broadcast(&db->job_cond);
+    pthread_mutex_unlock(&db->job_mutex);
+    space_extend(db, false);
+}
+
 int mote_table_drop(mote_db *db, const char *name)
 {
     int result = db_check_writable(db);
@@ -251,8 +262,12 @@ int mote_table_drop(mote_db *db, const char *name)
     pthread_mutex_lock(&db->ddl_mutex);
     pthread_mutex_lock(&db->flush_mutex);
     result = drop_locked(db, name);
+    if (!result)
+        trim_some(db, db->flush_queue);
     pthread_mutex_unlock(&db->flush_mutex);
     pthread_mutex_unlock(&db->ddl_mutex);
+    if (!result)
+        use_freed_space(db);
     return result;
 }
 

@@ -158,21 +158,35 @@ int mote_checkpoint(mote_db *db)
 
 #define TRIM_RUNS 64u
 
-void trim_some(struct mote_db *db, struct blockdev_queue *queue)
+uint32_t trim_some(struct mote_db *db, struct blockdev_queue *queue)
 {
     struct extent_run runs[TRIM_RUNS];
     const struct layout *layout = &db->superblock.layout;
-    uint32_t count;
-    if (!db->trim)
-        return;
+    uint32_t count, trimmed = 0;
     while ((count = extents_take_trimmable(db->extents, runs, TRIM_RUNS)) > 0) {
         for (uint32_t i = 0; i < count; i++) {
             /* A trim is advice: a device that refuses it loses nothing, and the extent is free all the same. */
-            if (blockdev_discard_range(queue, layout_extent_offset(layout, runs[i].first), runs[i].count * layout->extent_bytes))
-                db->trim = false;
+            if (atomic_load(&db->trim) && blockdev_discard_range(queue, layout_extent_offset(layout, runs[i].first), runs[i].count * layout->extent_bytes))
+                atomic_store(&db->trim, false);
             extents_trimmed(db->extents, runs[i]);
+            trimmed += runs[i].count;
         }
     }
+    return trimmed;
+}
+
+bool trim_freed(struct mote_db *db)
+{
+    struct extents_counts counts;
+    extents_get_counts(db->extents, &counts);
+    if (counts.trimming == 0)
+        return false;
+    pthread_mutex_lock(&db->compact_mutex);
+    uint32_t trimmed = trim_some(db, db->compact_queue);
+    pthread_mutex_unlock(&db->compact_mutex);
+    if (trimmed > 0)
+        space_extend(db, false);
+    return trimmed > 0;
 }
 
 /* ---- Compaction ---- */
@@ -187,6 +201,8 @@ static int compact_list(struct mote_db *db, const struct version *version, const
         jobs_context(db, db->compact_queue, snapshots, &job);
         compaction->schema = schema;
         result = lsm_compact(&job, compaction);
+        if (result == MOTE_ENOSPC && trim_some(db, db->compact_queue) > 0)
+            result = lsm_compact(&job, compaction);
         *did = result == MOTE_OK;
         if (*did)
             atomic_fetch_add(&db->counters.compactions, 1);
@@ -212,7 +228,8 @@ int compact_once(struct mote_db *db, const struct mote_table *table, bool everyt
         if (result && !catalog_live_schema(db, list->table_id))
             result = MOTE_OK;
     }
-    version_release(db->manifest, version);
+    version_release(db->manifest, version); /* with it go the last pins of what was merged */
+    trim_some(db, db->compact_queue);
     pthread_mutex_unlock(&db->compact_mutex);
     if (result == MOTE_EIO || result == MOTE_ENODEV)
         db_poison(db, result);

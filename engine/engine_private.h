@@ -101,7 +101,8 @@ struct mote_db {
     struct manifest *manifest;
     struct wal *wal;
     struct sst_context sst;
-    bool read_only, trim;
+    bool read_only;
+    _Atomic bool trim; /* freed extents are discarded; ends when the device refuses it */
 
     _Atomic uint64_t visible_seq;
     _Atomic uint64_t flushed_seq;
@@ -201,7 +202,10 @@ int checkpoint_run(struct mote_db *db);
 bool checkpoint_due(struct mote_db *db); /* by log size or time */
 /* One compaction of one table (NULL: any); everything: until nothing overlaps. */
 int compact_once(struct mote_db *db, const struct mote_table *table, bool everything, bool *did);
-void trim_some(struct mote_db *db, struct blockdev_queue *queue);
+/* Discards what was freed and makes it free; the number of extents. The queue is the caller's by its mutex. */
+uint32_t trim_some(struct mote_db *db, struct blockdev_queue *queue);
+/* The same for whoever holds no mutex; true: there was something. What came free goes to the log if it lacks space. */
+bool trim_freed(struct mote_db *db);
 
 /* ---- space.c ---- */
 void space_plan(struct mote_db *db);

@@ -110,7 +110,7 @@ static bool do_one_job(struct mote_db *db)
     }
     if (take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db))
         return checkpoint_run(db) == MOTE_OK;
-    return compact_some(db);
+    return compact_some(db) || trim_freed(db);
 }
 
 static void wait_for_work(struct mote_db *db)

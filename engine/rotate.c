@@ -240,6 +240,8 @@ int flush_oldest(struct mote_db *db, bool *did)
     int result = MOTE_OK;
     if (generation) {
         result = flush_locked(db, generation);
+        if (result == MOTE_ENOSPC && trim_some(db, db->flush_queue) > 0)
+            result = flush_locked(db, generation);
         atomic_store(&db->flush_failure, result);
     }
     pthread_mutex_unlock(&db->flush_mutex);

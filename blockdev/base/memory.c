@@ -46,6 +46,7 @@ enum {
     SECOND_LEVEL_BITS = 4,
     SECOND_LEVEL_COUNT = 1 << SECOND_LEVEL_BITS,
     LINEAR_BYTES = 256,     /* below, the classes are multiples of 16 */
+    LARGE_BYTES = 16384,    /* from here on an object is put at the end of the block that it is taken from */
     FIRST_LEVEL_COUNT = 42, /* up to 2^48 bytes */
 };
 enum { STATE_FREE = 0x46, STATE_USED = 0x55 };
@@ -166,7 +167,8 @@ static void cut_block(struct memory *memory, struct block *block, uint64_t size_
 {
     assert(block->size_bytes >= size_bytes && size_bytes % ALIGN_BYTES == 0);
     uint64_t rest = block->size_bytes - size_bytes;
-    if (rest < sizeof(struct block) + ALIGN_BYTES)
+    /* A sliver beside a large object would be given to a small one, which then lies in the middle of a large free block. */
+    if (rest < sizeof(struct block) + ALIGN_BYTES || rest < size_bytes / 64)
         return;
     block->size_bytes = size_bytes;
     struct block *cut = next_block(block);
@@ -176,14 +178,17 @@ static void cut_block(struct memory *memory, struct block *block, uint64_t size_
     insert_free(memory, cut);
 }
 
-/* Makes the block begin later, so that its payload is aligned; the part before it becomes a free block. */
-static struct block *align_block(struct memory *memory, struct block *block, uint64_t align_bytes)
+/* Makes the block begin later, so that its payload is aligned; the part before it becomes a free block. Large objects go to the end of the block: they come and go with a job, while small ones may stay for long, and each kind
+ * would break up the space of the other if they lay side by side. */
+static struct block *align_block(struct memory *memory, struct block *block, uint64_t size_bytes, uint64_t align_bytes)
 {
     uintptr_t payload = (uintptr_t)payload_of(block);
-    if (payload % align_bytes == 0)
-        return block;
     uintptr_t least = payload + sizeof(struct block) + ALIGN_BYTES; /* leaves room for a free block in front */
-    uint64_t skip = round_up(least, align_bytes) - payload;
+    uintptr_t last = round_down(payload + block->size_bytes - size_bytes, align_bytes);
+    bool to_end = size_bytes >= LARGE_BYTES && last >= least;
+    if (!to_end && payload % align_bytes == 0)
+        return block;
+    uint64_t skip = (to_end ? last : round_up(least, align_bytes)) - payload;
     struct block *aligned = (struct block *)((uint8_t *)block + skip);
     unpoison(aligned, sizeof *aligned);
     *aligned = (struct block){CHECK_WORD, STATE_FREE, block->size_bytes - skip, 0, block};
@@ -295,8 +300,7 @@ void *memory_alloc_aligned(struct memory *memory, size_t size_bytes, size_t alig
         uint64_t slack = align_bytes > ALIGN_BYTES ? align_bytes + sizeof(struct block) + ALIGN_BYTES : 0;
         struct block *block = take_free(memory, size + slack);
         if (block) {
-            if (align_bytes > ALIGN_BYTES)
-                block = align_block(memory, block, align_bytes);
+            block = align_block(memory, block, size, align_bytes);
             cut_block(memory, block, size);
             block->state = STATE_USED;
             block->asked_bytes = size_bytes;
