@@ -16,7 +16,7 @@
 #include "blockdev/sim.h"
 #include "engine/lsm/sst.h"
 
-enum { COLUMNS = 16, SERIES = 64, RUNS = 5, IMAGE_BYTES = 136, KEY_BYTES = 16 };
+enum { COLUMNS = 16, SERIES = 64, RUNS = 5, IMAGE_BYTES = 136, KEY_BYTES = 16, NODE_BYTES = 192 /* key, image, and what a memtable keeps with them */ };
 
 struct bench {
     struct blockdev *device;
@@ -28,7 +28,7 @@ struct bench {
     struct sst_context context;
     struct schema *schema;
     uint32_t rows;
-    uint8_t *images, *keys; /* in arrival order */
+    uint8_t *nodes; /* in arrival order: key, image */
 };
 
 static double now_ns(void)
@@ -96,8 +96,7 @@ static double reading(uint32_t column, uint64_t row, uint64_t *random)
 static void make_rows(struct bench *bench)
 {
     uint64_t random = 88172645463325252u;
-    bench->images = malloc((size_t)bench->rows * IMAGE_BYTES);
-    bench->keys = malloc((size_t)bench->rows * KEY_BYTES);
+    bench->nodes = malloc((size_t)bench->rows * NODE_BYTES);
     for (uint32_t i = 0; i < bench->rows; i++) {
         struct mote_value values[COLUMNS] = {{.type = MOTE_TYPE_INT64, .as.i64 = i % SERIES}, {.type = MOTE_TYPE_TIMESTAMP, .as.i64 = 1700000000000000000 + (int64_t)i * 15625 + (int64_t)(next_random(&random) % 2000)}};
         uint32_t bytes;
@@ -106,8 +105,9 @@ static void make_rows(struct bench *bench)
         check(row_check_values(bench->schema, values, COLUMNS, &bytes), "a row");
         if (bytes != IMAGE_BYTES)
             check(error_set(MOTE_EINTERNAL, "a row of %u bytes", bytes), "a row");
-        row_encode_values(bench->schema, values, COLUMNS, 0, bench->images + (size_t)i * IMAGE_BYTES, bytes);
-        key_from_row(bench->schema, bench->images + (size_t)i * IMAGE_BYTES, bench->keys + (size_t)i * KEY_BYTES);
+        uint8_t *node = bench->nodes + (size_t)i * NODE_BYTES;
+        row_encode_values(bench->schema, values, COLUMNS, 0, node + KEY_BYTES, bytes);
+        key_from_row(bench->schema, node + KEY_BYTES, node);
     }
 }
 
@@ -136,8 +136,7 @@ static void close_bench(struct bench *bench)
     blockdev_queue_destroy(bench->queue);
     blockdev_close(bench->device);
     memory_destroy(bench->memory);
-    free(bench->images);
-    free(bench->keys);
+    free(bench->nodes);
 }
 
 /* Row number n in key order. */
@@ -160,8 +159,9 @@ static double build(struct bench *bench, uint64_t segment_id, struct segment *se
     check(sst_builder_create(&options, &builder), "the builder");
     for (uint32_t n = 0; n < bench->rows; n++) {
         uint32_t i = arrival(bench, n);
-        struct record record = {bench->keys + (size_t)i * KEY_BYTES, KEY_BYTES, RECORD_PUT, i + 1};
-        check(sst_builder_add(builder, &record, bench->schema, bench->images + (size_t)i * IMAGE_BYTES, IMAGE_BYTES, false), "a row");
+        const uint8_t *node = bench->nodes + (size_t)i * NODE_BYTES;
+        struct record record = {node, KEY_BYTES, RECORD_PUT, i + 1};
+        check(sst_builder_add(builder, &record, bench->schema, node + KEY_BYTES, IMAGE_BYTES, false), "a row");
     }
     check(sst_builder_finish(builder, &segment->record), "finish");
     double spent = now_ns() - start;
@@ -213,7 +213,7 @@ static double seek_rows(struct bench *bench, struct sst_iterator *iterator, uint
     uint8_t room[IMAGE_BYTES];
     double start = now_ns();
     for (uint32_t n = 0; n < count; n++) {
-        const uint8_t *key = bench->keys + next_random(&random) % bench->rows * KEY_BYTES;
+        const uint8_t *key = bench->nodes + next_random(&random) % bench->rows * NODE_BYTES;
         uint32_t bytes;
         struct record record;
         check(sst_may_contain(iterator, key, KEY_BYTES) > 0 && sst_seek(iterator, key, KEY_BYTES, UINT64_MAX) > 0 ? 0 : MOTE_EINTERNAL, "a seek");

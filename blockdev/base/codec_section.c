@@ -5,18 +5,31 @@
 
 #include <assert.h>
 #include <lz4.h>
+#include <stdatomic.h>
 #include <zstd.h>
 
 enum { ZSTD_LEVEL = 3, ZSTD_WINDOW_BYTES = 128 * 1024 };
 
 static ZSTD_compressionParameters zstd_parameters(void) { return ZSTD_getCParams(ZSTD_LEVEL, ZSTD_WINDOW_BYTES, 0); }
 
-size_t codec_state_bytes(void)
+static size_t ask_state_bytes(void)
 {
     size_t compress_bytes = ZSTD_estimateCCtxSize_usingCParams(zstd_parameters()), decompress_bytes = ZSTD_estimateDCtxSize();
     size_t lz4_bytes = (size_t)LZ4_sizeofState();
     size_t most = compress_bytes > decompress_bytes ? compress_bytes : decompress_bytes;
     return ((most > lz4_bytes ? most : lz4_bytes) + 63) & ~(size_t)63;
+}
+
+/* The libraries compute their sizes anew at each call, in about a microsecond: as long as a small column takes to decode. */
+size_t codec_state_bytes(void)
+{
+    static _Atomic size_t known_bytes; /* 0: not asked yet; every thread would find the same */
+    size_t known = atomic_load_explicit(&known_bytes, memory_order_relaxed);
+    if (known == 0) {
+        known = ask_state_bytes();
+        atomic_store_explicit(&known_bytes, known, memory_order_relaxed);
+    }
+    return known;
 }
 
 /* The compressed size, or 0 if it is not below capacity_bytes. */
