@@ -15,6 +15,7 @@
 #include "blockdev/base/units.h"
 #include "blockdev/sim.h"
 #include "engine/lsm/sst.h"
+#include "index/index.h"
 
 enum { COLUMNS = 16, SERIES = 64, RUNS = 5, IMAGE_BYTES = 136, KEY_BYTES = 16, NODE_BYTES = 192 /* key, image, and what a memtable keeps with them */ };
 
@@ -124,7 +125,7 @@ static void open_bench(struct bench *bench)
     check(memory_seal(bench->memory), "memory");
     check(cache_create(bench->memory, region, cache_bytes, 65536, &bench->cache), "the cache");
     check(extents_create(bench->memory, bench->layout.extent_count, &bench->extents), "extents");
-    bench->context = (struct sst_context){.device = bench->device, .memory = bench->memory, .cache = bench->cache, .extents = bench->extents, .layout = &bench->layout};
+    bench->context = (struct sst_context){.device = bench->device, .memory = bench->memory, .cache = bench->cache, .extents = bench->extents, .layout = &bench->layout, .timestamps = &timestamp_index_ops};
     bench->schema = make_schema(bench->memory);
 }
 

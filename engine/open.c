@@ -14,6 +14,7 @@
 #include "engine/engine_private.h"
 #include "engine/fork_page.h"
 #include "engine/recover.h"
+#include "index/index.h"
 
 static int random_bytes(void *bytes, size_t size_bytes)
 {
@@ -98,7 +99,7 @@ static int create_parts(struct mote_db *db)
     if (result)
         return result;
     extents_set_trim(db->extents, db->trim);
-    db->sst = (struct sst_context){.device = db->device, .memory = db->memory, .cache = db->cache, .extents = db->extents, .layout = &db->superblock.layout};
+    db->sst = (struct sst_context){.device = db->device, .memory = db->memory, .cache = db->cache, .extents = db->extents, .layout = &db->superblock.layout, .timestamps = &timestamp_index_ops};
     memcpy(db->sst.uuid, db->superblock.uuid, sizeof db->sst.uuid);
     return MOTE_OK;
 }

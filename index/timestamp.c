@@ -9,12 +9,12 @@
 #include "blockdev/base/units.h"
 #include "index/timestamp_private.h"
 
-int timestamp_builder_create(struct memory *memory, uint64_t rows_max, struct timestamp_builder **builder)
+int timestamp_builder_create(struct memory *memory, uint64_t rows_max, struct ordinal_index **builder)
 {
     *builder = NULL;
     if (rows_max > UINT32_MAX)
         return error_set(MOTE_EINVAL, "a timestamp index holds at most %u rows, not %llu; build smaller segments", UINT32_MAX, (unsigned long long)rows_max);
-    struct timestamp_builder *made = memory_alloc_zero(memory, sizeof *made);
+    struct ordinal_index *made = memory_alloc_zero(memory, sizeof *made);
     if (!made)
         return MOTE_EBUDGET;
     made->memory = memory;
@@ -40,7 +40,7 @@ void timestamp_chunk_free(struct memory *memory, struct timestamp_chunk *chunk)
     *chunk = (struct timestamp_chunk){0};
 }
 
-static int add_chunk(struct timestamp_builder *builder)
+static int add_chunk(struct ordinal_index *builder)
 {
     if (builder->chunk_count > 0) {
         struct timestamp_chunk *full = &builder->chunks[builder->chunk_count - 1];
@@ -66,7 +66,7 @@ static int add_chunk(struct timestamp_builder *builder)
     return MOTE_OK;
 }
 
-int timestamp_builder_add(struct timestamp_builder *builder, uint32_t ordinal, int64_t time_ns)
+int timestamp_builder_add(struct ordinal_index *builder, uint32_t ordinal, int64_t time_ns)
 {
     if (builder->count >= builder->rows_max || ordinal < builder->next_ordinal)
         return error_set(MOTE_EINVAL, "row %u does not fit a timestamp index of at most %llu rows that expects row %llu or later", ordinal, (unsigned long long)builder->rows_max,
@@ -87,7 +87,7 @@ int timestamp_builder_add(struct timestamp_builder *builder, uint32_t ordinal, i
     return MOTE_OK;
 }
 
-void timestamp_builder_destroy(struct timestamp_builder *builder)
+void timestamp_builder_destroy(struct ordinal_index *builder)
 {
     if (!builder)
         return;
@@ -106,3 +106,14 @@ uint64_t timestamp_bytes_bound(uint64_t rows)
     uint64_t leaves = divide_up(rows, TIMESTAMP_LEAF_ENTRIES), pages = divide_up(leaves, TIMESTAMP_FANOUT);
     return leaves * (leaf_bytes + TIMESTAMP_ENTRY_BYTES) + pages * (TIMESTAMP_DIRECTORY_HEADER_BYTES + 64 + TIMESTAMP_ENTRY_BYTES) + TIMESTAMP_ROOT_HEADER_BYTES + 64;
 }
+
+const struct ordinal_index_ops timestamp_index_ops = {
+    .kind = INDEX_TIMESTAMP,
+    .create = timestamp_builder_create,
+    .add = timestamp_builder_add,
+    .finish = timestamp_builder_finish,
+    .destroy = timestamp_builder_destroy,
+    .search = timestamp_search,
+    .count = timestamp_count,
+    .verify = timestamp_verify,
+};

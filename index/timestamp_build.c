@@ -14,8 +14,8 @@
 
 struct section_writer {
     struct memory *memory;
-    const struct index_identity *identity;
-    const struct index_sink *sink;
+    const struct section_identity *identity;
+    const struct section_sink *sink;
     uint8_t *page;       /* INDEX_PAGE_BYTES_MAX */
     int64_t *times_ns;   /* TIMESTAMP_LEAF_ENTRIES, the leaf that is being filled */
     uint32_t *ordinals;
@@ -31,7 +31,7 @@ struct section_writer {
 /* Completes a page whose body is there, and writes it. */
 static int write_page(struct section_writer *writer, uint32_t magic, uint32_t length_bytes, uint64_t *offset_bytes, uint32_t *crc)
 {
-    const struct index_identity *identity = writer->identity;
+    const struct section_identity *identity = writer->identity;
     uint8_t *page = writer->page;
     assert(length_bytes >= TIMESTAMP_HEADER_BYTES && length_bytes <= INDEX_PAGE_BYTES_MAX);
     int result = writer->sink->place(writer->sink->context, length_bytes, offset_bytes);
@@ -177,7 +177,7 @@ static uint32_t leading_end(const struct merge_stream *heap, uint32_t count)
     return at;
 }
 
-static int merge_chunks(struct timestamp_builder *builder, struct section_writer *writer)
+static int merge_chunks(struct ordinal_index *builder, struct section_writer *writer)
 {
     struct merge_stream *heap = memory_alloc(builder->memory, (builder->chunk_count + 1) * sizeof *heap);
     if (!heap)
@@ -229,7 +229,7 @@ static int write_directory(struct section_writer *writer, uint32_t *top_count)
     return MOTE_OK;
 }
 
-static int write_root(struct section_writer *writer, uint32_t leaf_count, uint32_t top_count, struct index_root *root)
+static int write_root(struct section_writer *writer, uint32_t leaf_count, uint32_t top_count, struct section_root *root)
 {
     uint8_t *page = writer->page;
     assert(top_count <= TIMESTAMP_FANOUT);
@@ -242,13 +242,13 @@ static int write_root(struct section_writer *writer, uint32_t leaf_count, uint32
     store_u32(page + 72, leaf_count);
     for (uint32_t i = 0; i < top_count; i++)
         timestamp_entry_store(page + TIMESTAMP_ROOT_HEADER_BYTES + (size_t)i * TIMESTAMP_ENTRY_BYTES, &writer->leaves[i]);
-    *root = (struct index_root){.kind = INDEX_TIMESTAMP, .root_bytes = TIMESTAMP_ROOT_HEADER_BYTES + top_count * TIMESTAMP_ENTRY_BYTES};
+    *root = (struct section_root){.kind = INDEX_TIMESTAMP, .root_bytes = TIMESTAMP_ROOT_HEADER_BYTES + top_count * TIMESTAMP_ENTRY_BYTES};
     int result = write_page(writer, TIMESTAMP_MAGIC_ROOT, root->root_bytes, &root->root_offset_bytes, &root->root_crc);
     root->length_bytes = writer->end_bytes;
     return result;
 }
 
-int timestamp_builder_finish(struct timestamp_builder *builder, const struct index_identity *identity, const struct index_sink *sink, struct index_root *root)
+int timestamp_builder_finish(struct ordinal_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root)
 {
     struct section_writer writer = {.memory = builder->memory, .identity = identity, .sink = sink};
     writer.scratch_bytes = codec_scratch_bytes(TIMESTAMP_LEAF_ENTRIES, TIMESTAMP_LEAF_ENTRIES * sizeof(int64_t));

@@ -21,7 +21,7 @@ struct timestamp_chunk {
     bool sorted;
 };
 
-struct timestamp_builder {
+struct ordinal_index {
     struct memory *memory;
     uint64_t rows_max, count;
     uint64_t next_ordinal; /* no ordinal below it may come any more */
@@ -32,7 +32,7 @@ struct timestamp_builder {
 };
 
 /* timestamp_sort.c: sorts a chunk by time; equal times stay in the order of their ordinals. */
-int timestamp_sort_chunk(struct timestamp_builder *builder, struct timestamp_chunk *chunk);
+int timestamp_sort_chunk(struct ordinal_index *builder, struct timestamp_chunk *chunk);
 int timestamp_chunk_alloc(struct memory *memory, uint32_t capacity, struct timestamp_chunk *chunk);
 void timestamp_chunk_free(struct memory *memory, struct timestamp_chunk *chunk);
 

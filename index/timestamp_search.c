@@ -13,9 +13,9 @@
 #include "index/timestamp_private.h"
 
 struct section_reader {
-    const struct index_identity *identity;
-    const struct index_root *root;
-    const struct index_source *source;
+    const struct section_identity *identity;
+    const struct section_root *root;
+    const struct section_source *source;
     struct memory *memory;
     const uint8_t *root_page, *directory_page;
     void *root_handle, *directory_handle;
@@ -30,7 +30,7 @@ struct section_reader {
 
 /* What a page must be. */
 struct page_expected {
-    const struct index_identity *identity;
+    const struct section_identity *identity;
     uint64_t offset_bytes;
     uint32_t magic, crc;
 };
@@ -43,7 +43,7 @@ static int refuse(const struct section_reader *reader, uint64_t offset_bytes, co
 
 static bool header_fits(const struct page_expected *expected, const uint8_t *page, uint32_t length_bytes)
 {
-    const struct index_identity *identity = expected->identity;
+    const struct section_identity *identity = expected->identity;
     return length_bytes >= TIMESTAMP_HEADER_BYTES && load_u32(page) == expected->magic && load_u32(page + 4) == expected->crc && load_u64(page + 8) == identity->segment_id &&
            load_u64(page + 16) == identity->section_id && load_u64(page + 24) == expected->offset_bytes && load_u32(page + 32) == length_bytes && load_u16(page + 36) == TIMESTAMP_VERSION &&
            load_u16(page + 38) == 0;
@@ -52,7 +52,7 @@ static bool header_fits(const struct page_expected *expected, const uint8_t *pag
 static int check_page(const uint8_t *page, uint32_t length_bytes, void *context)
 {
     const struct page_expected *expected = context;
-    const struct index_identity *identity = expected->identity;
+    const struct section_identity *identity = expected->identity;
     if (!header_fits(expected, page, length_bytes) ||
         crc32c(crc32c_seed(identity->uuid, expected->magic, identity->segment_id, expected->offset_bytes), page + 8, length_bytes - 8) != expected->crc)
         return error_set(MOTE_EDAMAGED, "the timestamp index of segment %llu fails its checksum at byte %llu of its section; rebuild the timestamp index", (unsigned long long)identity->segment_id,
@@ -89,7 +89,7 @@ static void close_section(struct section_reader *reader)
 static int open_section(struct section_reader *reader)
 {
     reader->directory_number = UINT32_MAX;
-    const struct index_root *root = reader->root;
+    const struct section_root *root = reader->root;
     int result = pin_page(reader, TIMESTAMP_MAGIC_ROOT, root->root_offset_bytes, root->root_bytes, root->root_crc, &reader->root_page, &reader->root_handle);
     if (result) {
         reader->root_page = NULL;
@@ -264,7 +264,7 @@ static int search_leaves(struct section_reader *reader, int64_t from_ns, int64_t
     return result;
 }
 
-int timestamp_search(const struct index_identity *identity, const struct index_root *root, const struct index_source *source, struct memory *memory, int64_t from_ns, int64_t to_ns,
+int timestamp_search(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, int64_t from_ns, int64_t to_ns,
                      int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count), void *context)
 {
     if (from_ns > to_ns)
@@ -277,7 +277,7 @@ int timestamp_search(const struct index_identity *identity, const struct index_r
     return result;
 }
 
-int timestamp_count(const struct index_identity *identity, const struct index_root *root, const struct index_source *source, struct memory *memory, int64_t from_ns, int64_t to_ns, uint64_t *count)
+int timestamp_count(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, int64_t from_ns, int64_t to_ns, uint64_t *count)
 {
     *count = 0;
     if (from_ns > to_ns)
@@ -314,7 +314,7 @@ static int verify_entries(struct section_reader *reader, const struct timestamp_
     return MOTE_OK;
 }
 
-int timestamp_verify(const struct index_identity *identity, const struct index_root *root, const struct index_source *source, struct memory *memory, uint64_t row_count)
+int timestamp_verify(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count)
 {
     struct section_reader reader = {.identity = identity, .root = root, .source = source, .memory = memory};
     uint8_t *seen = memory_alloc_zero(memory, (size_t)(row_count / 8 + 1));

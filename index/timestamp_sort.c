@@ -30,7 +30,7 @@ static void sort_pass(const struct timestamp_chunk *from, struct timestamp_chunk
     to->count = from->count;
 }
 
-int timestamp_sort_chunk(struct timestamp_builder *builder, struct timestamp_chunk *chunk)
+int timestamp_sort_chunk(struct ordinal_index *builder, struct timestamp_chunk *chunk)
 {
     assert(chunk->count > 0);
     if (!builder->spare.times_ns) {

@@ -6,6 +6,7 @@
 
 #include "tools/dump.h"
 #include "tools/number.h"
+#include "index/index.h"
 
 static void print_manifest_frame(void *context, unsigned copy, unsigned area, uint64_t offset_bytes, uint64_t sequence,
                                  uint64_t generation, uint32_t kind, uint32_t length_bytes, bool valid)
@@ -76,7 +77,8 @@ static int print_one(struct dump *dump, struct segment *segment, int64_t block)
                                   .memory = dump->memory,
                                   .cache = dump->cache,
                                   .extents = dump->extents,
-                                  .layout = &dump->superblock.layout};
+                                  .layout = &dump->superblock.layout,
+                                  .timestamps = &timestamp_index_ops};
     memcpy(context.uuid, dump->superblock.uuid, sizeof context.uuid);
     const struct schema *schema = NULL;
     table_name(dump, segment->record.table_id, &schema);

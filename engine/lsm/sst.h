@@ -21,6 +21,7 @@
 #include "blockdev/cache.h"
 #include "blockdev/extents.h"
 #include "blockdev/layout.h"
+#include "blockdev/section.h"
 #include "engine/lsm/memtable.h"
 #include "engine/lsm/segment.h"
 
@@ -33,6 +34,7 @@ struct sst_context {
     struct cache *cache;
     struct extents *extents;
     const struct layout *layout;
+    const struct ordinal_index_ops *timestamps; /* the timestamp index: index/ and lsm/ do not know each other */
     uint8_t uuid[16];
     /* The readers' own: scratch of the codecs that nobody uses at the moment, given back with the last iterator. */
     _Atomic uint32_t iterator_count;

@@ -113,7 +113,7 @@ static int note_time(struct sst_builder *builder, struct block_times *times, uin
     times->min_ns = time_ns < times->min_ns ? time_ns : times->min_ns;
     times->max_ns = time_ns > times->max_ns ? time_ns : times->max_ns;
     times->timed_count++;
-    return timestamp_builder_add(builder->timestamps, (uint32_t)(builder->row_count + row), time_ns);
+    return builder->options.context->timestamps->add(builder->timestamps, (uint32_t)(builder->row_count + row), time_ns);
 }
 
 /* The times of the block's rows, into the timestamp index too. */

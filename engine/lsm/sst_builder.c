@@ -42,7 +42,7 @@ static uint64_t tail_bound(const struct sst_builder *builder)
     uint64_t coming = 2 * (uint64_t)builder->options.block_rows;
     uint64_t partition = SST_PARTITION_HEADER_BYTES + sst_entry_list_bytes(&builder->blocks, SST_PARTITION_HEADER_BYTES) + 2 * (builder->entry_bytes_bound + 8);
     uint64_t filter = builder->hashing ? sst_filter_bytes(builder->sums.row_count + coming) : 0;
-    uint64_t times = builder->timestamps ? timestamp_bytes_bound(builder->row_count + coming) : 0;
+    uint64_t times = builder->timestamps ? ordinal_index_bytes_max(builder->row_count + coming) : 0;
     uint64_t footer = SST_FOOTER_HEADER_BYTES + builder->schema->column_count * SST_FOOTER_COLUMN_BYTES + builder->partitions.bytes_used + 2 * (SST_DIRECTORY_ENTRY_BYTES + MOTE_KEY_BYTES_MAX + 16) +
                       builder->partitions.count * 4;
     return partition + filter + times + footer + 6 * (builder->stream.logical_bytes + SST_ALIGN_BYTES);
@@ -65,7 +65,7 @@ uint64_t sst_bytes_bound(const struct schema *schema, uint32_t block_rows, uint6
     uint64_t entry_bytes = SST_ENTRY_BYTES + schema->column_count * SST_ZONE_BYTES + 2 * key_bytes_bound(schema) + 16;
     uint64_t structures = blocks * (sst_block_bytes_bound(schema, (uint32_t)rows_a_block, 0) + entry_bytes + SST_PARTITION_HEADER_BYTES + SST_DIRECTORY_ENTRY_BYTES + key_bytes_bound(schema) + 3 * SST_ALIGN_BYTES);
     uint64_t filters = rows * SST_FILTER_BITS_PER_KEY / 8 + (divide_up(rows, SST_PARTITION_ROWS_MAX) + blocks) * (SST_FILTER_HEADER_BYTES + 2 * SST_FILTER_LINE_BYTES);
-    uint64_t times = schema->time_column >= 0 ? timestamp_bytes_bound(rows) : 0;
+    uint64_t times = schema->time_column >= 0 ? ordinal_index_bytes_max(rows) : 0;
     uint64_t all = raw_bytes + structures + filters + times + SST_FOOTER_HEADER_BYTES + schema->column_count * SST_FOOTER_COLUMN_BYTES + 8 * PAGE_BYTES;
     /* What is skipped at the end of a run is smaller than the structure that follows. */
     uint64_t skipped = (SEGMENT_RUNS_MAX - 1) * (uint64_t)(MOTE_ROW_BYTES_MAX * 2 + 65536);
@@ -79,7 +79,7 @@ static int create_parts(struct sst_builder *builder)
     if (!result)
         result = sst_rows_create(&builder->rows, builder->memory, builder->schema, options->block_rows, options->block_bytes_max);
     if (!result && builder->schema->time_column >= 0)
-        result = timestamp_builder_create(builder->memory, options->rows_max, &builder->timestamps);
+        result = options->context->timestamps->create(builder->memory, options->rows_max, &builder->timestamps);
     if (result)
         return result;
     builder->scratch_bytes = codec_scratch_bytes(options->block_rows, SST_BLOCK_RAW_BYTES_MAX);
@@ -286,7 +286,7 @@ void sst_builder_destroy(struct sst_builder *builder)
     struct memory *memory = builder->memory;
     sst_stream_destroy(&builder->stream, builder->finished);
     sst_rows_destroy(&builder->rows);
-    timestamp_builder_destroy(builder->timestamps);
+    builder->options.context->timestamps->destroy(builder->timestamps);
     sst_entry_list_free(memory, &builder->blocks);
     sst_entry_list_free(memory, &builder->partitions);
     memory_free(memory, builder->hashes);

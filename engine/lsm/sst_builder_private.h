@@ -15,7 +15,7 @@
 #include "blockdev/base/units.h"
 #include "engine/lsm/sst.h"
 #include "engine/lsm/sst_format.h"
-#include "index/index.h"
+#include "blockdev/section.h"
 
 #define SST_STREAM_BUFFERS 4u /* writes in flight at most */
 
@@ -137,7 +137,7 @@ struct sst_builder {
     const struct schema *schema;
     struct sst_stream stream;
     struct sst_rows rows;
-    struct timestamp_builder *timestamps; /* NULL: no time column */
+    struct ordinal_index *timestamps; /* NULL: no time column */
     uint8_t *staging;                     /* a structure while it is encoded */
     size_t staging_bytes;
     void *scratch;                        /* of the codecs */
@@ -158,7 +158,7 @@ struct sst_builder {
     uint64_t row_count, delete_count, timed_count, seq_min, seq_max;
     int64_t time_min_ns, time_max_ns;
     struct segment_key min_key, max_key;
-    struct index_root timestamp_root;
+    struct section_root timestamp_root;
     uint64_t timestamp_offset_bytes;
     uint64_t block_bytes_bound; /* no block is longer */
     uint32_t entry_bytes_bound; /* no partition entry is longer */

@@ -124,7 +124,7 @@ int sst_partition_write(struct sst_builder *builder)
 }
 
 /* The timestamp index's pages, each placed as a structure of its own. Offsets count from the first. */
-struct section_sink {
+struct page_sink {
     struct sst_builder *builder;
     uint64_t start_bytes;
     bool started;
@@ -132,7 +132,7 @@ struct section_sink {
 
 static int place_page(void *context, uint32_t length_bytes, uint64_t *offset_bytes)
 {
-    struct section_sink *sink = context;
+    struct page_sink *sink = context;
     uint64_t offset;
     int result = sst_stream_place(&sink->builder->stream, length_bytes, sst_builder_tail_bytes(sink->builder), &offset);
     if (result)
@@ -147,7 +147,7 @@ static int place_page(void *context, uint32_t length_bytes, uint64_t *offset_byt
 
 static int write_page(void *context, const void *data, uint32_t length_bytes)
 {
-    struct section_sink *sink = context;
+    struct page_sink *sink = context;
     return sst_stream_write(&sink->builder->stream, data, length_bytes);
 }
 
@@ -155,13 +155,13 @@ int sst_timestamps_write(struct sst_builder *builder)
 {
     if (!builder->timestamps)
         return MOTE_OK;
-    struct section_sink context = {.builder = builder};
-    struct index_sink sink = {.place = place_page, .write = write_page, .context = &context};
-    struct index_identity identity = {.segment_id = builder->options.segment_id, .section_id = SST_SECTION_ID};
+    struct page_sink context = {.builder = builder};
+    struct section_sink sink = {.place = place_page, .write = write_page, .context = &context};
+    struct section_identity identity = {.segment_id = builder->options.segment_id, .section_id = SST_SECTION_ID};
     memcpy(identity.uuid, builder->options.context->uuid, sizeof identity.uuid);
     int result = sst_stream_set_source(&builder->stream, BLOCKDEV_SOURCE_INDEX);
     if (!result)
-        result = timestamp_builder_finish(builder->timestamps, &identity, &sink, &builder->timestamp_root);
+        result = builder->options.context->timestamps->finish(builder->timestamps, &identity, &sink, &builder->timestamp_root);
     if (!result)
         result = sst_stream_set_source(&builder->stream, builder->options.source);
     builder->timestamp_offset_bytes = context.start_bytes;
@@ -171,7 +171,7 @@ int sst_timestamps_write(struct sst_builder *builder)
 static void store_footer_head(const struct sst_builder *builder, uint8_t *footer)
 {
     const struct sst_builder_options *options = &builder->options;
-    const struct index_root *root = &builder->timestamp_root;
+    const struct section_root *root = &builder->timestamp_root;
     memset(footer, 0, SST_FOOTER_HEADER_BYTES);
     store_u64(footer + 32, builder->schema->table_id);
     store_u32(footer + 40, builder->schema->version);

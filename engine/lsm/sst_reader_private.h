@@ -164,9 +164,9 @@ void sst_range_note_block(struct sst_iterator *iterator, uint32_t left);
 void sst_range_clear(struct sst_iterator *iterator);
 
 /* ---- sst_timestamp.c ---- */
-struct index_identity;
-struct index_root;
-struct index_source;
+struct section_identity;
+struct section_root;
+struct section_source;
 /* What the timestamp section is read through. */
 struct sst_section {
     struct sst_iterator *iterator;
@@ -174,6 +174,6 @@ struct sst_section {
     const struct segment_section *rebuilt; /* NULL: the one inside the segment */
 };
 /* MOTE_ENOTFOUND without a sentence: there is none. */
-int sst_section_open(struct sst_iterator *iterator, struct sst_section *section, struct index_identity *identity, struct index_root *root, struct index_source *source);
+int sst_section_open(struct sst_iterator *iterator, struct sst_section *section, struct section_identity *identity, struct section_root *root, struct section_source *source);
 
 #endif

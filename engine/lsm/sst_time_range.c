@@ -7,7 +7,7 @@
 #include <assert.h>
 
 #include "engine/lsm/sst_reader_private.h"
-#include "index/index.h"
+#include "blockdev/section.h"
 
 enum {
     BLOCKS_BEFORE_INDEX = 8, /* a scan of a few blocks does not pay for the question */
@@ -111,18 +111,18 @@ static int ask_index(struct marking *marking)
     struct sst_iterator *iterator = marking->iterator;
     const struct sst_time_range *range = &iterator->range;
     struct sst_section section;
-    struct index_identity identity;
-    struct index_root root;
-    struct index_source source;
+    struct section_identity identity;
+    struct section_root root;
+    struct section_source source;
     uint64_t hits;
     int result = sst_section_open(iterator, &section, &identity, &root, &source);
     if (result)
         return result;
-    result = timestamp_count(&identity, &root, &source, iterator->context->memory, range->from_ns, range->to_ns, &hits);
+    result = iterator->context->timestamps->count(&identity, &root, &source, iterator->context->memory, range->from_ns, range->to_ns, &hits);
     if (!result && hits > marking->passing_rows / ROWS_PER_HIT_MIN)
         return 0;
     if (!result)
-        result = timestamp_search(&identity, &root, &source, iterator->context->memory, range->from_ns, range->to_ns, mark_blocks, marking);
+        result = iterator->context->timestamps->search(&identity, &root, &source, iterator->context->memory, range->from_ns, range->to_ns, mark_blocks, marking);
     return result ? result : 1;
 }
 

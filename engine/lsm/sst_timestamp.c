@@ -7,7 +7,7 @@
 
 #include "engine/lsm/sst_builder_private.h"
 #include "engine/lsm/sst_reader_private.h"
-#include "index/index.h"
+#include "blockdev/section.h"
 
 /* Pages of rebuilt sections lie beyond every segment in the cache's numbering; the section's id keeps them apart. */
 #define REBUILT_OFFSET(section_id) (1ull << 63 | ((section_id) & 0x7FFFFFu) << 40)
@@ -49,7 +49,7 @@ static void release_page(void *context, void *handle)
     cache_release(section->iterator->context->cache, handle);
 }
 
-int sst_section_open(struct sst_iterator *iterator, struct sst_section *section, struct index_identity *identity, struct index_root *root, struct index_source *source)
+int sst_section_open(struct sst_iterator *iterator, struct sst_section *section, struct section_identity *identity, struct section_root *root, struct section_source *source)
 {
     const struct segment_section *rebuilt = &iterator->segment->record.timestamp;
     int result = sst_footer_pin(iterator);
@@ -57,7 +57,7 @@ int sst_section_open(struct sst_iterator *iterator, struct sst_section *section,
         return result;
     const struct sst_footer *footer = &iterator->footer;
     *section = (struct sst_section){.iterator = iterator, .segment_id = iterator->segment_id};
-    *root = (struct index_root){.kind = INDEX_TIMESTAMP};
+    *root = (struct section_root){.kind = iterator->context->timestamps->kind};
     if (rebuilt->run.count > 0) {
         section->rebuilt = rebuilt;
         section->section_id = rebuilt->section_id;
@@ -81,9 +81,9 @@ int sst_section_open(struct sst_iterator *iterator, struct sst_section *section,
             return sst_refuse(iterator, section->start_bytes, 0, "the timestamp index lies outside of the segment");
     }
     section->length_bytes = root->length_bytes;
-    *identity = (struct index_identity){.segment_id = iterator->segment_id, .section_id = section->section_id};
+    *identity = (struct section_identity){.segment_id = iterator->segment_id, .section_id = section->section_id};
     memcpy(identity->uuid, iterator->context->uuid, sizeof identity->uuid);
-    *source = (struct index_source){.read = read_page, .release = release_page, .context = section};
+    *source = (struct section_source){.read = read_page, .release = release_page, .context = section};
     return MOTE_OK;
 }
 
@@ -92,9 +92,9 @@ int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *que
 {
     struct sst_iterator *iterator;
     struct sst_section section;
-    struct index_identity identity;
-    struct index_root root;
-    struct index_source source;
+    struct section_identity identity;
+    struct section_root root;
+    struct section_source source;
     int result = sst_iterator_create(context, queue, &iterator);
     if (result)
         return result;
@@ -103,7 +103,7 @@ int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *que
     iterator->segment_id = segment->record.id;
     result = sst_section_open(iterator, &section, &identity, &root, &source);
     if (!result) {
-        result = timestamp_search(&identity, &root, &source, context->memory, from_ns, to_ns, visit, visit_context);
+        result = context->timestamps->search(&identity, &root, &source, context->memory, from_ns, to_ns, visit, visit_context);
         if (result == MOTE_EDAMAGED || result == MOTE_EIO)
             atomic_store(&segment->timestamp_unusable, 1);
     }
@@ -113,7 +113,7 @@ int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *que
 
 /* ---- Rebuilding ---- */
 
-static int collect_rows(struct sst_iterator *iterator, struct timestamp_builder *builder)
+static int collect_rows(struct sst_iterator *iterator, struct ordinal_index *builder)
 {
     uint64_t ordinal = 0;
     int moved = sst_first(iterator);
@@ -122,7 +122,7 @@ static int collect_rows(struct sst_iterator *iterator, struct timestamp_builder 
         bool has_time;
         int result = sst_time(iterator, &time_ns, &has_time);
         if (!result && has_time)
-            result = timestamp_builder_add(builder, (uint32_t)ordinal, time_ns);
+            result = iterator->context->timestamps->add(builder, (uint32_t)ordinal, time_ns);
         if (result)
             return result;
     }
@@ -132,15 +132,15 @@ static int collect_rows(struct sst_iterator *iterator, struct timestamp_builder 
 static int place_page(void *context, uint32_t length_bytes, uint64_t *offset_bytes) { return sst_stream_place(context, length_bytes, 0, offset_bytes); }
 static int write_page(void *context, const void *data, uint32_t length_bytes) { return sst_stream_write(context, data, length_bytes); }
 
-static int write_section(struct timestamp_builder *builder, struct sst_stream *stream, const struct index_identity *identity, uint64_t bound_bytes, struct segment_section *section)
+static int write_section(struct ordinal_index *builder, struct sst_stream *stream, const struct section_identity *identity, uint64_t bound_bytes, struct segment_section *section)
 {
-    struct index_sink sink = {.place = place_page, .write = write_page, .context = stream};
-    struct index_root root;
+    struct section_sink sink = {.place = place_page, .write = write_page, .context = stream};
+    struct section_root root;
     uint64_t start;
     /* A section lies in one run: it is taken as a whole before the first page. */
     int result = sst_stream_place(stream, bound_bytes, 0, &start);
     if (!result)
-        result = timestamp_builder_finish(builder, identity, &sink, &root);
+        result = stream->context->timestamps->finish(builder, identity, &sink, &root);
     if (!result)
         result = sst_stream_finish(stream);
     if (result)
@@ -156,18 +156,18 @@ static int write_section(struct timestamp_builder *builder, struct sst_stream *s
 int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, struct extent_reservation *reservation, uint64_t section_id,
                           struct segment_section *section)
 {
-    struct index_identity identity = {.segment_id = segment->record.id, .section_id = section_id};
+    struct section_identity identity = {.segment_id = segment->record.id, .section_id = section_id};
     struct sst_stream stream = {.context = context, .queue = queue, .reservation = reservation, .segment_id = segment->record.id, .source = BLOCKDEV_SOURCE_INDEX};
-    struct timestamp_builder *builder = NULL;
+    struct ordinal_index *builder = NULL;
     struct sst_iterator *iterator;
-    uint64_t bound_bytes = timestamp_bytes_bound(segment->record.row_count) + PAGE_BYTES;
+    uint64_t bound_bytes = ordinal_index_bytes_max(segment->record.row_count) + PAGE_BYTES;
     memcpy(identity.uuid, context->uuid, sizeof identity.uuid);
     int result = sst_iterator_create(context, queue, &iterator);
     if (result)
         return result;
     result = sst_iterator_open(iterator, segment, schema);
     if (!result)
-        result = timestamp_builder_create(context->memory, segment->record.row_count, &builder);
+        result = context->timestamps->create(context->memory, segment->record.row_count, &builder);
     if (!result)
         result = collect_rows(iterator, builder);
     sst_iterator_destroy(iterator);
@@ -180,6 +180,6 @@ int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *qu
         if (result && stream.failed_extent != UINT32_MAX)
             extents_retire(context->extents, stream.failed_extent);
     }
-    timestamp_builder_destroy(builder);
+    context->timestamps->destroy(builder);
     return result;
 }

@@ -8,7 +8,7 @@
 
 #include "engine/lsm/sst_filter.h"
 #include "engine/lsm/sst_reader_private.h"
-#include "index/index.h"
+#include "blockdev/section.h"
 
 struct verify {
     struct sst_iterator *iterator;
@@ -234,9 +234,9 @@ static void check_timestamps(struct verify *verify)
     struct sst_iterator *iterator = verify->iterator;
     struct memory *memory = iterator->context->memory;
     struct sst_section section;
-    struct index_identity identity;
-    struct index_root root;
-    struct index_source source;
+    struct section_identity identity;
+    struct section_root root;
+    struct section_source source;
     uint64_t count = 0, sum = 0;
     int result = sst_section_open(iterator, &section, &identity, &root, &source);
     if (result == MOTE_ENOTFOUND && iterator->schema->time_column < 0)
@@ -244,11 +244,11 @@ static void check_timestamps(struct verify *verify)
     if (result == MOTE_ENOTFOUND)
         result = sst_refuse(iterator, iterator->segment->record.footer_offset_bytes, 0, "the table has a time column and the segment no timestamp index");
     if (!result)
-        result = timestamp_verify(&identity, &root, &source, memory, iterator->footer.row_count);
+        result = iterator->context->timestamps->verify(&identity, &root, &source, memory, iterator->footer.row_count);
     if (!result)
-        result = timestamp_count(&identity, &root, &source, memory, INT64_MIN, INT64_MAX, &count);
+        result = iterator->context->timestamps->count(&identity, &root, &source, memory, INT64_MIN, INT64_MAX, &count);
     if (!result)
-        result = timestamp_search(&identity, &root, &source, memory, INT64_MIN, INT64_MAX, digest_index, &sum);
+        result = iterator->context->timestamps->search(&identity, &root, &source, memory, INT64_MIN, INT64_MAX, digest_index, &sum);
     if (!result && verify->result == MOTE_OK && (count != verify->timed_count || sum != verify->time_digest))
         result = sst_refuse(iterator, section.start_bytes, section.length_bytes, "the timestamp index is not that of the rows; rebuild it");
     if (result) {

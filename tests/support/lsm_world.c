@@ -1,5 +1,6 @@
 /* lsm_world.c: see lsm_world.h. */
 #include "tests/support/lsm_world.h"
+#include "index/index.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +54,7 @@ void lsm_world_open(struct lsm_world *world, struct blockdev *device, uint64_t s
     memset(world, 0, sizeof *world);
     world->random = seed;
     lsm_volume_check(lsm_volume_open(&world->volume, device, 8, false), "lsm_volume_open");
-    world->sst = (struct sst_context){.device = device, .memory = world->volume.memory, .cache = world->volume.cache, .extents = world->volume.extents, .layout = &world->volume.superblock.layout};
+    world->sst = (struct sst_context){.device = device, .memory = world->volume.memory, .cache = world->volume.cache, .extents = world->volume.extents, .layout = &world->volume.superblock.layout, .timestamps = &timestamp_index_ops};
     memcpy(world->sst.uuid, world->volume.superblock.uuid, 16);
     world->schema = copy_schema(world);
     if (!world->schema)

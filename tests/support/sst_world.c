@@ -1,5 +1,6 @@
 /* sst_world.c: see sst_world.h: the setting. Random tables and rows are in sst_model.c. */
 #include "tests/support/sst_world.h"
+#include "index/index.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ void sst_world_open(struct sst_world *world, const struct sst_world_options *opt
     sst_world_check(memory_seal(world->memory), "memory");
     sst_world_check(cache_create(world->memory, world->cache_region, o.cache_bytes, 4096, &world->cache), "the cache");
     sst_world_check(extents_create(world->memory, world->layout.extent_count, &world->extents), "extents");
-    world->context = (struct sst_context){.device = world->device, .memory = world->memory, .cache = world->cache, .extents = world->extents, .layout = &world->layout};
+    world->context = (struct sst_context){.device = world->device, .memory = world->memory, .cache = world->cache, .extents = world->extents, .layout = &world->layout, .timestamps = &timestamp_index_ops};
     for (uint8_t i = 0; i < 16; i++)
         world->context.uuid[i] = (uint8_t)(0x30 + i);
 }

@@ -17,8 +17,8 @@ struct section {
     uint64_t random;
     bool gaps;
     uint64_t reads;
-    struct index_identity identity;
-    struct index_root root;
+    struct section_identity identity;
+    struct section_root root;
 };
 
 static int place(void *context, uint32_t length_bytes, uint64_t *offset_bytes)
@@ -113,8 +113,8 @@ static void free_rows(struct rows *rows)
 
 static void build(struct memory *memory, const struct rows *rows, struct section *section)
 {
-    struct timestamp_builder *builder;
-    struct index_sink sink = {place, append, section};
+    struct ordinal_index *builder;
+    struct section_sink sink = {place, append, section};
     for (uint8_t i = 0; i < 16; i++)
         section->identity.uuid[i] = i;
     section->identity.segment_id = 77;
@@ -127,6 +127,7 @@ static void build(struct memory *memory, const struct rows *rows, struct section
     cr_assert_eq(section->root.length_bytes, section->length);
     if (!section->gaps)
         cr_assert_leq(section->length, timestamp_bytes_bound(rows->count));
+        cr_assert_leq(timestamp_bytes_bound(rows->count), ordinal_index_bytes_max(rows->count));
     timestamp_builder_destroy(builder);
 }
 
@@ -158,7 +159,7 @@ static int visit(void *context, const int64_t *times, const uint32_t *ordinals, 
 /* The result of search and count; *wrong: an answer that is not the brute force's. */
 static int ask(struct memory *memory, struct section *section, const struct rows *rows, int64_t from, int64_t to, bool *wrong)
 {
-    struct index_source source = {read_part, release_part, section};
+    struct section_source source = {read_part, release_part, section};
     struct found found = {.rows = rows, .seen = calloc(rows->row_count + 1, 1), .last_time = INT64_MIN, .last_ordinal = -1, .from = from, .to = to};
     uint64_t expected = 0, counted = 0;
     for (uint32_t i = 0; i < rows->count; i++)
@@ -186,7 +187,7 @@ Test(index_timestamp, random_times_answers_equal_brute_force)
                 continue;
             struct rows rows = make_rows(&random, counts[c], shape);
             struct section section = {.gaps = shape % 2};
-            struct index_source source = {read_part, release_part, &section};
+            struct section_source source = {read_part, release_part, &section};
             bool wrong;
             build(memory, &rows, &section);
             cr_assert_eq(timestamp_verify(&section.identity, &section.root, &source, memory, rows.row_count), 0);
@@ -223,7 +224,7 @@ Test(index_timestamp, two_levels_of_directory_answers_equal_brute_force)
     uint32_t count = (TIMESTAMP_FANOUT + 3) * TIMESTAMP_LEAF_ENTRIES + 5;
     struct rows rows = make_rows(&random, count, 0);
     struct section section = {0};
-    struct index_source source = {read_part, release_part, &section};
+    struct section_source source = {read_part, release_part, &section};
     bool wrong;
     build(memory, &rows, &section);
     for (int i = 0; i < 6; i++) {
@@ -274,7 +275,7 @@ Test(index_timestamp, bits_flipped_gives_damage_or_the_same_answer)
             int result = ask(memory, &section, &rows, -5000, 40000, &wrong);
             cr_assert(result == 0 || result == MOTE_EDAMAGED, "byte %llu: %d", (unsigned long long)at, result);
             cr_assert(!wrong, "byte %llu of %llu gives a wrong answer", (unsigned long long)at, (unsigned long long)section.length);
-            struct index_source source = {read_part, release_part, &section};
+            struct section_source source = {read_part, release_part, &section};
             damaged += timestamp_verify(&section.identity, &section.root, &source, memory, rows.row_count) == MOTE_EDAMAGED;
             section.bytes[at] ^= bit;
         }
@@ -304,7 +305,7 @@ Test(index_timestamp, foreign_identity_is_damage)
     cr_assert_eq(ask(memory, &section, &rows, 0, 1000, &wrong), MOTE_EDAMAGED);
     section.root.root_offset_bytes += 8;
     cr_assert_eq(ask(memory, &section, &rows, 0, 1000, &wrong), 0);
-    struct index_source source = {read_part, release_part, &section};
+    struct section_source source = {read_part, release_part, &section};
     cr_assert_eq(timestamp_verify(&section.identity, &section.root, &source, memory, rows.row_count - 1), MOTE_EDAMAGED);
     free(section.bytes);
     free_rows(&rows);
@@ -314,9 +315,9 @@ Test(index_timestamp, foreign_identity_is_damage)
 Test(index_timestamp, builder_misused_or_without_memory_is_refused)
 {
     struct memory *memory = make_memory();
-    struct timestamp_builder *builder;
+    struct ordinal_index *builder;
     struct section section = {0};
-    struct index_sink sink = {place, append, &section};
+    struct section_sink sink = {place, append, &section};
     cr_assert_eq(timestamp_builder_create(memory, 1ull << 33, &builder), MOTE_EINVAL);
     cr_assert_eq(timestamp_builder_create(memory, 2, &builder), 0);
     cr_assert_eq(timestamp_builder_add(builder, 5, 1), 0);

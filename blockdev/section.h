@@ -1,0 +1,64 @@
+/* section.h: index sections in a segment: what an index and the segments that carry it share, so that neither needs to know the other.
+ *
+ * A section is a sequence of pages (byte strings, each with its own checksum) written one after the other through a sink and read back by offset through a source (the block cache behind it). Its builder emits the root last; who
+ * keeps the section keeps the root's place, length and checksum.
+ *
+ * Types only; no I/O here. Threads and failures: those of the functions behind the pointers.
+ */
+#ifndef MOTE_BLOCKDEV_SECTION_H
+#define MOTE_BLOCKDEV_SECTION_H
+
+#include <stdint.h>
+
+struct memory;
+
+/* What identifies a section's pages. */
+struct section_identity {
+    uint8_t uuid[16];
+    uint64_t segment_id;
+    uint64_t section_id; /* unique in the segment: a rebuilt section has a new one */
+};
+
+/* Pages need not follow each other without a gap: a segment skips the end of a run of extents that is too short for the next page. So a builder asks where the next page will lie, before it computes its checksum. */
+struct section_sink {
+    int (*place)(void *context, uint32_t length_bytes, uint64_t *offset_bytes); /* offset in the section at which the next write, of exactly this length, will lie */
+    int (*write)(void *context, const void *data, uint32_t length_bytes);       /* writes what place was asked for; copies before it returns */
+    void *context;
+};
+
+struct section_source {
+    /* Pins the bytes [offset, offset + length) of the section; *handle goes to release. check is called once, when the bytes come from the device. A range outside the section is MOTE_EDAMAGED. */
+    int (*read)(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*check)(const uint8_t *data, uint32_t length_bytes, void *check_context), void *check_context,
+                const uint8_t **data, void **handle);
+    void (*release)(void *context, void *handle);
+    void *context;
+};
+
+struct section_root {
+    uint32_t kind; /* of the index, its own number */
+    uint64_t length_bytes;      /* of the section, gaps included */
+    uint64_t root_offset_bytes; /* in the section */
+    uint32_t root_bytes;
+    uint32_t root_crc;
+};
+
+/* The operations of an index of 64-bit values over row ordinals, in the order in which a segment uses them: built with its rows, searched, verified. index/index.h documents each; the engine joins the two (sst_context). */
+struct ordinal_index;
+struct ordinal_index_ops {
+    uint32_t kind; /* of its roots */
+    int (*create)(struct memory *memory, uint64_t rows_max, struct ordinal_index **builder);
+    int (*add)(struct ordinal_index *builder, uint32_t ordinal, int64_t value);
+    int (*finish)(struct ordinal_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
+    void (*destroy)(struct ordinal_index *builder);
+    int (*search)(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, int64_t from, int64_t to,
+                  int (*visit)(void *context, const int64_t *values, const uint32_t *ordinals, uint32_t count), void *context);
+    int (*count)(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, int64_t from, int64_t to, uint64_t *count);
+    int (*verify)(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count);
+};
+
+/* No section of an ordinal index takes more than this a row, and this in all beside. */
+#define ORDINAL_INDEX_ROW_BYTES_MAX 16u
+#define ORDINAL_INDEX_FIXED_BYTES_MAX (16u * 1024u)
+static inline uint64_t ordinal_index_bytes_max(uint64_t rows) { return rows * ORDINAL_INDEX_ROW_BYTES_MAX + ORDINAL_INDEX_FIXED_BYTES_MAX; }
+
+#endif
