@@ -231,6 +231,39 @@ Test(lsm_compact, tombstone_above_an_older_segment_is_kept)
     close_setting(&setting);
 }
 
+Test(lsm_compact, tombstone_beside_a_segment_of_interleaved_seqs_is_kept)
+{
+    struct setting setting;
+    open_setting(&setting, 23);
+    struct lsm_world *world = &setting.world;
+    for (unsigned round = 0; round < 3; round++) {
+        for (int64_t key = 0; key < 30; key++)
+            if (round != 1 || key % 2)
+                lsm_world_change(world, key + (round == 2 ? 30 : 0), round == 1);
+        if (round == 1)
+            lsm_world_change(world, 500, false);
+        cr_assert_eq(flush(&setting), MOTE_OK);
+    }
+    /* The first and the third into one, whose seqs enclose those of the second. */
+    struct version *version = version_acquire(world->volume.manifest);
+    const struct segment_list *list = version_find(version, world->schema->table_id);
+    static struct lsm_compaction compaction;
+    compaction = (struct lsm_compaction){.schema = world->schema, .table_id = world->schema->table_id, .level = 1, .input_count = 2, .inputs = {list->segments[0], list->segments[2]}};
+    set_snapshots(&setting);
+    cr_assert_eq(lsm_compact(&world->job, &compaction), MOTE_OK);
+    version_release(world->volume.manifest, version);
+    /* Merged with the second alone, which has the tombstones. */
+    lsm_world_change(world, 499, false);
+    lsm_world_change(world, 501, false);
+    cr_assert_eq(flush(&setting), MOTE_OK);
+    struct lsm_compaction done;
+    cr_assert_eq(compact(&setting, 2, false, &done), 1);
+    cr_assert(done.input_count == 2 && !done.bottom);
+    cr_assert_eq(count_all(&setting).deletes, 15u);
+    compare(&setting, "interleaved", 23);
+    close_setting(&setting);
+}
+
 Test(lsm_compact, tombstone_over_a_row_that_a_snapshot_sees_is_kept)
 {
     struct setting setting;

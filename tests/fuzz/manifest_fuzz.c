@@ -1,0 +1,253 @@
+/* manifest_fuzz.c: hostile bytes as manifest frames: whatever a frame with a good checksum says, opening the volume gives a state or MOTE_EDAMAGED (MOTE_EBUDGET where it asks for more than the budget), and never reads, writes or allocates
+ * beyond its bounds. What it does give can be snapshotted and opens again as the same.
+ *
+ * Input: a byte of mode, then the payload of one or two frames. Mode bit 0: the payload is a snapshot (else an edit behind the base chain). Bit 1: the input is the bytes of a whole frame, checksum and all, as they are. Bits 2..3: frames of one
+ * page or more. Build with -fsanitize=fuzzer -DMOTE_LIBFUZZER, or as a program: manifest_fuzz [-n inputs] [-s seed] [file ...]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/lsm/manifest_format.h"
+#include "tests/support/lsm_volume.h"
+
+#define DEVICE_BYTES (9u << 20)
+#define EXTENT_BYTES 65536u
+#define PAYLOAD_BYTES_MAX (3u * PAGE_BYTES)
+#define TABLES_MAX 6u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
+
+/* A volume with tables, segments and a log, made once. */
+struct base {
+    struct blockdev *device;
+    struct layout layout;
+    uint8_t uuid[16];
+    struct manifest_frame last; /* of the chain */
+    uint64_t end_bytes;
+    uint8_t payloads[8][PAGE_BYTES]; /* the frames' payloads, to be changed */
+    uint32_t payload_bytes[8], record_counts[8], kinds[8];
+    uint32_t payload_count;
+};
+static struct base base;
+
+static void read_chain(struct blockdev_queue *queue)
+{
+    static _Alignas(PAGE_BYTES) uint8_t page[PAGE_BYTES];
+    struct manifest_frame frame;
+    for (;;) {
+        lsm_volume_check(blockdev_read_range(queue, layout_manifest_offset(&base.layout, 0, 0) + base.end_bytes, page, PAGE_BYTES), "read");
+        if (!manifest_frame_header(page, PAGE_BYTES, &frame) || base.payload_count == 8)
+            return;
+        memcpy(base.payloads[base.payload_count], page + MANIFEST_HEADER_BYTES, frame.payload_bytes);
+        base.payload_bytes[base.payload_count] = frame.payload_bytes;
+        base.record_counts[base.payload_count] = frame.record_count;
+        base.kinds[base.payload_count++] = frame.kind;
+        base.last = frame;
+        base.end_bytes += frame.frame_bytes;
+    }
+}
+
+static void make_base(void)
+{
+    struct lsm_volume volume;
+    base.device = lsm_volume_sim(DEVICE_BYTES, 1, false);
+    lsm_volume_format(base.device, EXTENT_BYTES, 16);
+    lsm_volume_check(lsm_volume_open(&volume, base.device, TABLES_MAX, false), "open");
+    uint64_t first = lsm_volume_make_table(&volume, "first"), second = lsm_volume_make_table(&volume, "second"), ids[3];
+    for (unsigned i = 0; i < 3; i++)
+        ids[i] = lsm_volume_add(&volume, i ? first : second);
+    struct manifest_edit *edit = lsm_volume_begin(&volume);
+    struct segment_section section = {.run = lsm_volume_extents(&volume, 1), .section_id = manifest_take_section_id(volume.manifest), .length_bytes = 100};
+    manifest_edit_set_timestamp(edit, ids[0], &section);
+    manifest_edit_begin_incarnation(edit, 17, 0, 0);
+    manifest_edit_add_log_range(edit, &(struct manifest_log_range){0, lsm_volume_extents(&volume, 3)});
+    manifest_edit_add_lost_range(edit, &(struct manifest_lost_range){1, 2, 3, 4});
+    manifest_edit_add_bad_extent(edit, lsm_volume_extents(&volume, 1).first);
+    manifest_edit_set_rowid(edit, first, 10);
+    manifest_edit_remove_segment(edit, ids[2]);
+    manifest_edit_drop_table(edit, second);
+    manifest_edit_set_head(edit, 100);
+    manifest_edit_set_flushed_seq(edit, 5);
+    manifest_edit_set_clean_end(edit, 6, 7);
+    lsm_volume_commit(edit);
+    base.layout = volume.superblock.layout;
+    memcpy(base.uuid, volume.superblock.uuid, 16);
+    read_chain(volume.queue);
+    lsm_volume_close(&volume);
+}
+
+static void write_bytes_at(struct blockdev *device, uint64_t offset_bytes, const uint8_t *bytes, uint64_t length_bytes)
+{
+    struct blockdev_queue_options options = {.depth = 8};
+    struct blockdev_queue *queue;
+    lsm_volume_check(blockdev_queue_create(device, &options, &queue), "queue");
+    for (unsigned copy = 0; copy < 2; copy++)
+        lsm_volume_check(blockdev_write_range(queue, BLOCKDEV_SOURCE_OTHER, layout_manifest_offset(&base.layout, copy, 0) + offset_bytes, bytes, length_bytes), "write");
+    blockdev_queue_destroy(queue);
+}
+
+/* Opens the device; a state that it accepts must be whole: a snapshot of it opens as the same. */
+static void try_open(struct blockdev *device)
+{
+    struct lsm_volume volume;
+    int result = lsm_volume_open(&volume, device, TABLES_MAX, false);
+    if (result) {
+        if (result != MOTE_EDAMAGED && result != MOTE_EBUDGET) {
+            fprintf(stderr, "opening gives %d\n", result);
+            abort();
+        }
+        return;
+    }
+    result = manifest_snapshot(volume.manifest);
+    if (result) {
+        fprintf(stderr, "a state that was accepted cannot be snapshotted: %d\n", result);
+        abort();
+    }
+    char *before = lsm_volume_text(volume.manifest);
+    lsm_volume_close(&volume);
+    lsm_volume_check(lsm_volume_open(&volume, device, TABLES_MAX, false), "reopen");
+    char *after = lsm_volume_text(volume.manifest);
+    if (strcmp(before, after)) {
+        fprintf(stderr, "a snapshot differs\n%s---\n%s", before, after);
+        abort();
+    }
+    free(before);
+    free(after);
+    lsm_volume_close(&volume);
+}
+
+/* The number of records that the payload seems to have, so that counts are usually right. */
+static uint32_t count_records(const uint8_t *payload, uint32_t payload_bytes)
+{
+    struct byte_reader reader = byte_reader_make(payload, payload_bytes);
+    uint32_t count = 0;
+    while (byte_reader_left(&reader) >= MANIFEST_RECORD_HEADER_BYTES) {
+        read_u32(&reader);
+        if (!read_bytes(&reader, read_u32(&reader)))
+            return count + 1;
+        count++;
+    }
+    return count;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
+{
+    static _Alignas(PAGE_BYTES) uint8_t bytes[PAYLOAD_BYTES_MAX + PAGE_BYTES];
+    if (!base.device)
+        make_base();
+    if (size_bytes < 1 || size_bytes - 1 > PAYLOAD_BYTES_MAX)
+        return 0;
+    uint8_t mode = data[0];
+    uint32_t payload_bytes = (uint32_t)size_bytes - 1;
+    struct blockdev *device;
+    struct sim_options options = {.size_bytes = DEVICE_BYTES, .logical_block_bytes = 512, .seed = 1};
+    static uint8_t *image;
+    if (!image) {
+        image = malloc(DEVICE_BYTES);
+        sim_read_content(base.device, false, image);
+    }
+    options.initial = image;
+    options.initial_borrowed = true;
+    lsm_volume_check(sim_create(&options, &device), "sim_create");
+    memset(bytes, 0, sizeof bytes);
+    if (mode & 2) {
+        memcpy(bytes, data + 1, payload_bytes);
+        write_bytes_at(device, mode & 1 ? 0 : base.end_bytes, bytes, sizeof bytes);
+    } else {
+        memcpy(bytes + MANIFEST_HEADER_BYTES, data + 1, payload_bytes);
+        struct manifest_frame frame = base.last;
+        frame.kind = mode & 1 ? MANIFEST_FRAME_SNAPSHOT : MANIFEST_FRAME_EDIT;
+        frame.sequence = mode & 1 ? 1 : base.last.sequence + 1;
+        frame.previous_crc = base.last.crc;
+        frame.payload_bytes = payload_bytes;
+        frame.frame_bytes = (uint32_t)round_up(MANIFEST_HEADER_BYTES + payload_bytes, PAGE_BYTES) + (mode & 4 && payload_bytes < PAGE_BYTES ? PAGE_BYTES : 0);
+        frame.record_count = count_records(data + 1, payload_bytes) + (mode >> 4 == 15);
+        /* Old edits behind a forged snapshot would be damage before anything else is seen. */
+        static _Alignas(PAGE_BYTES) uint8_t zeros[16 * PAGE_BYTES];
+        if (mode & 1)
+            write_bytes_at(device, 0, zeros, sizeof zeros);
+        manifest_frame_encode(&frame, base.uuid, 0, mode & 1 ? 0 : base.end_bytes, bytes);
+        write_bytes_at(device, mode & 1 ? 0 : base.end_bytes, bytes, frame.frame_bytes);
+    }
+    try_open(device);
+    blockdev_close(device);
+    return 0;
+}
+
+#ifndef MOTE_LIBFUZZER
+static uint64_t next_random(uint64_t *state)
+{
+    *state += 0x9e3779b97f4a7c15ull;
+    uint64_t z = *state;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+}
+
+/* Records of the base chain's frames, shuffled together, with a few bytes changed. */
+static size_t make_input(uint64_t *state, uint8_t *data)
+{
+    size_t size_bytes = 1;
+    if (!base.device)
+        make_base();
+    data[0] = (uint8_t)(next_random(state) & 0xf5);
+    if (next_random(state) % 16 == 0)
+        data[0] |= 2;
+    if (next_random(state) % 2)
+        data[0] &= 0xfe;
+    for (uint64_t parts = 1 + next_random(state) % 4; parts > 0; parts--) {
+        uint32_t which = (uint32_t)(next_random(state) % base.payload_count);
+        if (size_bytes + base.payload_bytes[which] > PAYLOAD_BYTES_MAX)
+            break;
+        memcpy(data + size_bytes, base.payloads[which], base.payload_bytes[which]);
+        size_bytes += base.payload_bytes[which];
+    }
+    for (uint64_t changes = next_random(state) % 5; changes > 0; changes--) {
+        uint64_t where = next_random(state);
+        uint8_t *at = data + 1 + where % (size_bytes - 1);
+        *at = (uint8_t)(where >> 40 & 1 ? where >> 41 : *at ^ 1u << (where >> 41 & 7));
+    }
+    if (next_random(state) % 8 == 0)
+        size_bytes -= next_random(state) % size_bytes;
+    return size_bytes;
+}
+
+static bool replay_file(const char *path)
+{
+    static uint8_t data[PAYLOAD_BYTES_MAX + 1];
+    FILE *file = fopen(path, "rb");
+    if (!file) {
+        perror(path);
+        return false;
+    }
+    size_t size_bytes = fread(data, 1, sizeof data, file);
+    fclose(file);
+    return LLVMFuzzerTestOneInput(data, size_bytes) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    static uint8_t data[PAYLOAD_BYTES_MAX + 1];
+    uint64_t seed = 1, count = 3000, files = 0, failed = 0;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "-n") && i + 1 < argc) {
+            count = strtoull(argv[++i], NULL, 0);
+        } else if (!strcmp(argv[i], "-s") && i + 1 < argc) {
+            seed = strtoull(argv[++i], NULL, 0);
+        } else {
+            files++;
+            failed += !replay_file(argv[i]);
+        }
+    }
+    if (files == 0) {
+        uint64_t state = seed;
+        printf("seed %llu\n", (unsigned long long)seed);
+        for (uint64_t i = 0; i < count; i++)
+            (void)LLVMFuzzerTestOneInput(data, make_input(&state, data));
+        files = count;
+    }
+    printf("%llu passed, %llu failed\n", (unsigned long long)(files - failed), (unsigned long long)failed);
+    return failed != 0;
+}
+#endif
