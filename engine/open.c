@@ -165,7 +165,8 @@ static int begin_writing(struct mote_db *db, const struct recovery *recovery, st
     for (uint32_t i = 0; i < recovery->lost_count; i++)
         manifest_edit_add_lost_range(edit, &recovery->lost[i]);
     manifest_edit_begin_incarnation(edit, start->incarnation, start->first_lsn, recovery->end_lsn);
-    manifest_edit_set_clean_end(edit, 0, 0);
+    /* Frames that this recovery drops may leave the map with this edit: their seqs are remembered here, so that a later recovery, which cannot see them, does not give them out again. */
+    manifest_edit_set_clean_end(edit, 0, start->next_seq - 1);
     result = space_map(db, start->first_lsn, true, edit, range);
     if (result) {
         manifest_edit_abandon(edit);

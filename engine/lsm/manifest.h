@@ -64,7 +64,8 @@ struct manifest_state {
     uint64_t sequence;          /* of the newest frame */
     uint64_t flushed_seq, head_lsn;
     uint64_t next_segment_id, next_table_id, next_column_id, next_run_id, next_section_id;
-    uint64_t clean_end_lsn, clean_end_seq; /* recorded by close; end_seq 0: not closed cleanly */
+    uint64_t clean_end_lsn; /* recorded by close; 0: not closed cleanly */
+    uint64_t clean_end_seq; /* recorded by open and close: no seq up to here is given out again */
     uint32_t log_range_count, incarnation_count, lost_range_count, bad_extent_count, table_count, segment_count;
     struct manifest_log_range log_ranges[MANIFEST_LOG_RANGES_MAX];       /* ascending lsn */
     struct manifest_incarnation incarnations[MANIFEST_INCARNATIONS_MAX]; /* ascending first_lsn */
@@ -118,7 +119,7 @@ void manifest_edit_set_head(struct manifest_edit *edit, uint64_t head_lsn); /* l
 void manifest_edit_begin_incarnation(struct manifest_edit *edit, uint64_t id, uint64_t first_lsn, uint64_t previous_end_lsn); /* previous_end_lsn: end of the one that was live; ranges mapped beyond it are removed and freed */
 void manifest_edit_add_lost_range(struct manifest_edit *edit, const struct manifest_lost_range *range);
 void manifest_edit_add_bad_extent(struct manifest_edit *edit, uint32_t extent);
-void manifest_edit_set_clean_end(struct manifest_edit *edit, uint64_t end_lsn, uint64_t end_seq); /* 0, 0: not clean */
+void manifest_edit_set_clean_end(struct manifest_edit *edit, uint64_t end_lsn, uint64_t end_seq); /* end_lsn 0: not clean */
 /* Durable in both copies on return; frees the edit, whatever it returns. Installs the new version. prepare_install / installed (may be NULL) run under the version mutex, just before readers can see the new version,
  * so that the engine can release the memtable generation in the same instant. */
 int manifest_commit(struct manifest_edit *edit, void (*installed)(void *context), void *context);
