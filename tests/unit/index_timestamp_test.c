@@ -127,7 +127,7 @@ static void build(struct memory *memory, const struct rows *rows, struct section
     cr_assert_eq(section->root.length_bytes, section->length);
     if (!section->gaps)
         cr_assert_leq(section->length, timestamp_bytes_bound(rows->count));
-        cr_assert_leq(timestamp_bytes_bound(rows->count), ordinal_index_bytes_max(rows->count));
+    cr_assert_leq(timestamp_bytes_bound(rows->count), ordinal_index_bytes_max(rows->count));
     timestamp_builder_destroy(builder);
 }
 
