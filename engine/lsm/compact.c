@@ -2,6 +2,7 @@
  *
  * The inputs are dealt into lanes, each a sequence of segments that do not overlap, so that a lane needs one iterator however many segments it has.
  * Space: the outputs are reserved at a little more than the inputs' size; should that not do (the rows compress worse in their new order), the job starts over with more.
+ * Reading and writing go on at the same time and have a queue each: an iterator needs an idle one.
  * What is read is counted against the manifest before anything is committed: a segment that yields fewer rows than it had must not lose them for good.
  * Failures leave everything as it was, but for retired extents; MOTE_ENOTABLE, MOTE_ENOTFOUND: the table was dropped meanwhile.
  */
@@ -15,6 +16,8 @@
 
 #define IMAGE_BYTES_MAX (MOTE_ROW_BYTES_MAX + SCHEMA_ENCODED_BYTES_MAX) /* a row of an older version, with the defaults of newer columns */
 
+#define READ_DEPTH 16u
+
 struct compact_work {
     const struct lsm_job_context *job;
     struct lsm_compaction *compaction;
@@ -22,6 +25,7 @@ struct compact_work {
     struct lsm_bad bad;
     struct lsm_output output;
     struct merge *merge;
+    struct blockdev_queue *own_queue; /* for reading, if the caller gave none */
     uint8_t *image; /* IMAGE_BYTES_MAX: one row */
     uint64_t rows_expected;
     uint32_t lane_count;
@@ -63,10 +67,16 @@ static void deal_lanes(struct compact_work *work)
 
 static int allocate(struct compact_work *work)
 {
-    struct memory *memory = work->job->sst->memory;
+    const struct lsm_job_context *job = work->job;
+    struct memory *memory = job->sst->memory;
     int result = merge_create(memory, work->lane_count, &work->merge);
+    if (!result && !job->read_queue) {
+        struct blockdev_queue_options options = {.depth = READ_DEPTH};
+        result = blockdev_queue_create(job->sst->device, &options, &work->own_queue);
+    }
+    struct blockdev_queue *read_queue = job->read_queue ? job->read_queue : work->own_queue;
     for (uint32_t i = 0; i < work->lane_count && !result; i++)
-        result = sst_iterator_create(work->job->sst, work->job->queue, &work->iterators[i]);
+        result = sst_iterator_create(job->sst, read_queue, &work->iterators[i]);
     if (result)
         return result;
     work->image = memory_alloc_aligned(memory, IMAGE_BYTES_MAX, 16);
@@ -79,6 +89,8 @@ static void release(struct compact_work *work)
     for (uint32_t i = 0; i < work->lane_count; i++)
         if (work->iterators[i])
             sst_iterator_destroy(work->iterators[i]);
+    if (work->own_queue)
+        blockdev_queue_destroy(work->own_queue);
     merge_destroy(work->merge);
     extents_unreserve(work->job->sst->extents, &work->reservation);
 }

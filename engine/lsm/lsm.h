@@ -19,7 +19,8 @@
 struct lsm_job_context {
     struct sst_context *sst;
     struct manifest *manifest;
-    struct blockdev_queue *queue; /* the worker's */
+    struct blockdev_queue *queue; /* the worker's: for writes */
+    struct blockdev_queue *read_queue; /* for what a compaction reads while its writes are in flight; NULL: the job makes one for itself */
     uint32_t block_rows, compression;
     uint64_t segment_bytes_max;
     /* Live snapshot seqs, ascending, as of the job's start; and the newest visible seq then. */

@@ -52,7 +52,7 @@ int lsm_volume_open(struct lsm_volume *volume, struct blockdev *device, uint32_t
     bool heal_needed;
     *volume = (struct lsm_volume){.device = device};
     volume->queue = create_queue(device);
-    lsm_volume_check(memory_create(128u << 20, false, &volume->memory), "memory_create");
+    lsm_volume_check(memory_create(256u << 20, false, &volume->memory), "memory_create");
     void *region = memory_carve(volume->memory, CACHE_BYTES, PAGE_BYTES);
     lsm_volume_check(memory_seal(volume->memory), "memory_seal");
     lsm_volume_check(cache_create(volume->memory, region, CACHE_BYTES, 256, &volume->cache), "cache_create");

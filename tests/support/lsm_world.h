@@ -29,7 +29,7 @@ struct lsm_world {
     uint64_t next_seq;
 };
 
-#define LSM_WORLD_ARENA_BYTES (4u << 20)
+#define LSM_WORLD_ARENA_BYTES (16u << 20)
 
 /* Opens a formatted device (as lsm_volume_format made it) and makes the table "rows" or finds it again. */
 void lsm_world_open(struct lsm_world *world, struct blockdev *device, uint64_t seed);

@@ -359,6 +359,26 @@ Test(lsm_compact, deeper_than_one_job_takes_several)
     close_setting(&setting);
 }
 
+Test(lsm_compact, large_job_reads_while_its_writes_are_in_flight)
+{
+    struct setting setting;
+    open_setting(&setting, 24);
+    struct lsm_world *world = &setting.world;
+    world->job.block_rows = 512;
+    world->job.segment_bytes_max = 64u << 20;
+    for (unsigned round = 0; round < 2; round++) {
+        for (int64_t key = 0; key < 50000; key++)
+            lsm_world_change(world, key * 2 + round, key % 50 == 49);
+        cr_assert_eq(flush(&setting), MOTE_OK);
+    }
+    struct lsm_compaction done;
+    cr_assert_eq(compact(&setting, 2, false, &done), 1);
+    cr_assert_gt(done.bytes_out, 1000000u, "%llu: no write was in flight", (unsigned long long)done.bytes_out);
+    cr_assert_eq(done.rows_out, 100000u - 2000u);
+    verify_segments(&setting);
+    close_setting(&setting);
+}
+
 /* ---- Failures ---- */
 
 /* Two overlapping segments. */
