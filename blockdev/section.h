@@ -57,8 +57,8 @@ struct ordinal_index_ops {
 };
 
 /* No section of an ordinal index takes more than this a row, and this in all beside. */
-#define ORDINAL_INDEX_ROW_BYTES_MAX 16u
+#define ORDINAL_INDEX_ROW_BYTES_MAX 13u
 #define ORDINAL_INDEX_FIXED_BYTES_MAX (56u * 1024u)
-static inline uint64_t ordinal_index_bytes_max(uint64_t rows) { return rows * ORDINAL_INDEX_ROW_BYTES_MAX + ORDINAL_INDEX_FIXED_BYTES_MAX; }
+static inline uint64_t ordinal_index_bytes_max(uint64_t rows) { return rows ? rows * ORDINAL_INDEX_ROW_BYTES_MAX + ORDINAL_INDEX_FIXED_BYTES_MAX : 256; }
 
 #endif
