@@ -46,6 +46,7 @@ struct section_root {
 struct ordinal_index;
 struct ordinal_index_ops {
     uint32_t kind; /* of its roots */
+    uint64_t (*bytes_bound)(uint64_t rows); /* at most ordinal_index_bytes_max */
     int (*create)(struct memory *memory, uint64_t rows_max, struct ordinal_index **builder);
     int (*add)(struct ordinal_index *builder, uint32_t ordinal, int64_t value);
     int (*finish)(struct ordinal_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);

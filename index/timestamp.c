@@ -109,6 +109,7 @@ uint64_t timestamp_bytes_bound(uint64_t rows)
 
 const struct ordinal_index_ops timestamp_index_ops = {
     .kind = INDEX_TIMESTAMP,
+    .bytes_bound = timestamp_bytes_bound,
     .create = timestamp_builder_create,
     .add = timestamp_builder_add,
     .finish = timestamp_builder_finish,

@@ -42,7 +42,7 @@ static uint64_t tail_bound(const struct sst_builder *builder)
     uint64_t coming = 2 * (uint64_t)builder->options.block_rows;
     uint64_t partition = SST_PARTITION_HEADER_BYTES + sst_entry_list_bytes(&builder->blocks, SST_PARTITION_HEADER_BYTES) + 2 * (builder->entry_bytes_bound + 8);
     uint64_t filter = builder->hashing ? sst_filter_bytes(builder->sums.row_count + coming) : 0;
-    uint64_t times = builder->timestamps ? ordinal_index_bytes_max(builder->row_count + coming) : 0;
+    uint64_t times = builder->timestamps ? builder->options.context->timestamps->bytes_bound(builder->row_count + coming) : 0;
     uint64_t footer = SST_FOOTER_HEADER_BYTES + builder->schema->column_count * SST_FOOTER_COLUMN_BYTES + builder->partitions.bytes_used + 2 * (SST_DIRECTORY_ENTRY_BYTES + MOTE_KEY_BYTES_MAX + 16) +
                       builder->partitions.count * 4;
     return partition + filter + times + footer + 6 * (builder->stream.logical_bytes + SST_ALIGN_BYTES);

@@ -160,7 +160,7 @@ int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *qu
     struct sst_stream stream = {.context = context, .queue = queue, .reservation = reservation, .segment_id = segment->record.id, .source = BLOCKDEV_SOURCE_INDEX};
     struct ordinal_index *builder = NULL;
     struct sst_iterator *iterator;
-    uint64_t bound_bytes = ordinal_index_bytes_max(segment->record.row_count) + PAGE_BYTES;
+    uint64_t bound_bytes = context->timestamps->bytes_bound(segment->record.row_count) + PAGE_BYTES;
     memcpy(identity.uuid, context->uuid, sizeof identity.uuid);
     int result = sst_iterator_create(context, queue, &iterator);
     if (result)
