@@ -38,11 +38,18 @@ int db_check_writable(struct mote_db *db)
     return MOTE_OK;
 }
 
+int handle_check(const struct mote_db *db)
+{
+    if (!db) /* a handle is never without a database, but the heap that it lies in is wiped in a child */
+        return error_set(MOTE_EFORK, "this handle was made by the parent process and is unusable after fork: open the device in the process that uses it");
+    return db_check(db);
+}
+
 int table_check(const struct mote_table *table)
 {
     if (!table)
         return error_set(MOTE_EINVAL, "the table handle is NULL");
-    int result = db_check(table->db);
+    int result = handle_check(table->db);
     if (result)
         return result;
     if (atomic_load_explicit(&table->dropped, memory_order_relaxed)) {

@@ -315,7 +315,7 @@ int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk)
 {
     if (!cursor || !chunk)
         return error_set(MOTE_EINVAL, "the cursor or the chunk is NULL");
-    int result = table_check(cursor->table);
+    int result = cursor->table ? table_check(cursor->table) : handle_check(NULL);
     if (result)
         return result;
     struct mote_db *db = cursor->table->db;
@@ -455,7 +455,7 @@ int mote_scan(mote_table *table, const struct mote_scan_options *given, mote_cur
 
 void mote_cursor_close(mote_cursor *cursor)
 {
-    if (!cursor || db_check(cursor->table->db))
+    if (!cursor || !cursor->table || handle_check(cursor->table->db))
         return;
     struct mote_db *db = cursor->table->db;
     reader_give(db, cursor->reader, true);

@@ -150,6 +150,7 @@ struct mote_db {
 /* ---- common.c ---- */
 int db_check(const struct mote_db *db);           /* MOTE_EINVAL (NULL), MOTE_EFORK */
 int db_check_writable(struct mote_db *db);        /* and MOTE_EREADONLY, MOTE_EPOISONED */
+int handle_check(const struct mote_db *db);       /* db of a table, cursor or row that is not NULL itself: MOTE_EFORK */
 int table_check(const struct mote_table *table);  /* and MOTE_ENOTABLE */
 /* Nothing is acknowledged from here on; the first caller's present error is kept for all later ones. Returns code. */
 int db_poison(struct mote_db *db, int code);

@@ -186,8 +186,13 @@ int mote_get(mote_table *table, const struct mote_value *key_values, size_t key_
 
 int mote_row_value(const mote_row *row, uint32_t position, struct mote_value *value)
 {
-    if (!row || !row->schema || !value)
-        return error_set(MOTE_EINVAL, "the row is NULL or holds nothing");
+    if (!row || !value)
+        return error_set(MOTE_EINVAL, "the row or the value is NULL");
+    int result = handle_check(row->db);
+    if (result)
+        return result;
+    if (!row->schema || !row->image)
+        return error_set(MOTE_EINVAL, "the row holds nothing");
     if (position >= row->schema->column_count)
         return error_set(MOTE_ENOCOLUMN, "table %s has %u columns, no column %u", row->schema->name, row->schema->column_count, position);
     row_value(row->schema, row->image_schema, row->image, position, value);
@@ -198,7 +203,7 @@ uint64_t mote_row_seq(const mote_row *row) { return row ? row->seq : 0; }
 
 void mote_row_free(mote_row *row)
 {
-    if (!row || db_check(row->db))
+    if (!row || handle_check(row->db))
         return;
     struct memory *memory = row->db->memory;
     memory_free(memory, row->image);

@@ -52,9 +52,10 @@ int mote_pending_updates(mote_db *db, const char *name, uint64_t *count)
     return result;
 }
 
-uint64_t mote_durable_seq(const mote_db *db) { return db->read_only ? atomic_load(&db->visible_seq) : wal_durable_seq(db->wal); }
-uint64_t mote_durable_lsn(const mote_db *db) { return db->read_only ? atomic_load(&db->head_lsn) : wal_durable_lsn(db->wal); }
-uint64_t mote_visible_seq(const mote_db *db) { return atomic_load(&db->visible_seq); }
+/* 0 where the handle cannot be used: nothing is durable by it. */
+uint64_t mote_durable_seq(const mote_db *db) { return db_check(db) ? 0 : db->read_only ? atomic_load(&db->visible_seq) : wal_durable_seq(db->wal); }
+uint64_t mote_durable_lsn(const mote_db *db) { return db_check(db) ? 0 : db->read_only ? atomic_load(&db->head_lsn) : wal_durable_lsn(db->wal); }
+uint64_t mote_visible_seq(const mote_db *db) { return db_check(db) ? 0 : atomic_load(&db->visible_seq); }
 
 int mote_durable_eventfd(mote_db *db)
 {

@@ -258,14 +258,22 @@ void *memory_carve(struct memory *memory, uint64_t size_bytes, uint64_t align_by
     return (uint8_t *)memory + start;
 }
 
+/* The heap holds handles: in a child they read as zero, so that a call on one can say so instead of crashing. Its pages are no more shared than the others. */
+static void wipe_on_fork(void *start, uint64_t size_bytes)
+{
+    if (madvise(start, size_bytes, MADV_DOFORK) == 0 && madvise(start, size_bytes, MADV_WIPEONFORK) != 0)
+        (void)madvise(start, size_bytes, MADV_DONTFORK);
+}
+
 int memory_seal(struct memory *memory)
 {
     if (memory->sealed)
         return error_set(MOTE_EINTERNAL, "the memory budget is sealed already");
     memory->sealed = true;
-    uint64_t start = round_up(memory->carved_bytes, ALIGN_BYTES), end = memory->budget_bytes;
+    uint64_t start = round_up(memory->carved_bytes, PAGE_BYTES), end = memory->budget_bytes;
     if (end < start + 2 * sizeof(struct block) + ALIGN_BYTES)
         return MOTE_OK; /* no heap: every memory_alloc will say so */
+    wipe_on_fork((uint8_t *)memory + start, end - start);
     struct block *block = (struct block *)((uint8_t *)memory + start);
     *block = (struct block){CHECK_WORD, STATE_FREE, end - start - 2 * sizeof *block, 0, NULL};
     block->size_bytes -= block->size_bytes % ALIGN_BYTES;

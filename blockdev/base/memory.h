@@ -1,4 +1,4 @@
-/* memory.h: the one memory budget. memory_create maps the whole budget at open (one private anonymous mmap, MADV_DONTFORK, optionally
+/* memory.h: the one memory budget. memory_create maps the whole budget at open (one private anonymous mmap; in the child of a fork the carved part is absent and the heap reads as zero; optionally
  * MADV_HUGEPAGE); everything that mote keeps comes from it, so that nothing later can fail for want of memory that was promised.
  *
  * Two ways of taking from it:
