@@ -231,7 +231,7 @@ void sst_model_free(struct model *model)
 /* The value that the segment must have: of a tombstone the key's, else NULL. */
 static void model_value(const struct schema *schema, const struct model_row *row, uint32_t column, struct mote_value *value)
 {
-    static uint8_t scratch[MOTE_KEY_BYTES_MAX];
+    static _Thread_local uint8_t scratch[MOTE_KEY_BYTES_MAX];
     struct mote_value keys[MOTE_KEY_COLUMNS_MAX];
     if (row->kind == RECORD_PUT) {
         row_value(schema, row->schema, row->image, column, value);
@@ -266,7 +266,7 @@ static bool values_equal(const struct schema_column *column, const struct mote_v
 
 bool sst_row_equals(struct sst_iterator *iterator, const struct schema *schema, const struct model_row *row, char fault[200], int *error)
 {
-    static uint8_t image[MOTE_ROW_BYTES_MAX];
+    static _Thread_local uint8_t image[MOTE_ROW_BYTES_MAX];
     struct record record;
     uint32_t image_bytes;
     *error = sst_record(iterator, &record);
