@@ -5,8 +5,8 @@ endif()
 # jemalloc is the allocator of the executables; nothing calls it by name, so the linker must not leave it out. Sanitizers bring
 # an allocator of their own, and two do not go together.
 if(NOT MOTE_SANITIZE)
-  pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
-  set(MOTE_ALLOCATOR -Wl,--push-state,--no-as-needed PkgConfig::JEMALLOC -Wl,--pop-state)
+  pkg_check_modules(JEMALLOC REQUIRED jemalloc)
+  set(MOTE_ALLOCATOR "SHELL:-Wl,--push-state,--no-as-needed ${JEMALLOC_LINK_LIBRARIES} -Wl,--pop-state")
 endif()
 
 file(GLOB MOTE_TOOL_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tools/*.c)
@@ -17,7 +17,8 @@ mote_compile_options(mote_tool_parts)
 
 add_executable(mote_tool tools/main.c)
 set_target_properties(mote_tool PROPERTIES OUTPUT_NAME mote RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tools)
-target_link_libraries(mote_tool PRIVATE mote_tool_parts ${MOTE_ALLOCATOR})
+target_link_libraries(mote_tool PRIVATE mote_tool_parts)
+target_link_options(mote_tool PRIVATE ${MOTE_ALLOCATOR})
 mote_compile_options(mote_tool)
 add_custom_command(TARGET mote_tool POST_BUILD
   COMMAND ${CMAKE_COMMAND} -E create_symlink mote mkfs.mote
