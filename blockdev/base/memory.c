@@ -355,19 +355,22 @@ static void release_block(struct memory *memory, struct block *block)
     atomic_fetch_sub_explicit(&memory->used_bytes, block->size_bytes + sizeof *block, memory_order_relaxed);
     struct block *next = next_block(block), *previous = block->previous;
     block->state = STATE_FREE;
+    /* Of the neighbours only headers and links are not poisoned yet: the rest may be most of the heap, and must not be walked at each free. */
+    poison(payload_of(block), block->size_bytes);
     if (next->state == STATE_FREE) {
         remove_free(memory, next);
         block->size_bytes += sizeof *next + next->size_bytes;
         next->check = 0;
+        poison(next, sizeof *next + sizeof(struct links));
     }
     if (previous && previous->state == STATE_FREE) {
         remove_free(memory, previous);
         previous->size_bytes += sizeof *block + block->size_bytes;
         block->check = 0;
+        poison(block, sizeof *block);
         block = previous;
     }
     next_block(block)->previous = block;
-    poison(payload_of(block), block->size_bytes);
     insert_free(memory, block);
 }
 

@@ -168,7 +168,7 @@ static size_t make_input(uint8_t *data)
         if (kind == 1)
             where = where / 64 * 64 + 28 + sst_random_below(&world, 100);
         store_u32(data + 1 + i * 6, where);
-        data[5 + i * 6] = sst_random_below(&world, 2) ? (uint8_t)(1u << sst_random_below(&world, 8)) : 0;
+        data[5 + i * 6] = (uint8_t)(sst_random_below(&world, 2) ? 1u << sst_random_below(&world, 8) : 0);
         data[6 + i * 6] = (uint8_t)(sst_random_below(&world, 2) ? sst_random(&world) : sst_random_below(&world, 2) ? 0xFF : 0);
     }
     data[1 + changes * 6] = sst_random_below(&world, 20) == 0;
