@@ -191,12 +191,13 @@ static bool space_is_short(struct mote_db *db)
     return (uint64_t)counts.free * db->superblock.layout.extent_bytes < 2 * db->superblock.layout.log_bytes_max;
 }
 
-/* Too many ends without a checkpoint between them, or too little space: what was replayed is flushed now, so that the old incarnations can be forgotten. */
-static int shorten_incarnations(struct mote_db *db, struct recovery *recovery)
+/* Too many ends without a checkpoint between them, too little space, or a hole that was accepted (on_damage = continue) and that no later open is to find again: what was replayed is flushed now, so that the old incarnations can be
+ * forgotten. */
+static int shorten_log(struct mote_db *db, struct recovery *recovery)
 {
     const struct manifest_state *state = manifest_get_state(db->manifest);
     bool full = state->incarnation_count + 2 >= MANIFEST_INCARNATIONS_MAX || state->log_range_count + 8 >= MANIFEST_LOG_RANGES_MAX;
-    if (!full && !space_is_short(db))
+    if (!full && !space_is_short(db) && !recovery->damaged)
         return MOTE_OK;
     int result = recover_flush(db, recovery);
     return result == MOTE_ENOSPC && !full ? MOTE_OK : result; /* the rows stay in memory and in the log then */
@@ -206,7 +207,7 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
 {
     struct wal_start start = {.user = &db->generations[0]};
     struct wal_range range;
-    int result = shorten_incarnations(db, recovery);
+    int result = shorten_log(db, recovery);
     if (!result)
         result = begin_writing(db, recovery, &start, &range);
     if (!result)

@@ -198,6 +198,11 @@ static void on_damage(void *context, uint64_t lsn_from, uint64_t lsn_to, uint64_
 {
     struct replay *replay = context;
     struct recovery *recovery = replay->recovery;
+    /* What segments hold, and what was replayed, is not lost; nor is anything where only marks and pads are missing. */
+    if (seq_from <= replay->last_seq)
+        seq_from = replay->last_seq + 1;
+    if (seq_to < seq_from)
+        return;
     if (recovery->lost_count < MANIFEST_LOST_RANGES_MAX)
         recovery->lost[recovery->lost_count++] = (struct manifest_lost_range){lsn_from, lsn_to, seq_from, seq_to};
 }
@@ -229,6 +234,7 @@ static void conclude(struct mote_db *db, const struct replay *replay, const stru
     const struct manifest_state *state = manifest_get_state(db->manifest);
     struct recovery *recovery = replay->recovery;
     recovery->verdict = scan->verdict;
+    recovery->damaged = scan->damage_count > 0;
     recovery->end_lsn = scan->end_lsn;
     recovery->generations_used = replay->generation + 1;
     recovery->next_lsn = scan->highest_lsn > scan->end_lsn ? scan->highest_lsn : scan->end_lsn;
@@ -293,9 +299,14 @@ int recover_flush(struct mote_db *db, struct recovery *recovery)
         result = manifest_edit_begin(db->manifest, &edit);
     if (result)
         return result;
+    /* What was lost is on record in the same edit in which the log that shows it is forgotten. */
+    for (uint32_t i = 0; i < recovery->lost_count; i++)
+        manifest_edit_add_lost_range(edit, &recovery->lost[i]);
     manifest_edit_set_head(edit, recovery->end_lsn);
     result = manifest_commit(edit, NULL, NULL);
-    if (!result)
-        atomic_store(&db->head_lsn, recovery->end_lsn);
-    return result;
+    if (result)
+        return result;
+    recovery->lost_count = 0;
+    atomic_store(&db->head_lsn, recovery->end_lsn);
+    return MOTE_OK;
 }

@@ -14,6 +14,7 @@ struct recovery {
     uint64_t next_seq;
     uint64_t rows;     /* inserted into memtables */
     uint32_t generations_used;
+    bool damaged;      /* the log has a hole that was accepted */
     uint32_t lost_count;
     struct manifest_lost_range lost[MANIFEST_LOST_RANGES_MAX];
 };

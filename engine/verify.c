@@ -73,7 +73,7 @@ static void visit_frame(void *context, unsigned copy, unsigned area, uint64_t of
     if (valid || area != walk->db->superblock.manifest_area)
         return;
     error_set(MOTE_EDAMAGED, "manifest frame %llu of copy %u fails its checksum; the other copy stands in for it and the next open heals it", (unsigned long long)sequence, copy);
-    error_add_device(blockdev_path(walk->db->device), offset_bytes, length_bytes);
+    error_add_device(blockdev_path(walk->db->device), layout_manifest_offset(&walk->db->superblock.layout, copy, area) + offset_bytes, length_bytes);
     note_last(walk->verify);
 }
 

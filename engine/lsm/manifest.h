@@ -142,7 +142,7 @@ void version_exclusive(struct manifest *manifest, void (*body)(void *context), v
 /* As version_acquire, from inside version_exclusive. */
 struct version *version_acquire_locked(struct manifest *manifest);
 
-/* ---- For verify and dump, without opening: walks both copies of both areas. ---- */
+/* ---- For verify and dump, without opening: walks both copies of both areas. offset_bytes counts from the area's start. ---- */
 int manifest_walk(struct blockdev_queue *queue, struct memory *memory, const struct superblock *superblock,
                   void (*visit)(void *context, unsigned copy, unsigned area, uint64_t offset_bytes, uint64_t sequence, uint64_t generation, uint32_t kind, uint32_t length_bytes, bool valid), void *context);
 /* Prints the records of the state readably. */

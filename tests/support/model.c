@@ -135,6 +135,17 @@ void model_op_set_row(const struct model *model, struct model_op *op, uint32_t i
     op->rows[index] = row;
 }
 
+struct model_op *model_op_copy(const struct model *model, const struct model_op *op)
+{
+    struct model_op *copy = model_op_rows(model, op->kind, op->table, op->row_count);
+    for (uint32_t i = 0; i < op->row_count; i++) {
+        size_t size_bytes = sizeof *op->rows[i] + op->rows[i]->key_bytes + op->rows[i]->row_bytes;
+        copy->rows[i] = allocate(size_bytes);
+        memcpy(copy->rows[i], op->rows[i], size_bytes);
+    }
+    return copy;
+}
+
 void model_op_free(struct model_op *op)
 {
     for (uint32_t i = 0; op && i < op->row_count; i++)

@@ -130,6 +130,8 @@ void model_destroy(struct model *model);
 /* A put of rows (rows[i] in cells of the present schema), a deletion by key cells. */
 struct model_op *model_op_rows(const struct model *model, enum model_op_kind kind, uint32_t table, uint32_t row_count);
 void model_op_set_row(const struct model *model, struct model_op *op, uint32_t index, const uint8_t *row_or_key, size_t size_bytes);
+/* A copy of a put or deletion, to be applied to this model. */
+struct model_op *model_op_copy(const struct model *model, const struct model_op *op);
 void model_op_free(struct model_op *op);
 /* Appends the op (of rows: their seqs end at seq_last) to the history. */
 void model_apply(struct model *model, struct model_op *op, uint64_t seq_last);
