@@ -248,6 +248,7 @@ static void use_freed_space(struct mote_db *db)
     atomic_store(&db->flush_failure, MOTE_OK);
     pthread_cond_broadcast(&db->job_cond);
     pthread_mutex_unlock(&db->job_mutex);
+    wal_set_space_error(db->wal, MOTE_OK);
     space_extend(db, false);
 }
 

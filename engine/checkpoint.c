@@ -196,6 +196,10 @@ static int compact_list(struct mote_db *db, const struct version *version, const
     struct lsm_compaction *compaction = memory_alloc_zero(db->memory, sizeof *compaction);
     uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
     int result = compaction && snapshots ? MOTE_OK : MOTE_EBUDGET;
+    struct extents_counts counts;
+    extents_get_counts(db->extents, &counts);
+    if (!result)
+        compaction->bytes_max = (uint64_t)(counts.free - counts.reserved) * db->superblock.layout.extent_bytes / 2; /* beside the inputs there must be room for the outputs and what a flush needs meanwhile */
     if (!result && lsm_pick_compaction(version, schema->table_id, db->options.compaction_runs_max, everything, NULL, NULL, compaction)) {
         struct lsm_job_context job;
         jobs_context(db, db->compact_queue, snapshots, &job);

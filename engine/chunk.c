@@ -21,7 +21,8 @@ static int create_column(struct chunk_buffer *chunk, const struct schema *schema
 
 int chunk_create(struct memory *memory, const struct schema *schema, const uint32_t *positions, uint32_t column_count, uint32_t rows_max, struct chunk_buffer *chunk)
 {
-    *chunk = (struct chunk_buffer){.memory = memory, .rows_max = rows_max};
+    uint64_t share_bytes = memory_budget_bytes(memory) / 64;
+    *chunk = (struct chunk_buffer){.memory = memory, .rows_max = rows_max, .bytes_max = share_bytes < CHUNK_BYTES_SOFT_MAX ? share_bytes : CHUNK_BYTES_SOFT_MAX};
     chunk->columns = memory_alloc_zero(memory, (column_count + 1) * sizeof *chunk->columns);
     chunk->views = memory_alloc_zero(memory, (column_count + 1) * sizeof *chunk->views);
     int result = chunk->columns && chunk->views ? MOTE_OK : MOTE_EBUDGET;
@@ -68,7 +69,7 @@ bool chunk_full(const struct chunk_buffer *chunk)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < chunk->column_count; i++)
         bytes += chunk->columns[i].values_bytes;
-    return bytes >= CHUNK_BYTES_SOFT_MAX;
+    return bytes >= chunk->bytes_max;
 }
 
 static int make_room(struct chunk_buffer *chunk, struct chunk_column *column, uint64_t more_bytes)
@@ -77,9 +78,12 @@ static int make_room(struct chunk_buffer *chunk, struct chunk_column *column, ui
     if (needed <= column->capacity_bytes)
         return MOTE_OK;
     assert(column->offsets);
-    uint64_t capacity = column->capacity_bytes;
-    while (capacity < needed)
-        capacity *= 2;
+    /* Twice as much, but not far beyond what a full chunk holds: a small budget has no room for that. */
+    uint64_t capacity = 2 * column->capacity_bytes;
+    if (capacity > chunk->bytes_max)
+        capacity = chunk->bytes_max;
+    if (capacity < needed)
+        capacity = needed + needed / 4;
     uint8_t *grown = memory_realloc(chunk->memory, column->values, capacity);
     if (!grown)
         return MOTE_EBUDGET;

@@ -4,7 +4,7 @@
 
 #include "engine/lsm/merge.h"
 
-#define CHUNK_BYTES_SOFT_MAX (4ull << 20) /* a chunk ends early once its values take so much */
+#define CHUNK_BYTES_SOFT_MAX (4ull << 20) /* a chunk ends early once its values take so much, or a sixty-fourth of the budget */
 
 struct chunk_column {
     uint32_t position; /* in the schema */
@@ -19,6 +19,7 @@ struct chunk_column {
 struct chunk_buffer {
     struct memory *memory;
     uint32_t column_count, rows_max, row_count;
+    uint64_t bytes_max; /* of its values: then it ends */
     struct chunk_column *columns;
     struct mote_column *views; /* what the caller gets */
 };

@@ -1,4 +1,4 @@
-/* jobs.c: the background: worker threads that flush, extend the log, checkpoint and compact, in this order of urgency; or the same inline.
+/* jobs.c: the background: worker threads that extend the log, checkpoint, flush and compact, in this order of urgency; or the same inline.
  *
  * A job that cannot be done now (no space) is tried again after 100 ms or when something changes; it never ends the thread. Failures that end all promises poison the handle (see rotate.c, checkpoint.c).
  */
@@ -59,24 +59,29 @@ void jobs_context(struct mote_db *db, struct blockdev_queue *queue, uint64_t *sn
     };
 }
 
-/* Whether a failed flush should be tried now. */
-static bool flush_may_start(struct mote_db *db)
+/* Whether a flush failed too short a time ago to be tried again. */
+static bool flush_must_wait(struct mote_db *db)
 {
     pthread_mutex_lock(&db->job_mutex);
-    bool may = db->flush_retry_ns == 0 || now_ns() >= db->flush_retry_ns;
+    bool must_wait = db->flush_retry_ns != 0 && now_ns() < db->flush_retry_ns;
     pthread_mutex_unlock(&db->job_mutex);
-    return may && flush_waiting(db);
+    return must_wait;
 }
 
-/* Too many overlapping segments would make reads slow and at last impossible: then compaction goes before the flush. */
-static bool depth_critical(struct mote_db *db)
+/* Whether flushes must wait for a compaction: so many overlapping segments that reads get slow and at last impossible, or old versions fill the device. Else a steady writer would keep the only worker flushing for ever. */
+static bool compaction_urgent(struct mote_db *db)
 {
-    bool critical = false;
+    struct extents_counts counts;
+    extents_get_counts(db->extents, &counts);
+    uint32_t depth_max = 2 * db->options.compaction_runs_max < STALL_DEPTH ? 2 * db->options.compaction_runs_max : STALL_DEPTH;
+    if (counts.free < counts.total / 4 && depth_max > db->options.compaction_runs_max)
+        depth_max = db->options.compaction_runs_max;
+    bool urgent = false;
     struct version *version = version_acquire(db->manifest);
-    for (uint32_t t = 0; t < version->count && !critical; t++)
-        critical = version->lists[t]->count >= STALL_DEPTH && lsm_overlap_depth(version->lists[t]) >= STALL_DEPTH;
+    for (uint32_t t = 0; t < version->count && !urgent; t++)
+        urgent = version->lists[t]->count >= depth_max && lsm_overlap_depth(version->lists[t]) >= depth_max;
     version_release(db->manifest, version);
-    return critical;
+    return urgent;
 }
 
 static bool compact_some(struct mote_db *db)
@@ -93,24 +98,43 @@ static bool compact_some(struct mote_db *db)
     return did && !result;
 }
 
-/* Does the most urgent job, if there is one. */
+/* A flush found no space: old versions are made to give some, and it is tried again at once. */
+static bool make_space(struct mote_db *db)
+{
+    bool did = false;
+    if (compact_once(db, NULL, true, &did) != MOTE_OK || !did)
+        return false;
+    pthread_mutex_lock(&db->job_mutex);
+    db->flush_retry_ns = 0;
+    pthread_mutex_unlock(&db->job_mutex);
+    return true;
+}
+
+/* Does the most urgent job, if there is one. A checkpoint flushes as well: it comes before flushes, or the log would grow as long as there is something to flush. */
 static bool do_one_job(struct mote_db *db)
 {
     bool did = false;
+    int result = MOTE_OK;
     if (atomic_load(&db->poisoned))
         return false;
     if (take_wish(db, &db->extend_wanted)) {
         space_extend(db, false);
         return true;
     }
-    if (flush_may_start(db)) {
-        if (depth_critical(db))
-            compact_once(db, NULL, false, &did);
-        return flush_oldest(db, &did) == MOTE_OK && did;
+    if (compaction_urgent(db) && compact_once(db, NULL, false, &did) == MOTE_OK && did)
+        return true;
+    if (!flush_must_wait(db)) {
+        if (take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db)) {
+            result = checkpoint_run(db);
+            did = result == MOTE_OK;
+        } else if (flush_waiting(db)) {
+            result = flush_oldest(db, &did);
+            did = did && result == MOTE_OK;
+        }
+        if (result == MOTE_ENOSPC && !(did = make_space(db)))
+            wal_set_space_error(db->wal, MOTE_ENOSPC); /* writers that wait for log space would wait for ever */
     }
-    if (take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db))
-        return checkpoint_run(db) == MOTE_OK;
-    return compact_some(db) || trim_freed(db);
+    return did || compact_some(db) || trim_freed(db);
 }
 
 static void wait_for_work(struct mote_db *db)

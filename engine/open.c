@@ -172,7 +172,9 @@ static int begin_writing(struct mote_db *db, const struct recovery *recovery, st
         manifest_edit_abandon(edit);
         return result;
     }
-    bool pending = memtable_generation_count(db->generations[0].memtables) > 0;
+    bool pending = false;
+    for (uint32_t i = 0; i < recovery->generations_used; i++)
+        pending = pending || memtable_generation_count(db->generations[i].memtables) > 0;
     if (!pending)
         manifest_edit_set_head(edit, start->first_lsn);
     result = manifest_commit(edit, NULL, NULL);
@@ -203,11 +205,26 @@ static int shorten_log(struct mote_db *db, struct recovery *recovery)
     return result == MOTE_ENOSPC && !full ? MOTE_OK : result; /* the rows stay in memory and in the log then */
 }
 
+/* The memtables that the replay filled, oldest first; the last goes on as the active one, those before it wait for their flush. */
+static void list_replayed(struct mote_db *db, const struct recovery *recovery)
+{
+    uint32_t used = recovery->generations_used;
+    for (uint32_t i = 0; i < used; i++) {
+        struct generation *generation = &db->generations[i];
+        generation->state = i + 1 < used ? GENERATION_IMMUTABLE : GENERATION_ACTIVE;
+        generation->number = ++db->generations_made;
+        atomic_store(&generation->cut.lsn, UINT64_MAX); /* of an older incarnation: the head moves with the next cut */
+        db->listed[used - 1 - i] = generation;
+    }
+    db->listed_count = used;
+}
+
 static int start_writing(struct mote_db *db, struct recovery *recovery)
 {
-    struct wal_start start = {.user = &db->generations[0]};
+    struct wal_start start = {0};
     struct wal_range range;
     int result = shorten_log(db, recovery);
+    start.user = &db->generations[recovery->generations_used - 1];
     if (!result)
         result = begin_writing(db, recovery, &start, &range);
     if (!result)
@@ -216,10 +233,7 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
         return result;
     atomic_store(&db->mapped_end_lsn, range.lsn + range.length_bytes);
     atomic_store(&db->visible_seq, start.next_seq - 1);
-    db->generations[0].state = GENERATION_ACTIVE;
-    db->generations[0].number = db->generations_made = 1;
-    db->listed[0] = &db->generations[0];
-    db->listed_count = 1;
+    list_replayed(db, recovery);
     result = wal_start(db->wal, &start);
     if (!result)
         result = space_extend(db, false);
@@ -233,11 +247,7 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
 static void start_reading(struct mote_db *db, const struct recovery *recovery)
 {
     atomic_store(&db->visible_seq, recovery->next_seq - 1);
-    for (uint32_t i = 0; i < recovery->generations_used; i++) {
-        db->generations[i].state = GENERATION_IMMUTABLE;
-        db->listed[recovery->generations_used - 1 - i] = &db->generations[i];
-    }
-    db->listed_count = recovery->generations_used;
+    list_replayed(db, recovery);
 }
 
 /* ---- Open ---- */

@@ -50,13 +50,14 @@ static int64_t next_rowid(void *context, uint64_t table_id)
     return table ? atomic_load(&table->next_rowid) : 0;
 }
 
-static int flush_replayed(struct replay *replay)
+/* Flushes one generation, the oldest, whose rows end at cut_seq. */
+static int flush_replayed(struct replay *replay, uint32_t generation, uint64_t cut_seq)
 {
     struct mote_db *db = replay->db;
-    struct memtable_generation *memtables = db->generations[replay->generation].memtables;
-    uint64_t snapshot = replay->last_seq;
+    struct memtable_generation *memtables = db->generations[generation].memtables;
+    uint64_t snapshot = cut_seq;
     struct lsm_job_context job;
-    atomic_store(&db->visible_seq, replay->last_seq);
+    atomic_store(&db->visible_seq, cut_seq);
     uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
     if (!snapshots)
         return MOTE_EBUDGET;
@@ -64,13 +65,27 @@ static int flush_replayed(struct replay *replay)
     job.snapshots = &snapshot;
     job.snapshot_count = 1;
     job.pace = NULL;
-    struct lsm_flush flush = {.generation = memtables, .cut_seq = replay->last_seq, .find_schema = find_schema, .next_rowid = next_rowid, .wait_durable = always_durable, .context = replay};
+    struct lsm_flush flush = {.generation = memtables, .cut_seq = cut_seq, .find_schema = find_schema, .next_rowid = next_rowid, .wait_durable = always_durable, .context = replay};
     int result = lsm_flush_generation(&job, &flush);
     memory_free(db->memory, snapshots);
     if (result)
         return result;
-    atomic_store(&db->flushed_seq, replay->last_seq);
+    atomic_store(&db->flushed_seq, cut_seq);
     memtable_generation_reset(memtables);
+    return MOTE_OK;
+}
+
+/* The memtable that is being filled is full: it is flushed, or, where nothing may be written or the device has no space, the next one is taken. Once one was left behind full the later ones cannot be flushed before it. */
+static int make_room(struct replay *replay)
+{
+    struct mote_db *db = replay->db;
+    int result = db->read_only || replay->generation > 0 ? MOTE_ENOSPC : flush_replayed(replay, replay->generation, replay->last_seq);
+    if (result != MOTE_ENOSPC)
+        return result;
+    if (replay->generation + 1 == db->generation_count)
+        return error_set(MOTE_EBUDGET, "the log of %s holds more rows than the memtables (%llu bytes), and they cannot be flushed: raise memtable_bytes or memtable_count%s", blockdev_path(db->device),
+                         (unsigned long long)(db->options.memtable_bytes * db->generation_count), db->read_only ? ", or open it read-write once" : "; the device is full");
+    db->generations[replay->generation++].cut.seq = replay->last_seq;
     return MOTE_OK;
 }
 
@@ -80,16 +95,9 @@ static int take_room(struct replay *replay, uint64_t room_bytes, struct memtable
     struct mote_db *db = replay->db;
     if (memtable_reserve(db->generations[replay->generation].memtables, room_bytes, room))
         return MOTE_OK;
-    if (db->read_only) {
-        if (replay->generation + 1 == db->generation_count)
-            return error_set(MOTE_EBUDGET, "the log of %s holds more rows than the memtables (%llu bytes): open it read-write once, or raise memtable_bytes or memtable_count", blockdev_path(db->device),
-                             (unsigned long long)(db->options.memtable_bytes * db->generation_count));
-        replay->generation++;
-        } else {
-        int result = flush_replayed(replay);
-        if (result)
-            return result;
-    }
+    int result = make_room(replay);
+    if (result)
+        return result;
     if (memtable_reserve(db->generations[replay->generation].memtables, room_bytes, room))
         return MOTE_OK;
     return error_set(MOTE_EBUDGET, "a logged row needs %llu bytes, more than a memtable has: raise memtable_bytes", (unsigned long long)room_bytes);
@@ -292,9 +300,14 @@ int recover(struct mote_db *db, struct recovery *recovery)
 
 int recover_flush(struct mote_db *db, struct recovery *recovery)
 {
-    struct replay replay = {.db = db, .recovery = recovery, .flushed_seq = atomic_load(&db->flushed_seq), .last_seq = recovery->next_seq - 1};
-    int result = memtable_generation_count(db->generations[0].memtables) > 0 ? flush_replayed(&replay) : MOTE_OK;
+    struct replay replay = {.db = db, .recovery = recovery};
     struct manifest_edit *edit;
+    int result = MOTE_OK;
+    for (uint32_t i = 0; i < recovery->generations_used && !result; i++) {
+        bool last = i + 1 == recovery->generations_used;
+        if (memtable_generation_count(db->generations[i].memtables) > 0)
+            result = flush_replayed(&replay, i, last ? recovery->next_seq - 1 : db->generations[i].cut.seq);
+    }
     if (!result)
         result = manifest_edit_begin(db->manifest, &edit);
     if (result)
@@ -302,6 +315,7 @@ int recover_flush(struct mote_db *db, struct recovery *recovery)
     /* What was lost is on record in the same edit in which the log that shows it is forgotten. */
     for (uint32_t i = 0; i < recovery->lost_count; i++)
         manifest_edit_add_lost_range(edit, &recovery->lost[i]);
+    recovery->generations_used = 1;
     manifest_edit_set_head(edit, recovery->end_lsn);
     result = manifest_commit(edit, NULL, NULL);
     if (result)

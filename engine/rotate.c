@@ -158,6 +158,8 @@ int rotate(struct mote_db *db, struct generation *expected)
             return result;
         }
         pthread_mutex_unlock(&db->rotate_mutex);
+        if (!expected && oldest_immutable(db))
+            return MOTE_OK; /* a writer rotated meanwhile: the caller flushes, and must not wait for a flush that only it may be there to do */
         result = wait_for_room(db);
         if (result)
             return result;
@@ -242,7 +244,9 @@ int flush_oldest(struct mote_db *db, bool *did)
         result = flush_locked(db, generation);
         if (result == MOTE_ENOSPC && trim_some(db, db->flush_queue) > 0)
             result = flush_locked(db, generation);
-        atomic_store(&db->flush_failure, result);
+        /* Writers that were told of a failure are let in again: the log may take what the flush gave back. */
+        if (atomic_exchange(&db->flush_failure, result) == MOTE_ENOSPC && !result)
+            wal_set_space_error(db->wal, MOTE_OK);
     }
     pthread_mutex_unlock(&db->flush_mutex);
     if (!*did)

@@ -124,6 +124,7 @@ static void find_deepest(const struct pick *pick, uint32_t level, struct cluster
 static void choose_inputs(const struct pick *pick, const struct cluster *cluster, struct lsm_compaction *compaction)
 {
     struct lanes lanes = {.count = 0};
+    uint64_t bytes = 0;
     uint32_t first = cluster->count <= LSM_INPUTS_MAX ? cluster->first : cluster->deepest_first;
     for (uint32_t i = first; i < pick->list->count && compaction->input_count < LSM_INPUTS_MAX; i++) {
         struct segment *segment = by_key(pick->list)[i];
@@ -131,13 +132,16 @@ static void choose_inputs(const struct pick *pick, const struct cluster *cluster
         if (!takes_part(pick, segment, cluster->level))
             continue;
         overlapped = find_lane(&lanes, segment, &lane);
-        if (overlapped == LSM_LANES_MAX)
+        if (overlapped == LSM_LANES_MAX || (compaction->bytes_max && compaction->input_count >= 2 && bytes + segment->record.segment_bytes > compaction->bytes_max))
             continue;
         if (!overlapped && lanes.count > 1)
             return;
-        if (!overlapped)
+        if (!overlapped) {
             lanes.count = compaction->input_count = lane = 0; /* alone so far: it needs no company */
+            bytes = 0;
+        }
         put_in_lane(&lanes, segment, lane);
+        bytes += segment->record.segment_bytes;
         compaction->inputs[compaction->input_count++] = segment;
     }
 }
