@@ -61,7 +61,7 @@ void profile_options(const struct profile *profile, uint64_t *random, struct mot
 {
     *options = (struct mote_options)MOTE_OPTIONS_INIT;
     options->inline_io = 1;
-    options->memory_bytes = 12 * MIB_BYTES;
+    options->memory_bytes = 24 * MIB_BYTES;
     options->cache_bytes = 256 * 1024;
     options->memtable_bytes = profile->memtable_bytes;
     options->memtable_count = profile->memtable_count;
