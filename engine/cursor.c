@@ -324,6 +324,7 @@ int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk)
     chunk_clear(&cursor->chunk);
     view_acquire(db, &view);
     result = fill_chunk(cursor, &view, schema);
+    reader_rest(cursor->reader);
     view_release(db, &view);
     if (result) {
         error_add_table(schema->name);

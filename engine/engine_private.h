@@ -180,6 +180,8 @@ int readers_create(struct mote_db *db);
 void readers_destroy(struct mote_db *db);
 struct reader *reader_take(struct mote_db *db, bool for_cursor); /* waits for gets; NULL with MOTE_EBUDGET for cursors */
 void reader_give(struct mote_db *db, struct reader *reader, bool of_cursor);
+/* Before the view goes: its iterators hold nothing of the cache and of segments any more. */
+void reader_rest(struct reader *reader);
 
 /* ---- get.c ---- */
 struct found_row {

@@ -136,6 +136,7 @@ int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, str
         struct reader *reader = reader_take(db, false);
         if (reader) {
             result = look_in_segments(db, reader, &view, schema, key, key_bytes, snapshot, row, found);
+            reader_rest(reader);
             reader_give(db, reader, false);
         } else {
             result = MOTE_EBUDGET;

@@ -150,6 +150,14 @@ void readers_destroy(struct mote_db *db)
     db->readers = db->free_readers = NULL;
 }
 
+void reader_rest(struct reader *reader)
+{
+    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++) {
+        if (reader->iterators[i])
+            sst_iterator_unpin(reader->iterators[i]);
+    }
+}
+
 /* Readers are made at their first use, so that an open that reads nothing pays nothing. There is one for every cursor and, beside them, GET_READERS. */
 struct reader *reader_take(struct mote_db *db, bool for_cursor)
 {
