@@ -490,6 +490,8 @@ int mote_wait(mote_db *db, uint64_t ticket, int64_t timeout_ns)
     if (ticket > atomic_load(&db->visible_seq))
         return error_set(MOTE_EINVAL, "ticket %llu was never given out by this handle", (unsigned long long)ticket);
     result = wal_wait(db->wal, ticket, timeout_ns);
+    if (result == MOTE_ETIMEOUT)
+        return error_set(MOTE_ETIMEOUT, "ticket %llu is not durable after %lld ns; the commit goes on", (unsigned long long)ticket, (long long)timeout_ns);
     if (result == MOTE_EPOISONED || result == MOTE_EIO || result == MOTE_ENODEV)
         db_poison(db, wal_poisoned(db->wal, NULL));
     return result;

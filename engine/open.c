@@ -104,13 +104,25 @@ static int create_parts(struct mote_db *db)
     return MOTE_OK;
 }
 
-/* One flush of the largest memtable, one manifest-sized section and one log range are kept for those who free space. */
+/* Kept for those who free space: a flush of a full memtable (whose bound is above the memtable's size), the log space of the rotation before it, the next open's log, and a section of an index. */
 static void set_standing_reserve(struct mote_db *db)
 {
-    uint64_t extent_bytes = db->superblock.layout.extent_bytes;
-    uint64_t wanted = divide_up(db->options.memtable_bytes, extent_bytes) + divide_up(db->log_chunk_bytes, extent_bytes) + 2;
-    uint64_t most = db->superblock.layout.extent_count / 8;
+    const struct layout *layout = &db->superblock.layout;
+    uint64_t bytes = db->options.memtable_bytes / 2 * 5 + layout->log_bytes_max / 2 + 2 * db->log_chunk_bytes;
+    uint64_t wanted = divide_up(bytes, layout->extent_bytes) + 2, most = layout->extent_count / 4;
     extents_set_standing_reserve(db->extents, (uint32_t)(wanted < most ? wanted : most));
+}
+
+/* A run that nobody may have while this handle lives, and that only memory knows of: after a crash the next open finds it free, in one piece, for its log, however full and scattered the device is. */
+static void keep_spare_run(struct mote_db *db)
+{
+    uint32_t count = (uint32_t)divide_up(2ull * db->options.wal_frame_bytes_max, db->superblock.layout.extent_bytes);
+    struct extent_reservation reservation;
+    struct extent_run run;
+    if (extents_reserve(db->extents, count, true, &reservation) == MOTE_OK) {
+        (void)extents_allocate(db->extents, &reservation, count, count, &run);
+        extents_unreserve(db->extents, &reservation);
+    }
 }
 
 static int open_manifest(struct mote_db *db)
@@ -235,6 +247,7 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
     atomic_store(&db->visible_seq, start.next_seq - 1);
     list_replayed(db, recovery);
     result = wal_start(db->wal, &start);
+    keep_spare_run(db);
     if (!result)
         result = space_extend(db, false);
     if (result == MOTE_ENOSPC)

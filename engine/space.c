@@ -23,16 +23,20 @@ int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit
     const struct layout *layout = &db->superblock.layout;
     uint32_t count_max = (uint32_t)(db->log_chunk_bytes / layout->extent_bytes);
     uint32_t count_min = (uint32_t)divide_up(2ull * db->options.wal_frame_bytes_max, layout->extent_bytes);
-    struct extent_reservation reservation;
+    uint32_t count_least = (uint32_t)divide_up(db->options.wal_frame_bytes_max, layout->extent_bytes);
+    const uint32_t counts[][2] = {{count_min, count_max}, {count_min, count_min}, {count_least, count_min}, {count_least, count_least}};
     struct extent_run run;
-    int result = extents_reserve(db->extents, count_max, force, &reservation);
-    if (result)
-        result = extents_reserve(db->extents, count_min, force, &reservation);
-    if (result)
-        return result;
-    reservation.log = true;
-    result = extents_allocate(db->extents, &reservation, count_min, reservation.count, &run);
-    extents_unreserve(db->extents, &reservation);
+    int result = MOTE_ENOSPC;
+    /* The last ones, a range of one frame, only where there would be none else. */
+    for (size_t i = 0; result && i < (force ? 4u : 2u); i++) {
+        struct extent_reservation reservation;
+        result = extents_reserve(db->extents, counts[i][1], force, &reservation);
+        if (result)
+            continue;
+        reservation.log = true;
+        result = extents_allocate(db->extents, &reservation, counts[i][0], counts[i][1], &run);
+        extents_unreserve(db->extents, &reservation);
+    }
     if (result)
         return result;
     struct manifest_log_range mapped = {lsn, run};

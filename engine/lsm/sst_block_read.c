@@ -117,6 +117,8 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
         return MOTE_EBUDGET;
     result = codec_decode(data, size_bytes, type, dimension, info.count, values, info.values_bytes, offsets, validity, &slot->has_nulls, NULL, scratch, scratch_bytes);
     sst_scratch_give(iterator->context, scratch);
+    /* What is decoded is the iterator's own. A scan over many overlapping segments, and the compaction of them, would pin a small cache full of blocks that only wait. */
+    sst_unpin(iterator, &iterator->block_pin);
     if (result == MOTE_EDAMAGED)
         return refuse_block(iterator, "a column of a block does not decode");
     if (!slot->has_nulls)

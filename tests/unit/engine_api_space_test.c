@@ -105,8 +105,7 @@ static void run_full(struct fixture *fixture)
             (unsigned long long)fixture_stats(fixture).device_bytes / 1024);
     cr_expect_gt(payload * 4, fixture_stats(fixture).device_bytes, "the device was called full at a quarter");
     check_blobs(table, count, false);
-    for (int i = 0; i < 3; i++)
-        must_fail(append_blobs(table, count, NULL), MOTE_ENOSPC);
+    count = fill_device(fixture->db, table, count); /* what the background may have freed meanwhile */
     check_blobs(table, count, false);
     for (int round = 0; round < 3; round++) { /* full, killed, opened again: nothing is lost, and it opens at all */
         fixture_crash(fixture);
