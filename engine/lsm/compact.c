@@ -104,9 +104,9 @@ static int reserve(struct compact_work *work, unsigned step)
     const struct lsm_job_context *job = work->job;
     struct extents *extents = job->sst->extents;
     uint64_t bytes = work->compaction->bytes_in / 8 * reserve_eighths[step];
-    uint64_t segments = 1 + 2 * bytes / job->segment_bytes_max;
+    uint64_t segments = 1 + 2 * bytes / lsm_segment_bytes(job, work->compaction->schema);
     bytes += segments * sst_bytes_bound(work->compaction->schema, job->block_rows, 0, 0);
-    uint64_t count = divide_up(bytes, job->sst->layout->extent_bytes) + segments + lsm_extents_slack(job, work->compaction->schema);
+    uint64_t count = divide_up(bytes, job->sst->layout->extent_bytes) + segments;
     extents_unreserve(extents, &work->reservation);
     uint32_t wanted = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
     int result = extents_reserve(extents, wanted, false, &work->reservation);

@@ -68,19 +68,13 @@ static int collect_table(void *context, uint64_t table_id, struct memtable *memt
     return MOTE_OK;
 }
 
-/* The worst case of the tables from `first` on, and the slack if the device has it. */
+/* The worst case of the tables from `first` on. */
 static int reserve(struct flush_work *work, uint32_t first)
 {
-    struct extents *extents = work->job->sst->extents;
-    uint64_t count = 0, slack = 0;
-    for (uint32_t i = first; i < work->table_count; i++) {
-        uint32_t wanted = lsm_extents_slack(work->job, work->tables[i].schema);
+    uint64_t count = 0;
+    for (uint32_t i = first; i < work->table_count; i++)
         count += work->tables[i].extents_bound;
-        slack = wanted > slack ? wanted : slack;
-    }
-    if (count + slack < UINT32_MAX && !extents_reserve(extents, (uint32_t)(count + slack), true, &work->reservation))
-        return MOTE_OK;
-    return extents_reserve(extents, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX, true, &work->reservation);
+    return extents_reserve(work->job->sst->extents, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX, true, &work->reservation);
 }
 
 static int write_once(struct flush_work *work, struct flush_table *table)

@@ -48,9 +48,9 @@ int lsm_output_add(struct lsm_output *output, const struct record *record, const
 int lsm_output_finish(struct lsm_output *output);
 /* Frees everything; the segments' extents too, unless keep. */
 void lsm_output_end(struct lsm_output *output, bool keep);
+/* The size at which a segment ends: the job's, but never so small that what every segment has beside its rows (index, filter, footer, at their bounds) is most of it. */
+uint64_t lsm_segment_bytes(const struct lsm_job_context *job, const struct schema *schema);
 /* Extents that are certainly enough for rows of raw_bytes together, in segments of the job's size. */
-/* What a builder wants to have in hand beyond that before it takes one more row, which might be the largest: with less it ends a segment early, at worst at every row. */
-uint32_t lsm_extents_slack(const struct lsm_job_context *job, const struct schema *schema);
 uint32_t lsm_extents_bound(const struct lsm_job_context *job, const struct schema *schema, uint64_t rows, uint64_t raw_bytes);
 
 /* Extents that could not be written, for the edit of the job. */

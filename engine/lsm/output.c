@@ -80,7 +80,7 @@ static int create_builder(struct lsm_output *output)
         .level = output->level,
         .block_rows = job->block_rows,
         .block_bytes_max = BLOCK_BYTES_MAX,
-        .segment_bytes_max = job->segment_bytes_max,
+        .segment_bytes_max = lsm_segment_bytes(job, output->schema),
         .compression = job->compression,
     };
     /* Held tombstones were counted when they were seen, and come after. */
@@ -171,21 +171,21 @@ void lsm_output_end(struct lsm_output *output, bool keep)
     output->has_key = output->placed = false;
 }
 
+uint64_t lsm_segment_bytes(const struct lsm_job_context *job, const struct schema *schema)
+{
+    uint64_t floor_bytes = 2 * sst_bytes_bound(schema, job->block_rows, 2ull * job->block_rows, 0);
+    return job->segment_bytes_max > floor_bytes ? job->segment_bytes_max : floor_bytes;
+}
+
 uint32_t lsm_extents_bound(const struct lsm_job_context *job, const struct schema *schema, uint64_t rows, uint64_t raw_bytes)
 {
     uint64_t extent_bytes = job->sst->layout->extent_bytes;
     uint64_t bytes = sst_bytes_bound(schema, job->block_rows, rows, raw_bytes);
     /* A segment may end at half its size when its extents lie scattered; each begins at an extent of its own. */
-    uint64_t segments = 1 + 2 * bytes / job->segment_bytes_max;
+    uint64_t segments = 1 + 2 * bytes / lsm_segment_bytes(job, schema);
     bytes += (segments - 1) * sst_bytes_bound(schema, job->block_rows, 0, 0);
     uint64_t extents = divide_up(bytes, extent_bytes) + segments - 1;
     return extents < UINT32_MAX ? (uint32_t)extents : UINT32_MAX;
-}
-
-uint32_t lsm_extents_slack(const struct lsm_job_context *job, const struct schema *schema)
-{
-    uint64_t row_bytes = schema->has_var ? MOTE_ROW_BYTES_MAX : schema->fixed_bytes;
-    return (uint32_t)divide_up(sst_bytes_bound(schema, job->block_rows, 2ull * job->block_rows, 2 * row_bytes), job->sst->layout->extent_bytes);
 }
 
 bool lsm_retire(const struct lsm_job_context *job, const struct lsm_output *output, int result, struct lsm_bad *bad)
