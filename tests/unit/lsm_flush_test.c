@@ -91,7 +91,10 @@ Test(lsm_flush, large_generation_becomes_several_segments_of_one_run)
     world->job.segment_bytes_max = 1; /* the least that is sensible */
     for (int64_t key = 0; key < 60000; key++)
         lsm_world_insert(world, world->generation, &(struct lsm_change){key * 7919 % 60013, world->next_seq++, false});
-    cr_assert_eq(lsm_world_flush(world), MOTE_OK);
+    int flushed = lsm_world_flush(world);
+    struct mote_error error;
+    mote_last_error(&error);
+    cr_assert_eq(flushed, MOTE_OK, "%s", error.message);
     struct version *version = version_acquire(world->volume.manifest);
     const struct segment_list *list = version_find(version, world->schema->table_id);
     cr_assert_gt(list->count, 2u);
