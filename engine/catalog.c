@@ -70,7 +70,7 @@ static int make_versions(struct mote_db *db, struct mote_table *table, struct sc
 
 static int publish_table(struct mote_db *db, struct schema *schema, int64_t next_rowid, struct mote_table **out)
 {
-    struct mote_table *table;
+    struct mote_table *table = NULL;
     int result = take_slot(db, &table);
     if (result)
         return result;

@@ -252,6 +252,7 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
         result = space_extend(db, false);
     if (result == MOTE_ENOSPC)
         result = MOTE_OK; /* a full device opens all the same: writers are told, and what frees space can be done */
+    db->compact_wanted = true; /* an earlier owner may have left some */
     atomic_store(&db->checkpoint_last_ns, now_ns());
     atomic_store(&db->checkpoint_last_seq, db->recovered_rows ? 0 : start.next_seq - 1);
     return result ? result : workers_start(db);
@@ -260,6 +261,7 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
 static void start_reading(struct mote_db *db, const struct recovery *recovery)
 {
     atomic_store(&db->visible_seq, recovery->next_seq - 1);
+    atomic_store(&db->mapped_end_lsn, recovery->end_lsn);
     list_replayed(db, recovery);
 }
 

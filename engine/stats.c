@@ -136,8 +136,11 @@ static void add_log(struct mote_db *db, struct mote_stats *stats)
 {
     struct wal_counters wal;
     stats->head_lsn = atomic_load(&db->head_lsn);
-    if (db->read_only)
+    if (db->read_only) {
+        stats->tail_lsn = stats->durable_lsn = atomic_load(&db->mapped_end_lsn);
+        stats->log_bytes_in_use = stats->tail_lsn > stats->head_lsn ? stats->tail_lsn - stats->head_lsn : 0;
         return;
+    }
     wal_get_counters(db->wal, &wal);
     stats->durable_lsn = wal_durable_lsn(db->wal);
     stats->tail_lsn = wal_tail_lsn(db->wal);

@@ -47,6 +47,13 @@ extern "C" {
 #define MOTE_API
 #endif
 
+/* Zeros but for size_bytes: what the MOTE_..._INIT initialisers below are. */
+#ifdef __cplusplus
+#define MOTE_INIT(type) {sizeof(type)}
+#else
+#define MOTE_INIT(type) {.size_bytes = sizeof(type)}
+#endif
+
 #define MOTE_VERSION_MAJOR 0
 #define MOTE_VERSION_MINOR 1
 #define MOTE_VERSION_PATCH 0
@@ -189,7 +196,7 @@ struct mote_format_options {
                                     "gpt", "data" for unknown non-zero bytes), as the refusal names it. NULL: refuse */
     uint8_t uuid[16];            /* the volume's UUID; all zero: random */
 };
-#define MOTE_FORMAT_OPTIONS_INIT {sizeof(struct mote_format_options)}
+#define MOTE_FORMAT_OPTIONS_INIT MOTE_INIT(struct mote_format_options)
 
 /* What format made, or would make. Regions are byte ranges of the device in ascending order. */
 struct mote_layout {
@@ -268,7 +275,7 @@ struct mote_options {
     uint32_t huge_pages;            /* 1: ask for transparent huge pages for the arena */
     uint32_t open_timeout_ms;       /* how long to retry a busy device; default 5000 */
 };
-#define MOTE_OPTIONS_INIT {sizeof(struct mote_options)}
+#define MOTE_OPTIONS_INIT MOTE_INIT(struct mote_options)
 #define MOTE_NO_THREADS UINT32_MAX
 #define MOTE_NEVER UINT32_MAX
 #define MOTE_FOREVER INT64_MAX
@@ -359,7 +366,7 @@ struct mote_write_options {
     uint32_t durability; /* enum mote_durability */
     uint32_t period_ms;  /* of PERIODIC, 0: the handle's */
 };
-#define MOTE_WRITE_OPTIONS_INIT {sizeof(struct mote_write_options)}
+#define MOTE_WRITE_OPTIONS_INIT MOTE_INIT(struct mote_write_options)
 
 /* Inserts the row, or replaces the one that has its key, without a read. values: one for each column in schema order, or for the
  * first value_count of them (the rest take their default); the hidden rowid is not given. Atomic, visible to reads at once, durable
@@ -420,7 +427,7 @@ struct mote_scan_options {
     uint32_t chunk_rows;                 /* rows of a chunk at most; 0: 4096 */
     uint32_t flags;                      /* reserved, 0 */
 };
-#define MOTE_SCAN_OPTIONS_INIT {sizeof(struct mote_scan_options)}
+#define MOTE_SCAN_OPTIONS_INIT MOTE_INIT(struct mote_scan_options)
 
 /* Rows of a chunk, in key order. column i is options->columns[i]. */
 struct mote_chunk {

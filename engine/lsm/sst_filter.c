@@ -39,6 +39,6 @@ bool sst_filter_may_hold(const uint8_t *filter, uint32_t filter_bytes, uint64_t 
     uint64_t bits = hash * 0x9E3779B97F4A7C15u;
     unsigned held = 1;
     for (uint32_t probe = 0; probe < SST_FILTER_PROBES; probe++, bits >>= 9)
-        held &= (unsigned)line[(bits & 511) >> 3] >> (bits & 7);
+        held &= (unsigned)(line[(bits & 511) >> 3] >> (bits & 7));
     return held & 1;
 }

@@ -61,7 +61,7 @@ struct schema *sst_random_schema(struct sst_world *world, uint64_t table_id)
 struct schema *sst_plain_schema(struct sst_world *world, uint32_t columns)
 {
     struct mote_column_definition definitions[64] = {{.name = "series", .type = MOTE_TYPE_INT64}, {.name = "t", .type = MOTE_TYPE_TIMESTAMP}};
-    static char names[64][16];
+    static char names[64][MOTE_NAME_BYTES_MAX + 1];
     uint32_t keys[2] = {0, 1};
     for (uint32_t i = 0; i < columns; i++) {
         snprintf(names[i], sizeof names[i], "f%u", i);
