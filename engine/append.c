@@ -78,17 +78,23 @@ static int try_room(struct mote_table *table, struct intake *intake)
         result = error_set(MOTE_EBUDGET, "a memtable holds at most %u tables: raise tables_max", db->options.tables_max);
     else
         result = wal_reserve(db->wal, intake->log_bytes, intake->count, generation, &intake->slot);
-    if (result)
+    if (result) {
+        memtable_unreserve(generation->memtables, &intake->room);
         leave_generation(generation);
-    return result == MOTE_EPOISONED ? db_poison(db, wal_poisoned(db->wal, NULL)) : result;
+    }
+    return result == MOTE_EPOISONED ? db_settle(db, result) : result;
 }
+
+/* The log found no memory to be extended with: nobody else tries again before somebody needs it. */
+static bool extend_again(struct mote_db *db, int result, uint32_t tries) { return (result == MOTE_EBUDGET || result == MOTE_ENOMEM) && tries == 0 && space_extend(db, false) == MOTE_OK; }
 
 static int take_room(struct mote_table *table, struct intake *intake)
 {
     int result;
+    uint32_t tries = 0;
     do
         result = try_room(table, intake);
-    while (result == WAL_RETRY);
+    while (result == WAL_RETRY || extend_again(table->db, result, tries++));
     return result;
 }
 
@@ -493,6 +499,6 @@ int mote_wait(mote_db *db, uint64_t ticket, int64_t timeout_ns)
     if (result == MOTE_ETIMEOUT)
         return error_set(MOTE_ETIMEOUT, "ticket %llu is not durable after %lld ns; the commit goes on", (unsigned long long)ticket, (long long)timeout_ns);
     if (result == MOTE_EPOISONED || result == MOTE_EIO || result == MOTE_ENODEV)
-        db_poison(db, wal_poisoned(db->wal, NULL));
+        db_settle(db, result);
     return result;
 }

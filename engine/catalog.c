@@ -175,7 +175,7 @@ int mote_table_create(mote_db *db, const struct mote_schema *definition, mote_ta
     if (!definition || definition->size_bytes < sizeof *definition)
         return error_set(MOTE_EINVAL, "schema is NULL or its size_bytes is not set: begin with MOTE_SCHEMA_INIT");
     pthread_mutex_lock(&db->ddl_mutex);
-    result = create_locked(db, definition, out);
+    result = db_settle(db, create_locked(db, definition, out));
     pthread_mutex_unlock(&db->ddl_mutex);
     return result;
 }
@@ -213,7 +213,7 @@ int mote_table_add_column(mote_table *table, const struct mote_column_definition
     if (result)
         return result;
     pthread_mutex_lock(&table->db->ddl_mutex);
-    result = add_column_locked(table, column);
+    result = db_settle(table->db, add_column_locked(table, column));
     pthread_mutex_unlock(&table->db->ddl_mutex);
     return result;
 }
@@ -262,7 +262,7 @@ int mote_table_drop(mote_db *db, const char *name)
     /* A flush or a compaction under way must not commit segments of a table that is gone. */
     pthread_mutex_lock(&db->ddl_mutex);
     pthread_mutex_lock(&db->flush_mutex);
-    result = drop_locked(db, name);
+    result = db_settle(db, drop_locked(db, name));
     if (!result)
         trim_some(db, db->flush_queue);
     pthread_mutex_unlock(&db->flush_mutex);

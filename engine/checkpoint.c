@@ -75,14 +75,14 @@ int mote_rebuild_timestamp_index(mote_db *db)
     int result = db_check_writable(db);
     if (!result)
         result = flush_up_to(db, atomic_load(&db->visible_seq));
-    return result ? result : rebuild_timestamps(db, true);
+    return result ? result : db_settle(db, rebuild_timestamps(db, true));
 }
 
 /* Index sections are published with their segments in one edit, so what is flushed is indexed; what is left is what a failed check set aside. */
 int mote_flush_all_indexes(mote_db *db)
 {
     int result = db_check_writable(db);
-    return result ? result : rebuild_timestamps(db, false);
+    return result ? result : db_settle(db, rebuild_timestamps(db, false));
 }
 
 /* ---- Checkpoint ---- */

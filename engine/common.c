@@ -80,3 +80,17 @@ int db_poison(struct mote_db *db, int code)
     error_add_device(blockdev_path(db->device), cause.offset_bytes, cause.length_bytes);
     return MOTE_EPOISONED;
 }
+
+int db_settle(struct mote_db *db, int result)
+{
+    struct mote_error cause;
+    if (!result || atomic_load(&db->poisoned))
+        return result;
+    int code = db->wal ? wal_poisoned(db->wal, &cause) : 0;
+    if (!code)
+        code = manifest_poisoned(db->manifest, &cause);
+    if (!code)
+        return result;
+    error_restore(&cause); /* what failed, not who met it later */
+    return db_poison(db, code);
+}

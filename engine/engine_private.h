@@ -154,6 +154,8 @@ int handle_check(const struct mote_db *db);       /* db of a table, cursor or ro
 int table_check(const struct mote_table *table);  /* and MOTE_ENOTABLE */
 /* Nothing is acknowledged from here on; the first caller's present error is kept for all later ones. Returns code. */
 int db_poison(struct mote_db *db, int code);
+/* Passes a call's result on. If it failed and that poisoned the log or the manifest, the handle is poisoned as a whole: what the failed write left on the device is unknown until the next open. */
+int db_settle(struct mote_db *db, int result);
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 void name_thread(const char *name);
 

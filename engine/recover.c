@@ -125,6 +125,8 @@ static int replay_put(struct replay *replay, struct mote_table *table, const str
     if (!memtable)
         return error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
     memtable_insert(memtable, &room, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
+    /* As tight as the dead owner's: on a full device its memtables must do. */
+    memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
     return MOTE_OK;
 }
 
@@ -138,6 +140,7 @@ static int replay_delete(struct replay *replay, struct mote_table *table, const 
     if (!memtable)
         return error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
     memtable_insert(memtable, &room, schema, key, key_bytes, seq, RECORD_DELETE, NULL, 0);
+    memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
     return MOTE_OK;
 }
 

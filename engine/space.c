@@ -103,8 +103,9 @@ int space_extend(struct mote_db *db, bool force)
             result = extend_locked(db, force);
     }
     pthread_mutex_unlock(&db->space_mutex);
-    if (result == MOTE_ENOSPC)
-        wal_set_space_error(db->wal, MOTE_ENOSPC);
+    /* Want of space or memory may pass: whoever needs room in the log is told, and asks again (append.c). */
+    if (result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM)
+        wal_set_space_error(db->wal, result);
     else if (result)
         db_poison(db, result);
     /* A checkpoint gives back whole ranges below the head: one that would give none is not asked for, or a small log would be checkpointed without end. */
@@ -116,7 +117,7 @@ int space_extend(struct mote_db *db, bool force)
         pthread_mutex_unlock(&db->job_mutex);
     }
     /* A rotation goes on while there is space for its one stage, even when no more could be mapped. */
-    return force && result == MOTE_ENOSPC && space_ahead(db) >= 4ull * db->options.wal_frame_bytes_max ? MOTE_OK : result;
+    return force && !atomic_load(&db->poisoned) && space_ahead(db) >= 4ull * db->options.wal_frame_bytes_max ? MOTE_OK : result;
 }
 
 void space_needed(void *context)
