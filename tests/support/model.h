@@ -149,6 +149,8 @@ const struct model_row *model_random_row(const struct model *model, uint32_t tab
 size_t model_row_now(const struct model *model, uint32_t table, const struct model_row *row, uint8_t *cells);
 static inline const uint8_t *model_row_cells(const struct model_row *row) { return row->bytes + row->key_bytes; }
 
+/* Whether the newest op may or may not be there: then the model's present state is no measure of a live handle. */
+static inline bool model_ends_uncertain(const struct model *model) { return model->op_count > 0 && model->ops[model->op_count - 1]->uncertain; }
 /* How many ops everything up to durable_seq covers, up to the first uncertain one. Counting begins at `from`. */
 uint32_t model_point_of_seq(const struct model *model, uint32_t from, uint64_t durable_seq);
 /* The seq of the newest row change before the point; 0: none. */

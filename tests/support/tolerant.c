@@ -71,7 +71,7 @@ int tolerant_error(struct oracle *oracle, int code, const char *what)
 {
     struct mote_error error;
     mote_last_error(&error);
-    if (code != MOTE_EDAMAGED && code != MOTE_EIO && code != MOTE_ELOST)
+    if (code != MOTE_EDAMAGED && code != MOTE_EIO && code != MOTE_ELOST && code != MOTE_ENODEV)
         return oracle_fail_code(oracle, code, "%s of a damaged volume fails with the wrong error", what);
     if (error.code != code || (error.length_bytes == 0 && error.lsn == UINT64_MAX) || error.message[0] == 0)
         return oracle_fail_code(oracle, code, "%s fails without naming the range (offset %llu, length %llu)", what, (unsigned long long)error.offset_bytes, (unsigned long long)error.length_bytes);

@@ -21,9 +21,10 @@ enum workload_mark { MARK_POINT = 1, MARK_EPOCH, MARK_FLUSHED, MARK_HEAD, MARK_C
 #define WORKLOAD_EPOCHS_MAX 32u
 
 struct profile {
-    uint64_t device_bytes, memtable_bytes, log_bytes_max, checkpoint_log_bytes;
+    uint64_t device_bytes, memtable_bytes, cache_bytes, log_bytes_max, checkpoint_log_bytes;
     uint32_t logical_block_bytes, barrier, frame_bytes_max, memtable_count, inflight_max, block_rows, runs_max, compression;
     bool reorder;
+    bool constant; /* every owner gets the same options */
     uint32_t weights[32]; /* of the actions, enum in workload.c */
     uint32_t step_count;
 };
@@ -54,6 +55,8 @@ struct run {
     bool closed;               /* the last owner closed, and nobody opened since */
     bool faults;               /* failures of the device and of memory are allowed */
     int failure;               /* the last one that was met, or 0 */
+    struct mote_error failure_cause;
+    bool unread;               /* an open checks nothing: reads may fail (only for an open that finds just what was acknowledged) */
     void (*advance_clock)(int64_t ns);
     struct held_cursor held;
     struct oracle oracle;

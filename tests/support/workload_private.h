@@ -7,6 +7,8 @@
 
 /* A result that is not one of the good ones: a failure, but with run->faults a failure of device or memory is only noted. */
 int run_judge(struct run *run, int result, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A failure of the device or of memory. */
+bool run_is_fault(int result);
 bool run_is_poisoned(const struct run *run);
 /* Marks what is acknowledged by now. */
 void run_mark(struct run *run);

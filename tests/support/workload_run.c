@@ -28,6 +28,7 @@ void profile_choose(struct profile *profile, uint64_t seed)
     profile->device_bytes = choose(&random, DEVICE_MIB, 3) * MIB_BYTES;
     profile->memtable_bytes = choose(&random, MEMTABLE_KIB, 5) * 1024;
     profile->log_bytes_max = choose(&random, LOG_KIB, 3) * 1024;
+    profile->cache_bytes = 256 * 1024;
     profile->checkpoint_log_bytes = (64 + random_below(&random, 256)) * 1024;
     profile->logical_block_bytes = random_one_in(&random, 2) ? SECTOR_BYTES : PAGE_BYTES;
     profile->barrier = random_one_in(&random, 3) ? MOTE_BARRIER_FUA : MOTE_BARRIER_FLUSH;
@@ -61,8 +62,8 @@ void profile_options(const struct profile *profile, uint64_t *random, struct mot
 {
     *options = (struct mote_options)MOTE_OPTIONS_INIT;
     options->inline_io = 1;
-    options->memory_bytes = 24 * MIB_BYTES;
-    options->cache_bytes = 256 * 1024;
+    options->memory_bytes = 24 * MIB_BYTES + profile->cache_bytes;
+    options->cache_bytes = profile->cache_bytes;
     options->memtable_bytes = profile->memtable_bytes;
     options->memtable_count = profile->memtable_count;
     options->barrier = profile->barrier;
@@ -75,7 +76,7 @@ void profile_options(const struct profile *profile, uint64_t *random, struct mot
     options->compression = profile->compression;
     options->tables_max = 48;
     options->cursors_max = 4;
-    if (random_one_in(random, 5)) { /* the next owner may be configured otherwise */
+    if (!profile->constant && random_one_in(random, 5)) { /* the next owner may be configured otherwise */
         options->wal_frame_bytes_max = (2 + random_below(random, 3)) * PAGE_BYTES;
         options->wal_inflight_max = 1 + random_below(random, 4);
         options->barrier = random_one_in(random, 2) ? MOTE_BARRIER_FUA : MOTE_BARRIER_FLUSH;
@@ -96,15 +97,20 @@ int workload_format(struct blockdev *device, const struct profile *profile)
 
 /* ---- Marks ---- */
 
+bool run_is_fault(int result)
+{
+    return result == MOTE_EIO || result == MOTE_ENODEV || result == MOTE_EPOISONED || result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM || result == MOTE_EDAMAGED;
+}
+
 int run_judge(struct run *run, int result, const char *format, ...)
 {
     char what[200];
     va_list arguments;
     if (result == MOTE_OK)
         return MOTE_OK;
-    bool fault = result == MOTE_EIO || result == MOTE_ENODEV || result == MOTE_EPOISONED || result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM || result == MOTE_EDAMAGED;
     run->failure = result;
-    if (run->faults && fault)
+    mote_last_error(&run->failure_cause);
+    if (run->faults && run_is_fault(result))
         return MOTE_OK;
     va_start(arguments, format);
     vsnprintf(what, sizeof what, format, arguments);
@@ -181,6 +187,7 @@ int run_open(struct run *run)
     uint32_t point;
     struct blockdev *device = run->wrap ? run->wrap(run->wrap_context, run->device) : kept_device_create(run->device, NULL, NULL);
     profile_options(&run->profile, &run->random, &options);
+    run->closed = false; /* even an open that fails may have written */
     int result = engine_open(device, &options, &run->db, NULL);
     if (result) {
         blockdev_close(device);
@@ -188,10 +195,10 @@ int run_open(struct run *run)
         oracle_fail_code(&run->oracle, result, "the open failed");
         return run->faults ? result : -1;
     }
-    run->closed = false;
-    result = oracle_check(&run->oracle, run->db, run->model, &promise, random_one_in(&run->random, 3), &point);
-    if (result)
-        return result;
+    point = run->point;
+    bool thorough = random_one_in(&run->random, 3);
+    if (!run->unread && oracle_check(&run->oracle, run->db, run->model, &promise, thorough, &point))
+        return -1;
     begin_epoch(run, model_clone(run->model, point), point);
     return MOTE_OK;
 }
