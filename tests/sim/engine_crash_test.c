@@ -392,7 +392,7 @@ int main(int argument_count, char **arguments)
     struct path wanted = {0};
     uint64_t first = 1, seeds = test_scale(SEEDS_DEFAULT);
     bool one = false;
-    for (int i = 1; i < argument_count; i++) {
+    for (int i = 1; i < argument_count; i += 2) {
         const char *value = i + 1 < argument_count ? arguments[i + 1] : "";
         bool known = i + 1 < argument_count;
         if (strcmp(arguments[i], "--seed") == 0) {
@@ -411,7 +411,6 @@ int main(int argument_count, char **arguments)
             fprintf(stderr, "usage: engine_crash_test [--first N] [--seeds N] | --seed N [--cut EVENT:POLICY:INDEX:TORN_SEED]...\n");
             return 2;
         }
-        i++;
     }
     return one ? repeat_one(&wanted) : run_all(first, seeds);
 }

@@ -156,7 +156,7 @@ static int busy(struct fixture *fixture)
 
 static void change_byte(const char *path, uint64_t offset_bytes)
 {
-    uint8_t byte;
+    uint8_t byte = 0;
     int fd = open(path, O_RDWR);
     require(fd >= 0 && pread(fd, &byte, 1, (off_t)offset_bytes) == 1);
     byte ^= 0x10;
