@@ -139,6 +139,7 @@ struct mote_db {
     _Atomic uint64_t checkpoint_last_ns, checkpoint_last_seq;
     _Atomic uint64_t head_lsn, mapped_end_lsn, flushed_cut_lsn;
     uint64_t log_chunk_bytes;
+    struct extent_run spare_run; /* kept for the next open, see open.c; count 0: none */
     struct worker workers[WORKERS_MAX];
     uint32_t worker_count;
 

@@ -120,7 +120,8 @@ static void keep_spare_run(struct mote_db *db)
     struct extent_reservation reservation;
     struct extent_run run;
     if (extents_reserve(db->extents, count, true, &reservation) == MOTE_OK) {
-        (void)extents_allocate(db->extents, &reservation, count, count, &run);
+        if (extents_allocate(db->extents, &reservation, count, count, &run) == MOTE_OK)
+            db->spare_run = run;
         extents_unreserve(db->extents, &reservation);
     }
 }
