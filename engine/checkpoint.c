@@ -28,14 +28,19 @@ static int rebuild_segment(struct mote_db *db, struct segment *segment, const st
         return result;
     result = sst_rebuild_timestamp(&db->sst, db->compact_queue, segment, schema, &reservation, manifest_take_section_id(db->manifest), &section);
     extents_unreserve(db->extents, &reservation);
-    if (!result)
-        result = blockdev_flush(db->compact_queue);
-    if (!result)
-        result = manifest_edit_begin(db->manifest, &edit);
     if (result)
         return result;
-    manifest_edit_set_timestamp(edit, segment->record.id, &section);
-    return manifest_commit(edit, NULL, NULL);
+    result = blockdev_flush(db->compact_queue);
+    if (!result)
+        result = manifest_edit_begin(db->manifest, &edit);
+    if (!result) {
+        manifest_edit_set_timestamp(edit, segment->record.id, &section);
+        result = manifest_commit(edit, NULL, NULL);
+    }
+    /* A refused edit is not on the device; a failed one may be: its extents stay out of use until the next open. */
+    if (result && !manifest_poisoned(db->manifest, NULL))
+        extents_release_unused(db->extents, section.run);
+    return result == MOTE_ENOTFOUND ? MOTE_OK : result; /* its table was dropped meanwhile */
 }
 
 static int rebuild_lists(struct rebuild *rebuild, const struct version *version)

@@ -241,7 +241,11 @@ static int write_superblock(struct manifest *manifest, uint32_t area, uint64_t s
     int result = superblock_write(manifest->queue, &superblock);
     if (result)
         return poison(manifest, result);
-    *manifest->superblock = superblock;
+    /* Only what changed: others read the layout without a lock. */
+    manifest->superblock->generation = superblock.generation;
+    manifest->superblock->manifest_area = area;
+    manifest->superblock->manifest_sequence = sequence;
+    manifest->superblock->parent_crc = superblock.parent_crc;
     return MOTE_OK;
 }
 

@@ -14,6 +14,8 @@
 #include "blockdev/base/errors.h"
 #include "blockdev/base/memory.h"
 
+#define PASSED_OVER_MAX 6u
+
 struct source {
     uint64_t key_prefix; /* first eight bytes of the key, big-endian, padded with zeros */
     struct record record;
@@ -22,6 +24,7 @@ struct source {
     const struct schema *image_schema; /* of a memtable's record */
     const uint8_t *image;
     uint32_t image_bytes;
+    uint32_t passed_over; /* records of a memtable not yielded since the last search */
     struct segment *const *segments; /* of merge_add_segments */
     uint32_t segment_count, segment_next;
     const struct schema *reader_schema;
@@ -196,6 +199,9 @@ static int settle_back(struct merge *merge, struct source *source, int found)
         uint64_t prefix = source->key_prefix;
         uint32_t key_bytes = source->record.key_bytes;
         memcpy(key, source->record.key, key_bytes);
+        /* In a memtable the newest is looked for: there may be very many versions, and a step forward from the one before could meet a newer one that a writer has put in between just now, which would hide it. */
+        if (!source->segment && source->record.seq <= merge->snapshot_seq)
+            return seek_forward(source, key, key_bytes, merge->snapshot_seq);
         bool visible = false;
         while (found == 1 && source->record.seq <= merge->snapshot_seq && has_key(source, prefix, key, key_bytes)) {
             visible = true;
@@ -297,6 +303,16 @@ static void keep_current(struct merge *merge, const struct source *source)
     memcpy(merge->current_key, source->record.key, source->record.key_bytes);
 }
 
+/* Away from a record that is not yielded. Past the first few versions of a key in a memtable, which may have very many, the next record that counts is looked for. */
+static int pass_over(struct merge *merge, bool passed)
+{
+    struct source *top = top_source(merge);
+    if (merge->descending || top->segment || ++top->passed_over < PASSED_OVER_MAX)
+        return advance_top(merge);
+    top->passed_over = 0;
+    return settle_top(merge, seek_forward(top, top->record.key, top->record.key_bytes, passed ? 0 : merge->snapshot_seq));
+}
+
 /* From the heap as it is to the next record that is to be yielded. */
 static int find_record(struct merge *merge)
 {
@@ -309,8 +325,9 @@ static int find_record(struct merge *merge)
             keep_current(merge, top);
             if (top->record.kind == RECORD_PUT)
                 return 1;
+            passed = true;
         }
-        int result = advance_top(merge);
+        int result = pass_over(merge, passed);
         if (result)
             return result;
     }

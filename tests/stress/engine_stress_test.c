@@ -99,10 +99,11 @@ static void scan_one(struct stress *stress, uint64_t *random, uint32_t *least, u
     uint32_t t = (uint32_t)(fixture_random(random) % TABLES);
     for (uint32_t key = 0; key < KEYS; key++)
         least[key] = atomic_load(&stress->floor[t][key]);
-    model_scan(stress->tables[t], KEYS, fixture_random(random) % 2, found);
+    bool descending = fixture_random(random) % 2;
+    model_scan(stress->tables[t], KEYS, descending, found);
     for (uint32_t key = 0; key < KEYS; key++) {
         if (found[key] < least[key])
-            fprintf(stderr, "scan: table %u, key %u: version %u, %u had been written\n", t, key, found[key], least[key]);
+            fprintf(stderr, "scan %s: table %u, key %u: version %u, %u had been written; a get finds %u\n", descending ? "down" : "up", t, key, found[key], least[key], model_read(stress->tables[t], key));
         require(found[key] >= least[key]);
     }
     uint64_t all = model_count_time(stress->tables[t], INT64_MIN, INT64_MAX);
@@ -129,6 +130,19 @@ static void *read_rows(void *argument)
 
 /* ---- Maintenance ---- */
 
+static void show_space(struct stress *stress)
+{
+    struct mote_stats stats = fixture_stats(&stress->fixture);
+    struct mote_table_info info = {.size_bytes = sizeof info};
+    fprintf(stderr, "  %llu of %llu extents are free; log %llu bytes, %llu segments", (unsigned long long)stats.extents_free, (unsigned long long)stats.extents_total, (unsigned long long)stats.log_bytes_in_use,
+            (unsigned long long)stats.segment_count);
+    for (uint32_t t = 0; t < TABLES; t++) {
+        must(mote_table_describe(stress->tables[t], &info));
+        fprintf(stderr, "; %s: %u segments, %llu bytes", info.name, info.segment_count, (unsigned long long)info.segment_bytes);
+    }
+    fputc('\n', stderr);
+}
+
 static void *maintain(void *argument)
 {
     struct actor *actor = argument;
@@ -152,9 +166,13 @@ static void *maintain(void *argument)
         case 5:
             must(mote_flush_all_indexes(db));
             break;
-        case 6:
-            must(mote_rebuild_timestamp_index(db));
+        case 6: {
+            int result = mote_rebuild_timestamp_index(db);
+            if (result)
+                show_space(stress);
+            must(result);
             break;
+        }
         default:
             must(mote_pending_updates(db, NULL, &count));
             (void)fixture_stats(&stress->fixture);
@@ -256,9 +274,9 @@ static void run_on(uint32_t backend, uint32_t workers, uint64_t seed)
     struct stress *stress = calloc(1, sizeof *stress);
     require(stress);
     if (backend)
-        fixture_image(&stress->fixture, 128 * MIB_BYTES);
+        fixture_image(&stress->fixture, 512 * MIB_BYTES);
     else
-        fixture_sim(&stress->fixture, 128 * MIB_BYTES, seed, false);
+        fixture_sim(&stress->fixture, 512 * MIB_BYTES, seed, false);
     stress->seed = seed;
     stress->writes_each = fixture_scale(4000);
     stress->fixture.options.backend = backend;

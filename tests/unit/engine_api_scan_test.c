@@ -427,3 +427,43 @@ Test(scan, cursor_meets_ddl)
     mote_cursor_close(cursor);
     fixture_remove(&fixture);
 }
+
+struct overwriter {
+    mote_table *table;
+    _Atomic uint32_t *stop;
+};
+
+static void *overwrite(void *argument)
+{
+    struct overwriter *overwriter = argument;
+    const struct mote_write_options none = {sizeof none, MOTE_DURABILITY_NONE, 0};
+    for (uint32_t version = 2; !atomic_load(overwriter->stop); version++)
+        for (uint32_t key = 0; key < 20; key++)
+            must(model_append(overwriter->table, key, version, &none, NULL));
+    return NULL;
+}
+
+/* A version newer than the snapshot is inserted beside the one that a descending cursor is about to yield: the key must not be lost by it. */
+Test(scan, cursor_misses_no_key_that_is_overwritten_meanwhile)
+{
+    struct fixture fixture;
+    pthread_t thread;
+    _Atomic uint32_t stop = 0;
+    uint32_t version[20];
+    fixture_sim(&fixture, 256 * MIB_BYTES, 91, false);
+    fixture.options.memory_bytes = 128 * MIB_BYTES;
+    fixture.options.memtable_bytes = 16 * MIB_BYTES;
+    fixture_open(&fixture);
+    struct overwriter overwriter = {model_table_create(fixture.db, "arm"), &stop};
+    must(model_append_batch(overwriter.table, 0, 20, 1, NULL, NULL));
+    require(pthread_create(&thread, NULL, overwrite, &overwriter) == 0);
+    for (uint32_t i = 0; i < 6000; i++) {
+        uint64_t rows = model_scan(overwriter.table, 20, i % 4 != 0, version);
+        if (rows != 20)
+            fprintf(stderr, "scan %u found %llu of 20 keys\n", i, (unsigned long long)rows);
+        require(rows == 20);
+    }
+    atomic_store(&stop, 1);
+    pthread_join(thread, NULL);
+    fixture_remove(&fixture);
+}
