@@ -21,7 +21,7 @@
 #include "tests/support/virtual_clock.h"
 #include "tests/support/workload.h"
 
-#define SEEDS_DEFAULT 48u
+#define SEEDS_DEFAULT 16u
 #define DEPTH_MAX 3u
 #define ONE_BY_ONE_MAX 10u /* unflushed writes up to which each one is lost and kept alone; beyond, so many of them */
 #define TORN_SEEDS 3u
