@@ -231,9 +231,7 @@ int oracle_check_space(struct oracle *oracle, mote_db *db)
     extents_get_counts(db->extents, &counts);
     if (counts.free + counts.used + counts.quarantined + counts.trimming + counts.bad != counts.total || counts.total != extent_count)
         return oracle_fail(oracle, "%u free + %u used + %u quarantined + %u trimming + %u bad are not %u extents", counts.free, counts.used, counts.quarantined, counts.trimming, counts.bad, extent_count);
-    /* One run is kept for the next open's log, where there is room for it; only memory knows of it. */
-    uint32_t spare = (uint32_t)divide_up(2ull * db->options.wal_frame_bytes_max, db->superblock.layout.extent_bytes);
-    if ((counts.used != used && counts.used != used + spare) || counts.reserved || counts.quarantined)
+    if (counts.used != used || counts.reserved || counts.quarantined)
         return oracle_fail(oracle, "%u extents are referred to, but %u count as used, %u as reserved, %u as quarantined", used, counts.used, counts.reserved, counts.quarantined);
     return MOTE_OK;
 }
