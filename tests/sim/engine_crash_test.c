@@ -114,29 +114,6 @@ static struct promise promise_at(struct blockdev *device, uint64_t event, uint64
     };
 }
 
-/* A reader that may write nothing looks first; what it showed must be what the next open shows. Returns a model that ends there. */
-static int look_read_only(struct explorer *explorer, struct run *run, struct model **shown)
-{
-    struct mote_options options;
-    uint64_t random = run->random;
-    struct mote_db *db;
-    uint32_t point;
-    profile_options(&run->profile, &random, &options);
-    options.read_only = 1;
-    struct promise promise = {.point = run->point, .flushed_seq = run->flushed_seq, .head_lsn = run->head_lsn, .clean = run->closed};
-    int result = engine_open(run->device, &options, &db, NULL);
-    if (result == MOTE_EBUDGET)
-        return MOTE_OK; /* it may not flush, and the log holds more than the memtables: it says so */
-    if (result)
-        return oracle_fail_code(&run->oracle, result, "the read-only open failed");
-    result = oracle_check(&run->oracle, db, run->model, &promise, false, &point);
-    engine_abandon(db);
-    if (!result)
-        *shown = model_clone(run->model, point);
-    (void)explorer;
-    return result ? -1 : MOTE_OK;
-}
-
 static int work_on(struct explorer *explorer, struct run *run, uint32_t steps)
 {
     for (uint32_t i = 0; i < steps; i++) {
@@ -176,18 +153,12 @@ static int check_opened(struct explorer *explorer, struct run *run, bool nested,
 static int check_image(struct explorer *explorer, struct run *run, uint64_t hash, bool nested)
 {
     struct frame_facts facts = {0};
-    struct model *shown = NULL;
     uint8_t uuid[16];
     workload_uuid(uuid);
     if (hash % 4 == 1 || nested)
         oracle_frame_facts(run->device, uuid, &facts);
-    if (hash % 16 == 5 && look_read_only(explorer, run, &shown))
+    if (hash % 16 == 5 && run_look_read_only(run))
         return -1;
-    if (shown) {
-        run->model = run->epochs[0] = shown;
-        run->borrowed_epochs = 0;
-        run->point = shown->op_count;
-    }
     int result = run_open(run);
     return result ? result : check_opened(explorer, run, nested, &facts);
 }

@@ -75,6 +75,8 @@ int workload_format(struct blockdev *device, const struct profile *profile);
 void run_begin(struct run *run, struct blockdev *device, const struct profile *profile, struct model *model, const struct promise *promise, uint64_t random);
 /* Opens and checks what is found; a new epoch begins there. With run->faults an engine's error is returned as it is, and nothing is open. */
 int run_open(struct run *run);
+/* A reader that may write nothing looks at the device and goes. What it showed must survive every later cut: a new epoch begins there. */
+int run_look_read_only(struct run *run);
 /* One action, chosen by the seed. Opens and closes too. */
 int run_step(struct run *run);
 /* Closes; the marks say so. */

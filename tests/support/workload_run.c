@@ -203,6 +203,28 @@ int run_open(struct run *run)
     return MOTE_OK;
 }
 
+int run_look_read_only(struct run *run)
+{
+    struct mote_options options;
+    struct promise promise = {.point = run->point, .flushed_seq = run->flushed_seq, .head_lsn = run->head_lsn, .clean = run->closed};
+    struct mote_db *db;
+    uint32_t point;
+    struct blockdev *device = kept_device_create(run->device, NULL, NULL);
+    profile_options(&run->profile, &run->random, &options);
+    options.read_only = 1;
+    int result = engine_open(device, &options, &db, NULL);
+    if (result) {
+        blockdev_close(device);
+        /* It may not flush: a log that holds more than the memtables is refused, and says so. */
+        return result == MOTE_EBUDGET ? MOTE_OK : oracle_fail_code(&run->oracle, result, "the read-only open failed");
+    }
+    result = oracle_check(&run->oracle, db, run->model, &promise, false, &point);
+    blockdev_close(engine_abandon(db));
+    if (!result)
+        begin_epoch(run, model_clone(run->model, point), point);
+    return result;
+}
+
 /* ---- The held cursor ---- */
 
 static int subtract_row(void *context, const uint8_t *row, size_t row_bytes)
@@ -330,9 +352,11 @@ static int act_reopen(struct run *run)
 
 static int act_kill(struct run *run)
 {
-    if (run->epoch_count + 1 >= WORKLOAD_EPOCHS_MAX)
+    if (run->epoch_count + 2 >= WORKLOAD_EPOCHS_MAX)
         return MOTE_OK;
     run_kill(run);
+    if (random_one_in(&run->random, 2) && run_look_read_only(run))
+        return -1;
     return run_open(run);
 }
 
