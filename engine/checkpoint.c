@@ -196,6 +196,15 @@ bool trim_freed(struct mote_db *db)
 
 /* ---- Compaction ---- */
 
+/* A flush that found no memory goes first: what this job has written so far is given back. */
+static int pace_compaction(void *context, uint64_t bytes_written)
+{
+    struct mote_db *db = context;
+    if (atomic_load(&db->flushes_starved))
+        return error_set(MOTE_EBUDGET, "a compaction on %s made way for a flush that lacked memory; raise memory_bytes", blockdev_path(db->device));
+    return jobs_pace(context, bytes_written);
+}
+
 static int compact_list(struct mote_db *db, const struct version *version, const struct schema *schema, bool everything, bool *did)
 {
     struct lsm_compaction *compaction = memory_alloc_zero(db->memory, sizeof *compaction);
@@ -205,14 +214,23 @@ static int compact_list(struct mote_db *db, const struct version *version, const
     extents_get_counts(db->extents, &counts);
     if (!result)
         compaction->bytes_max = (uint64_t)(counts.free - counts.reserved) * db->superblock.layout.extent_bytes / 2; /* beside the inputs there must be room for the outputs and what a flush needs meanwhile */
-    if (!result && lsm_pick_compaction(version, schema->table_id, db->options.compaction_runs_max, everything, NULL, NULL, compaction)) {
+    bool again = !result;
+    for (uint32_t lanes_max = LSM_LANES_MAX; again && lsm_pick_compaction(version, schema->table_id, db->options.compaction_runs_max, everything, NULL, NULL, compaction); lanes_max /= 2) {
         struct lsm_job_context job;
         jobs_context(db, db->compact_queue, snapshots, &job);
+        job.pace = pace_compaction;
         compaction->schema = schema;
         result = lsm_compact(&job, compaction);
         if (result == MOTE_ENOSPC && trim_some(db, db->compact_queue) > 0)
             result = lsm_compact(&job, compaction);
+        if (result == MOTE_EBUDGET && atomic_load(&db->flushes_starved)) {
+            result = MOTE_OK;
+            *did = true; /* its turn comes again after the flush */
+            break;
+        }
         *did = result == MOTE_OK;
+        again = result == MOTE_EBUDGET && lanes_max > 2; /* fewer inputs at a time need less memory */
+        compaction->lanes_max = lanes_max / 2;
         if (*did)
             atomic_fetch_add(&db->counters.compactions, 1);
     }
@@ -221,11 +239,10 @@ static int compact_list(struct mote_db *db, const struct version *version, const
     return result;
 }
 
-int compact_once(struct mote_db *db, const struct mote_table *table, bool everything, bool *did)
+/* One compaction of the first table that needs one. The caller holds compact_mutex. */
+static int compact_locked(struct mote_db *db, const struct mote_table *table, bool everything, bool *did)
 {
     int result = MOTE_OK;
-    *did = false;
-    pthread_mutex_lock(&db->compact_mutex);
     struct version *version = version_acquire(db->manifest);
     for (uint32_t t = 0; t < version->count && !result && !*did; t++) {
         const struct segment_list *list = version->lists[t];
@@ -239,7 +256,32 @@ int compact_once(struct mote_db *db, const struct mote_table *table, bool everyt
     }
     version_release(db->manifest, version); /* with it go the last pins of what was merged */
     trim_some(db, db->compact_queue);
+    return result;
+}
+
+/* A budget that has room for one job at a time: the flush under way ends first, and none begins meanwhile. */
+static int compact_alone(struct mote_db *db, const struct mote_table *table, bool everything, bool *did)
+{
+    pthread_mutex_lock(&db->flush_mutex);
+    pthread_mutex_lock(&db->compact_mutex);
+    int result = compact_locked(db, table, everything, did);
     pthread_mutex_unlock(&db->compact_mutex);
+    pthread_mutex_unlock(&db->flush_mutex);
+    return result;
+}
+
+int compact_once(struct mote_db *db, const struct mote_table *table, bool everything, bool *did)
+{
+    *did = false;
+    if (atomic_load(&db->flushes_starved)) {
+        pthread_mutex_lock(&db->flush_mutex);
+        pthread_mutex_unlock(&db->flush_mutex);
+    }
+    pthread_mutex_lock(&db->compact_mutex);
+    int result = compact_locked(db, table, everything, did);
+    pthread_mutex_unlock(&db->compact_mutex);
+    if (result == MOTE_EBUDGET)
+        result = compact_alone(db, table, everything, did);
     if (result == MOTE_EIO || result == MOTE_ENODEV)
         db_poison(db, result);
     return result;

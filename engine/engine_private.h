@@ -8,7 +8,7 @@
  * Generations (memtables between two cuts of the log):  FREE -> ACTIVE (listed for readers before its first row) -> IMMUTABLE (rotated; in cut order) -> FLUSHED (its rows are in a durable version; unlisted; waits for the pins of readers) -> FREE.
  *
  * Locks, in the order in which they may be taken together:
- *     table->insert_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > compact_mutex > flush_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex and reader_mutex are leaves.
+ *     table->insert_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex and reader_mutex are leaves.
  * visible_seq, poisoned, and a table's schema pointer are atomics. No lock is taken by append unless a memtable or the log is full.
  *
  * In the child of a fork: the wipe page (MADV_WIPEONFORK) reads as zero, so every public call knows without a system call.
@@ -135,6 +135,7 @@ struct mote_db {
     bool stopping, extend_wanted, checkpoint_wanted, compact_wanted;
     uint64_t flush_retry_ns; /* after a failed flush: not before */
     uint64_t job_count;      /* flushes that ended, good or bad */
+    _Atomic uint32_t flushes_starved; /* flushes that wait for a compaction to give its memory back */
     _Atomic int32_t flush_failure; /* of the last flush, 0: it succeeded */
     _Atomic uint64_t checkpoint_last_ns, checkpoint_last_seq;
     _Atomic uint64_t head_lsn, mapped_end_lsn, flushed_cut_lsn;

@@ -234,6 +234,17 @@ static int flush_locked(struct mote_db *db, struct generation *generation)
 /* Whether a failure leaves everything as it was (and may pass), or ends all promises. */
 static bool flush_may_retry(int result) { return result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM; }
 
+/* A flush found no memory: a compaction that is under way gives its own back, and none begins before the flush ends. */
+static int flush_starved(struct mote_db *db, struct generation *generation)
+{
+    atomic_fetch_add(&db->flushes_starved, 1);
+    pthread_mutex_lock(&db->compact_mutex);
+    int result = flush_locked(db, generation);
+    pthread_mutex_unlock(&db->compact_mutex);
+    atomic_fetch_sub(&db->flushes_starved, 1);
+    return result;
+}
+
 int flush_oldest(struct mote_db *db, bool *did)
 {
     pthread_mutex_lock(&db->flush_mutex);
@@ -242,6 +253,8 @@ int flush_oldest(struct mote_db *db, bool *did)
     int result = MOTE_OK;
     if (generation) {
         result = flush_locked(db, generation);
+        if (result == MOTE_EBUDGET)
+            result = flush_starved(db, generation);
         if (result == MOTE_ENOSPC && trim_some(db, db->flush_queue) > 0)
             result = flush_locked(db, generation);
         /* Writers that were told of a failure are let in again: the log may take what the flush gave back. */

@@ -51,6 +51,7 @@ struct lsm_compaction {
     const struct schema *schema;
     uint32_t level; /* of the outputs */
     uint64_t bytes_max; /* in: of the inputs together, beyond the first two (space is short); 0: any */
+    uint32_t lanes_max; /* in: how deep the inputs may overlap, at least 2 (memory is short); 0: LSM_LANES_MAX */
     uint32_t input_count;
     struct segment *inputs[LSM_INPUTS_MAX];
     bool bottom; /* no other segment of the table can hold older versions of the inputs' keys */

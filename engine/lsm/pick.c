@@ -120,11 +120,12 @@ static void find_deepest(const struct pick *pick, uint32_t level, struct cluster
     }
 }
 
-/* The inputs: the cluster, from its beginning or, if it is too large for one job, from its deepest place; at most LSM_LANES_MAX deep. What is left out waits for the next job. */
+/* The inputs: the cluster, from its beginning or, if it is too large for one job, from its deepest place; at most lanes_max deep. What is left out waits for the next job. */
 static void choose_inputs(const struct pick *pick, const struct cluster *cluster, struct lsm_compaction *compaction)
 {
     struct lanes lanes = {.count = 0};
     uint64_t bytes = 0;
+    uint32_t lanes_max = compaction->lanes_max ? compaction->lanes_max : LSM_LANES_MAX;
     uint32_t first = cluster->count <= LSM_INPUTS_MAX ? cluster->first : cluster->deepest_first;
     for (uint32_t i = first; i < pick->list->count && compaction->input_count < LSM_INPUTS_MAX; i++) {
         struct segment *segment = by_key(pick->list)[i];
@@ -132,7 +133,7 @@ static void choose_inputs(const struct pick *pick, const struct cluster *cluster
         if (!takes_part(pick, segment, cluster->level))
             continue;
         overlapped = find_lane(&lanes, segment, &lane);
-        if (overlapped == LSM_LANES_MAX || (compaction->bytes_max && compaction->input_count >= 2 && bytes + segment->record.segment_bytes > compaction->bytes_max))
+        if (overlapped == lanes_max || (compaction->bytes_max && compaction->input_count >= 2 && bytes + segment->record.segment_bytes > compaction->bytes_max))
             continue;
         if (!overlapped && lanes.count > 1)
             return;

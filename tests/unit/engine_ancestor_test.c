@@ -1,6 +1,8 @@
 /* engine_ancestor_test.c: the other faults of the engine's ancestor, each with a test that fails if it came back: tables not found again and overwritten, late rows and small batches that no index knows,
  * deleted rows that come back, table ids that are hashes, text that is cut, configuration that is not what runs. */
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +169,45 @@ Test(indexes, small_batches_are_indexed)
     fixture_reopen(&fixture);
     must(engine_check_timestamp_index(fixture.db));
     model_check(model_table_open(fixture.db, "arm"), &model);
+    model_free(&model);
+    fixture_remove(&fixture);
+}
+
+struct compacting {
+    mote_db *db;
+    _Atomic bool stop;
+};
+
+static void *compact_all_the_time(void *argument)
+{
+    struct compacting *compacting = argument;
+    while (!atomic_load(&compacting->stop))
+        must(mote_compact(compacting->db, NULL));
+    return NULL;
+}
+
+/* The budget has room for one job at a time: flush and compaction both go on all the same, and neither fails for the other's memory. */
+Test(indexes, flushes_go_before_compactions_that_hold_the_memory)
+{
+    struct fixture fixture;
+    struct model model = model_make(3000);
+    pthread_t thread;
+    fixture_image(&fixture, 64 * MIB_BYTES);
+    fixture.options.memtable_bytes = 4 * MIB_BYTES;
+    fixture.options.memtable_count = 2;
+    fixture.options.cache_bytes = 1 * MIB_BYTES;
+    fixture.options.memory_bytes = 22 * MIB_BYTES;
+    fixture_open(&fixture);
+    mote_table *table = model_table_create(fixture.db, "arm");
+    struct compacting compacting = {.db = fixture.db};
+    cr_assert_eq(pthread_create(&thread, NULL, compact_all_the_time, &compacting), 0);
+    for (uint32_t round = 1; round <= 60; round++) {
+        model_put_batch(table, &model, 0, 3000, round, NULL, NULL);
+        must(mote_flush(fixture.db));
+    }
+    atomic_store(&compacting.stop, true);
+    pthread_join(thread, NULL);
+    model_check(table, &model);
     model_free(&model);
     fixture_remove(&fixture);
 }
