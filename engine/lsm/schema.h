@@ -63,7 +63,7 @@ struct schema {
     uint32_t null_bytes;  /* the bitmap with its padding: where the fixed area begins */
     uint32_t fixed_bytes; /* where the var area begins */
     uint32_t key_bytes_fixed; /* size of every key, or 0 when it varies */
-    uint32_t key_last_bytes;  /* size of the last key column's part of a key, or 0 when it varies: what is before it names a series */
+    uint32_t key_tail_bytes;  /* size of a key's part from the time column on (from the last column on, if the time is not in the key), or 0 when it varies: what is before it names a series */
     struct schema_key_part key_parts[MOTE_KEY_COLUMNS_MAX];
     const uint8_t *default_image; /* fixed_bytes: the row whose values are all absent, but for the bytes of text and blobs */
     struct schema_column columns[];
