@@ -266,6 +266,7 @@ static void plan_key(struct schema *schema)
         schema->key_parts[i] = (struct schema_key_part){column->row_offset, column->type};
         schema->key_bytes_fixed += column->value_bytes;
         varies |= type_is_var(column->type);
+        schema->time_in_key |= (int32_t)schema->key_columns[i] == schema->time_column && column->type != MOTE_TYPE_FLOAT64;
     }
     if (varies)
         schema->key_bytes_fixed = 0;

@@ -58,6 +58,7 @@ struct schema {
     uint32_t key_column_count;
     uint32_t key_columns[MOTE_KEY_COLUMNS_MAX];
     int32_t time_column; /* or -1 */
+    bool time_in_key;    /* the time column, a timestamp or int64, is one of the key columns: every row and tombstone has a time, and rows of different times have different keys */
     bool auto_increment; /* the key is one AUTO_INCREMENT int64 */
     bool has_var;        /* any text or blob column */
     uint32_t null_bytes;  /* the bitmap with its padding: where the fixed area begins */
@@ -146,6 +147,8 @@ int key_from_values(const struct schema *schema, const struct mote_value *values
 uint32_t key_append_value(uint32_t type, const struct mote_value *value, uint8_t *at);
 /* Decodes key bytes back into values, one for each key column (text and blob unescaped into scratch[MOTE_KEY_BYTES_MAX]). MOTE_EDAMAGED for what key_from_values would not have made. */
 int key_decode(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, struct mote_value *values, uint8_t *scratch);
+/* The time that a key holds (schema->time_in_key). MOTE_EDAMAGED as key_decode. */
+int key_time(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, int64_t *time_ns);
 /* memcmp order, shorter first. */
 static inline int key_compare(const uint8_t *a, uint32_t a_bytes, const uint8_t *b, uint32_t b_bytes)
 {
