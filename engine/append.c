@@ -252,14 +252,15 @@ static void encode_batch(struct mote_table *table, const struct row_batch *prepa
     uint8_t *at = intake->slot.payload;
     log_op_encode(at, &op);
     at += LOG_OP_HEADER_BYTES;
+    if (!schema->has_var) {
+        row_batch_encode_all(prepared, rowid, at);
+        return;
+    }
     for (size_t row = 0; row < row_count; row++) {
-        uint32_t image_bytes = schema->has_var ? row_batch_row_bytes(prepared, row) : schema->fixed_bytes;
-        uint32_t padded_bytes = (uint32_t)round_up(image_bytes, 8);
-        if (schema->has_var) {
-            store_u32(at, image_bytes);
-            store_u32(at + 4, 0);
-            at += LOG_ITEM_HEADER_BYTES;
-        }
+        uint32_t image_bytes = row_batch_row_bytes(prepared, row), padded_bytes = (uint32_t)round_up(image_bytes, 8);
+        store_u32(at, image_bytes);
+        store_u32(at + 4, 0);
+        at += LOG_ITEM_HEADER_BYTES;
         row_batch_encode(prepared, row, rowid, at, image_bytes);
         rowid += row_batch_takes_rowid(prepared, row);
         memset(at + image_bytes, 0, padded_bytes - image_bytes);

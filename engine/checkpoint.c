@@ -214,6 +214,8 @@ static int compact_list(struct mote_db *db, const struct version *version, const
     extents_get_counts(db->extents, &counts);
     if (!result)
         compaction->bytes_max = (uint64_t)(counts.free - counts.reserved) * db->superblock.layout.extent_bytes / 2; /* beside the inputs there must be room for the outputs and what a flush needs meanwhile */
+    if (!result && schema->time_in_key)
+        compaction->spread_max = db->options.compaction_spread_max;
     bool again = !result;
     for (uint32_t lanes_max = LSM_LANES_MAX; again && lsm_pick_compaction(version, schema->table_id, db->options.compaction_runs_max, everything, NULL, NULL, compaction); lanes_max /= 2) {
         struct lsm_job_context job;

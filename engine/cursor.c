@@ -74,23 +74,25 @@ static void segment_end(const struct segment_record *record, struct bound *end)
 
 /* ---- Planning a window ---- */
 
-static int add_segment(struct mote_cursor *cursor, struct segment *segment, const struct schema *schema, uint64_t *slots_used)
+static bool slot_used(const uint64_t *slots_used, uint32_t slot) { return (slots_used[slot / 64] >> slot % 64) & 1; }
+
+static int add_segment(struct mote_cursor *cursor, struct segment *segment, const struct schema *schema, uint64_t slots_used[READER_ITERATORS_MAX / 64])
 {
     struct mote_db *db = cursor->table->db;
     struct reader *reader = cursor->reader;
     uint32_t slot = READER_ITERATORS_MAX;
     for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++) {
-        bool free_slot = !((*slots_used >> i) & 1);
+        bool free_slot = !slot_used(slots_used, i);
         if (free_slot && reader->iterators[i] && reader->iterator_segment[i] == segment->record.id)
             slot = i;
     }
     for (uint32_t i = 0; slot == READER_ITERATORS_MAX && i < READER_ITERATORS_MAX; i++) {
-        if (!((*slots_used >> i) & 1))
+        if (!slot_used(slots_used, i))
             slot = i;
     }
     if (slot == READER_ITERATORS_MAX)
         return error_set(MOTE_EBUDGET, "more than %u segments of table %s overlap: run a compaction", READER_ITERATORS_MAX, schema->name);
-    *slots_used |= 1ull << slot;
+    slots_used[slot / 64] |= 1ull << slot % 64;
     int result = MOTE_OK;
     if (!reader->iterators[slot])
         result = sst_iterator_create(&db->sst, reader->queue, &reader->iterators[slot]);
@@ -138,7 +140,7 @@ static int plan_window(struct mote_cursor *cursor, const struct view *view, cons
 {
     struct reader *reader = cursor->reader;
     const struct segment_list *list = version_find(view->version, cursor->table->id);
-    uint64_t slots_used = 0;
+    uint64_t slots_used[READER_ITERATORS_MAX / 64] = {0};
     int result = MOTE_OK;
     cursor->window.set = false;
     merge_reset(reader->merge, MERGE_VISIBLE, cursor->descending, cursor->snapshot, schema);
@@ -149,9 +151,11 @@ static int plan_window(struct mote_cursor *cursor, const struct view *view, cons
     }
     for (uint32_t i = 0; list && i < list->count && !result; i++) {
         struct segment *segment = list->segments[i];
+        if (cursor->use_time && schema->time_in_key && !segment_may_hold_times(&segment->record, cursor->time_from_ns, cursor->time_to_ns))
+            continue;
         bool covers = cursor->descending ? covers_descending(cursor, position, &segment->record) : covers_ascending(cursor, position, &segment->record);
         if (covers)
-            result = add_segment(cursor, segment, schema, &slots_used);
+            result = add_segment(cursor, segment, schema, slots_used);
     }
     return result;
 }

@@ -34,7 +34,8 @@
 #define GENERATIONS_MAX 16u
 #define WORKERS_MAX 8u
 #define GET_READERS 8u         /* readers kept for mote_get and mote_insert, beside one for each cursor */
-#define READER_ITERATORS_MAX 64u /* segments that one key may be in; compaction keeps the depth far below, and writers stall before it is reached */
+#define READER_ITERATORS_MAX 128u /* segments that one reader has open at a time; compaction keeps the depth far below, and writers stall before it is reached */
+#define READER_ITERATORS_KEPT 16u /* of them stay with an idle reader */
 #define STALL_DEPTH 40u        /* overlap depth at which flushes wait for compaction */
 
 enum generation_state { GENERATION_FREE, GENERATION_ACTIVE, GENERATION_IMMUTABLE, GENERATION_FLUSHED };

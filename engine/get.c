@@ -84,7 +84,7 @@ static int copy_from_segment(struct sst_iterator *iterator, const struct schema 
 static int look_in_segment(struct mote_db *db, struct reader *reader, struct segment *segment, const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint64_t snapshot, struct mote_row *row,
                            struct found_row *found)
 {
-    uint32_t slot = (uint32_t)(segment->record.id % 16);
+    uint32_t slot = (uint32_t)(segment->record.id % READER_ITERATORS_KEPT);
     struct record record;
     int result = MOTE_OK;
     if (!reader->iterators[slot])
@@ -112,9 +112,13 @@ static int look_in_segments(struct mote_db *db, struct reader *reader, const str
                             struct found_row *found)
 {
     const struct segment_list *list = version_find(view->version, schema->table_id);
-    int result = MOTE_OK;
+    int64_t time_ns = 0;
+    bool timed = schema->time_in_key && list;
+    int result = timed ? key_time(schema, key, key_bytes, &time_ns) : MOTE_OK;
     for (uint32_t i = list ? list->count : 0; i > 0 && !result; i--) {
         struct segment *segment = list->segments[i - 1];
+        if (timed && !segment_may_hold_times(&segment->record, time_ns, time_ns))
+            continue;
         if (segment->record.seq_max > found->seq && segment_may_hold(&segment->record, key, key_bytes, key, key_bytes))
             result = look_in_segment(db, reader, segment, schema, key, key_bytes, snapshot, row, found);
     }

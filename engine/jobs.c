@@ -73,13 +73,18 @@ static bool compaction_urgent(struct mote_db *db)
 {
     struct extents_counts counts;
     extents_get_counts(db->extents, &counts);
+    uint32_t spread_stall = db->options.compaction_spread_max + db->options.compaction_spread_max / 2;
     uint32_t depth_max = 2 * db->options.compaction_runs_max < STALL_DEPTH ? 2 * db->options.compaction_runs_max : STALL_DEPTH;
     if (counts.free < counts.total / 4 && depth_max > db->options.compaction_runs_max)
         depth_max = db->options.compaction_runs_max;
     bool urgent = false;
     struct version *version = version_acquire(db->manifest);
-    for (uint32_t t = 0; t < version->count && !urgent; t++)
-        urgent = version->lists[t]->count >= depth_max && lsm_overlap_depth(version->lists[t]) >= depth_max;
+    for (uint32_t t = 0; t < version->count && !urgent; t++) {
+        const struct segment_list *list = version->lists[t];
+        const struct schema *schema = list->count >= depth_max ? catalog_live_schema(db, list->table_id) : NULL;
+        if (schema)
+            urgent = lsm_overlap_depth(list, schema->time_in_key) >= depth_max || (schema->time_in_key && list->count >= spread_stall && lsm_overlap_depth(list, false) >= spread_stall);
+    }
     version_release(db->manifest, version);
     return urgent;
 }

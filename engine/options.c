@@ -15,6 +15,7 @@ static const struct preset PRESETS[] = {
 };
 
 #define HEAP_BYTES_MIN (8ull << 20)
+#define OPEN_SEGMENT_BYTES (256ull << 10) /* a block's decoded columns, about */
 
 static int check_range(const char *name, uint64_t value, uint64_t min, uint64_t max)
 {
@@ -56,6 +57,7 @@ static int check_all(const struct mote_options *options)
         {"wal_frame_bytes_max", options->wal_frame_bytes_max, 8192, REQUEST_BYTES_MAX},
         {"block_rows", options->block_rows, 1, 65536},
         {"compaction_runs_max", options->compaction_runs_max, 2, 32},
+        {"compaction_spread_max", options->compaction_spread_max, 4, READER_ITERATORS_MAX / 2},
         {"compression", options->compression, 0, 3},
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
@@ -72,10 +74,22 @@ static int check_all(const struct mote_options *options)
 
 uint32_t options_stage_count(const struct mote_options *options) { return options->wal_inflight_max + 3; }
 
+static uint64_t planned_bytes(const struct mote_options *options)
+{
+    return options->memtable_bytes * options->memtable_count + options->cache_bytes + (uint64_t)options_stage_count(options) * options->wal_frame_bytes_max;
+}
+
+/* A scan in key order has each of the segments open that lie above each other; all of them may take a quarter of what memtables, cache and log leave. */
+static uint32_t choose_spread(const struct mote_options *options)
+{
+    uint64_t planned = planned_bytes(options), left = options->memory_bytes > planned ? options->memory_bytes - planned : 0;
+    uint64_t fit = left / 4 / OPEN_SEGMENT_BYTES;
+    return fit < 8 ? 8 : fit > READER_ITERATORS_MAX / 2 ? READER_ITERATORS_MAX / 2 : (uint32_t)fit;
+}
+
 static int check_memory(const struct mote_options *options)
 {
-    uint64_t planned = options->memtable_bytes * options->memtable_count + options->cache_bytes +
-                       (uint64_t)options_stage_count(options) * options->wal_frame_bytes_max;
+    uint64_t planned = planned_bytes(options);
     if (planned + HEAP_BYTES_MIN <= options->memory_bytes)
         return MOTE_OK;
     return error_set(MOTE_EBUDGET,
@@ -132,6 +146,7 @@ int options_resolve(const struct mote_options *given, const struct blockdev_geom
     fill32(&resolved->wal_frame_bytes_max, REQUEST_BYTES_MAX);
     fill32(&resolved->block_rows, 1024);
     fill32(&resolved->compaction_runs_max, 4);
+    fill32(&resolved->compaction_spread_max, choose_spread(resolved));
     fill32(&resolved->checkpoint_period_ms, 60000);
     fill64(&resolved->checkpoint_log_bytes, superblock->layout.log_bytes_max / 2);
     fill32(&resolved->open_timeout_ms, 5000);

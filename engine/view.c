@@ -189,8 +189,20 @@ struct reader *reader_take(struct mote_db *db, bool for_cursor)
     return reader;
 }
 
+/* What a scan over many segments opened is given back; a few iterators keep their memory for the next read. */
+static void close_iterators(struct reader *reader)
+{
+    for (uint32_t i = READER_ITERATORS_KEPT; i < READER_ITERATORS_MAX; i++) {
+        if (reader->iterators[i])
+            sst_iterator_destroy(reader->iterators[i]);
+        reader->iterators[i] = NULL;
+        reader->iterator_segment[i] = 0;
+    }
+}
+
 void reader_give(struct mote_db *db, struct reader *reader, bool of_cursor)
 {
+    close_iterators(reader);
     pthread_mutex_lock(&db->reader_mutex);
     reader->next_free = db->free_readers;
     db->free_readers = reader;

@@ -268,6 +268,7 @@ struct mote_options {
     uint32_t wal_frame_bytes_max;   /* one commit's largest size, at most 512 KiB */
     uint32_t block_rows;            /* rows of one SSTable block; default 1024 */
     uint32_t compaction_runs_max;   /* overlapping sorted runs of one size class before they are merged; default 4 */
+    uint32_t compaction_spread_max; /* tables with the time in the key: segments of different times, which need no merging, lie at most so deep above each other by key; default 8 to 64, by memory_bytes */
     uint32_t compression;           /* of text and blobs: 0 default (LZ4), 1 none, 2 LZ4, 3 ZSTD */
     uint32_t background_mib_per_s;  /* limit of background writes; 0: none */
     uint32_t inline_io;             /* 1: no thread is created; whoever waits, flushes or closes does the I/O itself. For one-core

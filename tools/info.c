@@ -43,6 +43,7 @@ static void json_options(struct json *json, const struct mote_options *options)
     json_u64(json, "wal_frame_bytes_max", options->wal_frame_bytes_max);
     json_u64(json, "block_rows", options->block_rows);
     json_u64(json, "compaction_runs_max", options->compaction_runs_max);
+    json_u64(json, "compaction_spread_max", options->compaction_spread_max);
     json_text(json, "compression", CHOICE(compressions, options->compression));
     json_u64(json, "background_mib_per_s", options->background_mib_per_s);
     json_bool(json, "inline_io", options->inline_io != 0);

@@ -187,3 +187,20 @@ int key_decode(const struct schema *schema, const uint8_t *key, uint32_t key_byt
         return schema_refuse(schema, -1, MOTE_EDAMAGED, "a key has %u bytes too many; run fsck.mote", key_bytes - at);
     return MOTE_OK;
 }
+
+int key_time(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, int64_t *time_ns)
+{
+    struct mote_value values[MOTE_KEY_COLUMNS_MAX];
+    uint8_t scratch[MOTE_KEY_BYTES_MAX];
+    assert(schema->time_in_key);
+    if (schema->key_tail_bytes != 0 && key_bytes >= schema->key_tail_bytes) {
+        *time_ns = (int64_t)(load_be64(key + key_bytes - schema->key_tail_bytes) ^ (1ull << 63));
+        return MOTE_OK;
+    }
+    int result = key_decode(schema, key, key_bytes, values, scratch);
+    for (uint32_t i = 0; i < schema->key_column_count && !result; i++) {
+        if ((int32_t)schema->key_columns[i] == schema->time_column)
+            *time_ns = values[i].as.i64;
+    }
+    return result;
+}

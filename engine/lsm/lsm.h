@@ -51,6 +51,7 @@ struct lsm_compaction {
     const struct schema *schema;
     uint32_t level; /* of the outputs */
     uint64_t bytes_max; /* in: of the inputs together, beyond the first two (space is short); 0: any */
+    uint32_t spread_max; /* in: tables whose key holds the time: how deep segments of different times may lie by key; 0: other tables */
     uint32_t lanes_max; /* in: how deep the inputs may overlap, at least 2 (memory is short); 0: LSM_LANES_MAX */
     uint32_t input_count;
     struct segment *inputs[LSM_INPUTS_MAX];
@@ -61,7 +62,7 @@ struct lsm_compaction {
  * everything: all segments of that table that overlap another. Pins are held by the version. busy(context, segment): taken by another job. */
 bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint32_t runs_max, bool everything, bool (*busy)(void *context, const struct segment *segment), void *context, struct lsm_compaction *compaction);
 int lsm_compact(const struct lsm_job_context *job, struct lsm_compaction *compaction);
-/* Overlap depth: the largest number of segments of the table that one key may be in. */
-uint32_t lsm_overlap_depth(const struct segment_list *list);
+/* Overlap depth: the largest number of segments of the table that lie above each other by their keys; by_time (the key holds the time): by keys and times, hence the largest number that one key may be in. */
+uint32_t lsm_overlap_depth(const struct segment_list *list, bool by_time);
 
 #endif

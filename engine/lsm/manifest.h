@@ -49,7 +49,7 @@ struct segment_list {
     _Atomic uint32_t references;
     uint64_t table_id;
     uint32_t count;
-    struct segment *segments[]; /* count by run, then key; then the same count once more by least key */
+    struct segment *segments[]; /* count by run, then key; then the same count once more by least key, and once more by least time */
 };
 /* All tables' segments at one moment. */
 struct version {

@@ -1,4 +1,4 @@
-/* memtable.c: generations: the arena and its rooms, the tables' slots, inserts and iterators (memtable.h). The lists are in skiplist.c, the layout in memtable_private.h. */
+/* memtable.c: generations: the arena and its rooms, the tables' slots and inserts (memtable.h). Rows lie in runs.c and skiplist.c, the iterators are in memtable_iterator.c, the layout in memtable_private.h. */
 #include "engine/lsm/memtable_private.h"
 
 #include "blockdev/base/errors.h"
@@ -12,16 +12,37 @@ enum {
     LINK_BYTES = sizeof(uint32_t),
     ROOMS_BYTES_MIN = 1024, /* an arena with less left is a mistake */
 };
+
+/* Where the tables' fixed parts lie in the arena. */
+struct table_plan {
+    uint32_t finger_count, run_slot_count; /* of each table */
+    uint64_t fingers_at, slots_at, heads_at;
+};
 _Static_assert(HEAD_BYTES % NODE_UNIT_BYTES == 0, "heads lie side by side");
 
-/* Fingers for each table: as many as FINGER_COUNT_MAX allows and a sixteenth of the arena holds. */
-static uint32_t count_fingers(uint64_t arena_bytes, uint32_t table_slots)
+/* As many as count_max allows and a share of the arena holds; a power of two, or 0. */
+static uint32_t count_fitting(uint64_t share_bytes, uint32_t table_slots, uint32_t item_bytes, uint32_t count_max)
 {
-    uint64_t fit = arena_bytes / 16 / sizeof(struct series_finger) / table_slots;
-    uint32_t count = FINGER_COUNT_MAX;
+    uint64_t fit = share_bytes / item_bytes / table_slots;
+    uint32_t count = count_max;
     while (count > fit)
         count /= 2;
     return count;
+}
+
+static void place_table(struct memtable_generation *generation, uint32_t i, const struct table_plan *plan)
+{
+    struct memtable *table = &generation->tables[i];
+    uint8_t *arena = generation->arena;
+    table->generation = generation;
+    table->list = (struct skiplist){.arena = arena, .finger_count = plan->finger_count};
+    table->list.fingers = (struct series_finger *)(void *)(arena + plan->fingers_at) + (uint64_t)i * plan->finger_count;
+    table->list.head = (uint32_t)((plan->heads_at + 2ull * i * HEAD_BYTES) / NODE_UNIT_BYTES);
+    table->directory = (struct skiplist){.arena = arena, .head = (uint32_t)((plan->heads_at + (2ull * i + 1) * HEAD_BYTES) / NODE_UNIT_BYTES)};
+    table->run_slot_count = plan->run_slot_count;
+    table->run_slots = (_Atomic uint32_t *)(void *)(arena + plan->slots_at) + (uint64_t)i * plan->run_slot_count;
+    skiplist_reset(&table->list);
+    runs_reset(table);
 }
 
 int memtable_generation_create(struct memory *memory, void *arena, uint64_t arena_bytes, uint32_t table_slots, struct memtable_generation **result)
@@ -29,10 +50,14 @@ int memtable_generation_create(struct memory *memory, void *arena, uint64_t aren
     const uint64_t arena_bytes_max = ((uint64_t)UINT32_MAX + 1) * NODE_UNIT_BYTES;
     if (!arena || (uintptr_t)arena % sizeof(struct series_finger) != 0 || table_slots == 0 || table_slots > UINT16_MAX || arena_bytes > arena_bytes_max)
         return error_set(MOTE_EINVAL, "cannot make a memtable of %llu bytes for %u tables: at most 32 GiB, aligned to 64 bytes, for 1 to 65535 tables", (unsigned long long)arena_bytes, table_slots);
-    uint32_t finger_count = count_fingers(arena_bytes, table_slots);
-    uint64_t fingers_at = sizeof(struct series_finger);
-    uint64_t heads_at = fingers_at + (uint64_t)table_slots * finger_count * sizeof(struct series_finger);
-    uint64_t rooms_at = heads_at + (uint64_t)table_slots * HEAD_BYTES;
+    struct table_plan plan = {
+        .finger_count = count_fitting(arena_bytes / 16, table_slots, sizeof(struct series_finger), FINGER_COUNT_MAX),
+        .run_slot_count = count_fitting(arena_bytes / 64, table_slots, sizeof(uint32_t), RUN_SLOT_COUNT_MAX),
+        .fingers_at = sizeof(struct series_finger),
+    };
+    plan.slots_at = plan.fingers_at + (uint64_t)table_slots * plan.finger_count * sizeof(struct series_finger);
+    plan.heads_at = round_up(plan.slots_at + (uint64_t)table_slots * plan.run_slot_count * sizeof(uint32_t), NODE_UNIT_BYTES);
+    uint64_t rooms_at = plan.heads_at + 2ull * table_slots * HEAD_BYTES;
     if (arena_bytes < rooms_at + ROOMS_BYTES_MIN)
         return error_set(MOTE_EINVAL, "cannot make a memtable of %llu bytes for %u tables: it needs %llu; raise memtable_bytes or lower tables_max", (unsigned long long)arena_bytes, table_slots,
                          (unsigned long long)(rooms_at + ROOMS_BYTES_MIN));
@@ -46,14 +71,8 @@ int memtable_generation_create(struct memory *memory, void *arena, uint64_t aren
     generation->rooms_at = rooms_at;
     generation->table_slots = table_slots;
     atomic_store_explicit(&generation->used, rooms_at, memory_order_relaxed);
-    for (uint32_t i = 0; i < table_slots; i++) {
-        struct memtable *table = &generation->tables[i];
-        table->arena = arena;
-        table->finger_count = finger_count;
-        table->fingers = (struct series_finger *)(void *)(generation->arena + fingers_at) + (uint64_t)i * finger_count;
-        table->head = (uint32_t)((heads_at + (uint64_t)i * HEAD_BYTES) / NODE_UNIT_BYTES);
-        skiplist_reset(table);
-    }
+    for (uint32_t i = 0; i < table_slots; i++)
+        place_table(generation, i, &plan);
     *result = generation;
     return MOTE_OK;
 }
@@ -72,7 +91,9 @@ void memtable_generation_reset(struct memtable_generation *generation)
         struct memtable *table = &generation->tables[i];
         if (atomic_load_explicit(&table->table_key, memory_order_relaxed) == 0)
             continue;
-        skiplist_reset(table);
+        skiplist_reset(&table->list);
+        runs_reset(table);
+        atomic_store_explicit(&table->count, 0, memory_order_relaxed);
         atomic_store_explicit(&table->table_key, 0, memory_order_relaxed);
     }
     atomic_store_explicit(&generation->used, generation->rooms_at, memory_order_release);
@@ -174,32 +195,17 @@ int memtable_visit(struct memtable_generation *generation, int (*visit)(void *co
 
 /* ---- Inserts ---- */
 
-static inline uint64_t mix(uint64_t value)
+/* Names the series of a key for the fingers: the key without its tail. A key that is all tail, or whose tail varies, is cut in half: far keys are different series then. */
+static inline uint32_t series_tag(const struct skip_target *target, uint32_t tail_bytes)
 {
-    value *= 0x9E3779B97F4A7C15u;
-    value ^= value >> 32;
-    value *= 0xD6E8FEB86659FD93u;
-    return value ^ value >> 32;
-}
-
-/* Names the series of a key: all key columns but the last. A key of one column, or one that ends in text, is cut in half: far keys are different series then. */
-static inline uint32_t series_tag(const struct schema *schema, const struct skip_target *target)
-{
-    uint32_t last_bytes = schema->key_last_bytes;
-    uint32_t series_bytes = last_bytes != 0 && target->key_bytes > last_bytes ? target->key_bytes - last_bytes : target->key_bytes / 2;
-    uint64_t hash = 0;
-    const uint8_t *at = target->key;
-    for (; series_bytes > 8; series_bytes -= 8, at += 8)
-        hash = mix(hash ^ load_u64(at));
-    if (series_bytes > 0)
-        hash = mix(hash ^ key_prefix(at, series_bytes) ^ series_bytes);
-    return (uint32_t)(hash >> 16) | 1;
+    uint32_t series_bytes = tail_bytes != 0 && target->key_bytes > tail_bytes ? target->key_bytes - tail_bytes : target->key_bytes / 2;
+    return (uint32_t)(hash_bytes(target->key, series_bytes) >> 16) | 1;
 }
 
 /* Height of the next tower: one in four has the next level. Taken from the seq, which is never repeated, so that no thread keeps a state. */
 static inline uint32_t draw_height(uint64_t seq, struct memtable_room *room)
 {
-    uint32_t height = 1 + (uint32_t)__builtin_ctzll(mix(seq) | 1ull << (2 * (TOWER_HEIGHT_MAX - 1))) / 2;
+    uint32_t height = 1 + (uint32_t)__builtin_ctzll(mix_bits(seq) | 1ull << (2 * (TOWER_HEIGHT_MAX - 1))) / 2;
     room->tower_credit += 2;
     if (height > room->tower_credit)
         height = room->tower_credit;
@@ -214,12 +220,15 @@ void memtable_insert(struct memtable *memtable, struct memtable_room *room, cons
 {
     assert(key_bytes <= MOTE_KEY_BYTES_MAX && (kind == RECORD_PUT) == (image != NULL));
     struct skip_target target = skip_target_make(key, key_bytes, seq);
-    uint32_t height = draw_height(seq, room);
+    uint32_t tail_bytes = schema->key_tail_bytes;
+    bool whole = tail_bytes != 0 && key_bytes >= tail_bytes && (schema->key_bytes_fixed == 0 || key_bytes == schema->key_bytes_fixed);
+    struct run *run = whole ? run_enter(memtable, &target, tail_bytes) : NULL;
+    uint32_t height = run ? 0 : draw_height(seq, room);
     uint32_t image_at = node_image_at(height, key_bytes);
     uint64_t node_bytes = image_at + round_up(image_bytes, NODE_UNIT_BYTES);
     assert(node_bytes <= room->end - room->at);
     uint32_t offset = (uint32_t)(room->at / NODE_UNIT_BYTES);
-    struct skip_node *node = node_at(memtable, offset);
+    struct skip_node *node = node_at(&memtable->list, offset);
     room->at += node_bytes;
     node->prefix = target.prefix;
     node->seq = seq;
@@ -231,75 +240,9 @@ void memtable_insert(struct memtable *memtable, struct memtable_room *room, cons
     memcpy((uint8_t *)node + node_key_at(height), key, key_bytes);
     if (image_bytes != 0)
         memcpy((uint8_t *)node + image_at, image, image_bytes);
-    skiplist_link(memtable, &target, offset, series_tag(schema, &target));
+    if (run)
+        run_append(memtable, run, &target, tail_bytes, offset);
+    else
+        skiplist_link(&memtable->list, &target, offset, series_tag(&target, tail_bytes));
     atomic_fetch_add_explicit(&memtable->count, 1, memory_order_relaxed);
-}
-
-/* ---- Iterators ---- */
-
-void memtable_iterate(struct memtable *memtable, struct memtable_iterator *iterator) { *iterator = (struct memtable_iterator){memtable, 0}; }
-
-bool memtable_seek(struct memtable_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
-{
-    iterator->node = 0;
-    if (!iterator->memtable)
-        return false;
-    struct skip_target target = skip_target_make(key, key_bytes, seq);
-    uint32_t found;
-    skiplist_find(iterator->memtable, &target, &found);
-    iterator->node = found;
-    return found != 0;
-}
-
-bool memtable_seek_before(struct memtable_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
-{
-    iterator->node = 0;
-    if (!iterator->memtable)
-        return false;
-    struct skip_target target = skip_target_make(key, key_bytes, seq);
-    uint32_t after, before = skiplist_find(iterator->memtable, &target, &after);
-    iterator->node = before == iterator->memtable->head ? 0 : before;
-    return iterator->node != 0;
-}
-
-static inline uint32_t next_of(const struct memtable_iterator *iterator, uint32_t offset)
-{
-    return atomic_load_explicit(&node_at(iterator->memtable, offset)->next[0], memory_order_acquire);
-}
-
-bool memtable_first(struct memtable_iterator *iterator)
-{
-    iterator->node = iterator->memtable ? next_of(iterator, iterator->memtable->head) : 0;
-    return iterator->node != 0;
-}
-
-bool memtable_last(struct memtable_iterator *iterator)
-{
-    iterator->node = iterator->memtable ? skiplist_last(iterator->memtable) : 0;
-    return iterator->node != 0;
-}
-
-bool memtable_next(struct memtable_iterator *iterator)
-{
-    if (iterator->node != 0)
-        iterator->node = next_of(iterator, (uint32_t)iterator->node);
-    return iterator->node != 0;
-}
-
-bool memtable_previous(struct memtable_iterator *iterator)
-{
-    if (iterator->node == 0)
-        return false;
-    const struct skip_node *node = node_at(iterator->memtable, (uint32_t)iterator->node);
-    return memtable_seek_before(iterator, node_key(node), node->key_bytes, node->seq);
-}
-
-void memtable_record(const struct memtable_iterator *iterator, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes)
-{
-    assert(iterator->node != 0);
-    const struct skip_node *node = node_at(iterator->memtable, (uint32_t)iterator->node);
-    *record = (struct record){node_key(node), node->key_bytes, node->kind, node->seq};
-    *schema = node->schema;
-    *image_bytes = node->image_bytes;
-    *image = node->kind == RECORD_PUT ? (const uint8_t *)node + node_image_at(node->height, node->key_bytes) : NULL;
 }

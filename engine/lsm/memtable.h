@@ -1,12 +1,14 @@
-/* memtable.h: rows in memory before they are in an SSTable. A *generation* holds the memtables of all tables between two cuts of the log: one fixed arena, and for each table a lock-free skiplist in (key bytes ascending, seq descending) order.
+/* memtable.h: rows in memory before they are in an SSTable. A *generation* holds the memtables of all tables between two cuts of the log: one fixed arena, and for each table runs of rows that arrived in order and a lock-free skiplist of the others; iterators merge them in (key bytes ascending, seq descending) order.
  *
  * Invariants
  *   1. A generation's arena is carved at open; an insert takes nothing but room that was reserved before (memtable_reserve), so it cannot fail.
  *   2. Nodes are never moved or freed before the whole generation is recycled (memtable_generation_reset), which needs that no reader pins it.
  *   3. Inserts by any number of threads; readers need no lock and see a node as soon as its insert returned (they filter by seq).
- *   4. Rows that arrive in key order, per table or per series (the rows that agree in all key columns but the last), however the series interleave and whoever writes them, cost a look at the series' last insert position (a *finger*, kept by the memtable), not a walk from the top.
+ *   4. Rows that arrive in key order, per table or per series (the rows that agree in the key's columns before the time column, or before the last if the key holds no time), however the series interleave and whoever writes them, go to the end of the series' run: a hash, a comparison, an
+ *      offset. What is late finds its place in the skiplist from the series' last insert position there (a *finger*).
  *   5. Counts are exact.
- * Node: first 8 key bytes as a number, seq, schema, kind, tower of 32-bit offsets (8-byte units), key bytes, row image (8-byte aligned). An arena is at most 32 GiB.
+ * Node: first 8 key bytes as a number, seq, schema, kind, tower of 32-bit offsets (8-byte units; none in a run), key bytes, row image (8-byte aligned). An arena is at most 32 GiB. Runs take their blocks of offsets (4 bytes a row,
+ *      doubling) from the arena beside the rooms; when there is none left, rows go to the skiplist, for which every room suffices.
  * Threads: as above; reset, create and destroy by one thread while no other uses the generation. Failures: create says MOTE_EINVAL or MOTE_EBUDGET; memtable_reserve returns false when full.
  */
 #ifndef MOTE_ENGINE_LSM_MEMTABLE_H
@@ -32,7 +34,7 @@ struct memory;
 struct memtable_generation;
 struct memtable; /* one table's list inside a generation */
 
-/* arena: carved, page-aligned; it stays the caller's. table_slots: tables that it can hold; list heads and fingers take about a sixteenth of the arena. */
+/* arena: carved, page-aligned; it stays the caller's. table_slots: tables that it can hold; list heads, fingers and hash slots take about a twelfth of the arena. */
 int memtable_generation_create(struct memory *memory, void *arena, uint64_t arena_bytes, uint32_t table_slots, struct memtable_generation **generation);
 void memtable_generation_destroy(struct memory *memory, struct memtable_generation *generation);
 void memtable_generation_reset(struct memtable_generation *generation);
@@ -64,7 +66,8 @@ int memtable_visit(struct memtable_generation *generation, int (*visit)(void *co
 /* Iterator; a plain value, nothing to free. Valid while the generation is not reset. */
 struct memtable_iterator {
     struct memtable *memtable;
-    uint64_t node; /* 0: not on a record */
+    uint32_t node; /* 0: not on a record */
+    uint32_t list_node, run_node, run, run_index; /* where both sides of the merge are */
 };
 /* memtable NULL (a table without one): nothing is ever found. */
 void memtable_iterate(struct memtable *memtable, struct memtable_iterator *iterator);

@@ -4,6 +4,10 @@
  * segments of that level one key may be in. The deepest cluster of at least runs_max lanes is the most urgent job.
  * Else: of small segments that overlap nothing at all, SMALL_COUNT neighbours of one level become one, so that an append-only table that is flushed often does not exhaust the manifest.
  *
+ * Where the time is part of the key (spread_max is set), segments of different times hold different keys, however wide their keys spread: rows that came in time order need no merging for being found. There the sweep goes by time, and segments
+ * overlap if both their times and their keys do: in-order data is left where its flush put it, late data is merged with what it is late for. Only when segments of all times together lie spread_max deep by key, so that scans in key order
+ * would have to open more than a reader can, are the lanes of the level that has most of them merged.
+ *
  * Segments of one run never overlap, though bounds cut to a prefix may touch: taking them for overlapping would merge them again and again.
  * The inputs of a job are connected, so that its outputs lie where its inputs lay and overlap nothing that those did not.
  */
@@ -18,17 +22,20 @@
 #define DEPTH_MAX 256u /* lanes that are told apart */
 
 struct lanes {
+    bool by_time;
     struct segment *last[DEPTH_MAX];
     uint32_t count;
 };
 
-static bool overlaps(const struct segment *a, const struct segment *b)
+static bool times_overlap(const struct segment_record *a, const struct segment_record *b) { return a->time_min <= b->time_max && b->time_min <= a->time_max; }
+
+static bool overlaps(const struct lanes *lanes, const struct segment *a, const struct segment *b)
 {
-    return a->record.run_id != b->record.run_id && segment_overlap(&a->record, &b->record);
+    return a->record.run_id != b->record.run_id && (!lanes->by_time || times_overlap(&a->record, &b->record)) && segment_overlap(&a->record, &b->record);
 }
 
-/* The segments by least key. */
-static struct segment *const *by_key(const struct segment_list *list) { return list->segments + list->count; }
+/* The segments by least key, or by least time. */
+static struct segment *const *sorted(const struct segment_list *list, bool by_time) { return list->segments + (by_time ? 2 : 1) * (size_t)list->count; }
 
 /* How many lanes the segment overlaps; *lane is one that it does not, or count. */
 static uint32_t find_lane(const struct lanes *lanes, const struct segment *segment, uint32_t *lane)
@@ -36,7 +43,7 @@ static uint32_t find_lane(const struct lanes *lanes, const struct segment *segme
     uint32_t overlapped = 0;
     *lane = lanes->count;
     for (uint32_t i = 0; i < lanes->count; i++) {
-        if (overlaps(lanes->last[i], segment))
+        if (overlaps(lanes, lanes->last[i], segment))
             overlapped++;
         else if (*lane == lanes->count)
             *lane = i;
@@ -54,12 +61,12 @@ static void put_in_lane(struct lanes *lanes, struct segment *segment, uint32_t l
         lanes->count++;
 }
 
-uint32_t lsm_overlap_depth(const struct segment_list *list)
+uint32_t lsm_overlap_depth(const struct segment_list *list, bool by_time)
 {
-    struct lanes lanes = {.count = 0};
+    struct lanes lanes = {.by_time = by_time};
     uint32_t depth = 0;
     for (uint32_t i = 0; list && i < list->count; i++) {
-        struct segment *segment = by_key(list)[i];
+        struct segment *segment = sorted(list, by_time)[i];
         uint32_t lane;
         if (!find_lane(&lanes, segment, &lane)) {
             lanes.count = 0;
@@ -75,6 +82,7 @@ uint32_t lsm_overlap_depth(const struct segment_list *list)
 
 struct pick {
     const struct segment_list *list;
+    bool by_time;
     bool (*busy)(void *context, const struct segment *segment);
     void *context;
 };
@@ -84,7 +92,7 @@ static bool takes_part(const struct pick *pick, const struct segment *segment, u
     return (level == ANY_LEVEL || segment->record.level == level) && !(pick->busy && pick->busy(pick->context, segment));
 }
 
-/* The deepest cluster of a level: its depth, and where (by key) the lanes of its deepest place begin, and the cluster itself. */
+/* The deepest cluster of a level: its depth, and where (in the sweep's order) the lanes of its deepest place begin, and the cluster itself. */
 struct cluster {
     uint32_t depth, level, count;
     uint32_t first, deepest_first;
@@ -92,11 +100,11 @@ struct cluster {
 
 static void find_deepest(const struct pick *pick, uint32_t level, struct cluster *deepest)
 {
-    struct lanes lanes = {.count = 0};
-    uint32_t starts[DEPTH_MAX]; /* by key, of each lane's last segment */
+    struct lanes lanes = {.by_time = pick->by_time};
+    uint32_t starts[DEPTH_MAX]; /* in the sweep's order, of each lane's last segment */
     struct cluster cluster = {.level = level};
     for (uint32_t i = 0; i < pick->list->count; i++) {
-        struct segment *segment = by_key(pick->list)[i];
+        struct segment *segment = sorted(pick->list, pick->by_time)[i];
         uint32_t lane;
         if (!takes_part(pick, segment, level))
             continue;
@@ -123,12 +131,12 @@ static void find_deepest(const struct pick *pick, uint32_t level, struct cluster
 /* The inputs: the cluster, from its beginning or, if it is too large for one job, from its deepest place; at most lanes_max deep. What is left out waits for the next job. */
 static void choose_inputs(const struct pick *pick, const struct cluster *cluster, struct lsm_compaction *compaction)
 {
-    struct lanes lanes = {.count = 0};
+    struct lanes lanes = {.by_time = pick->by_time};
     uint64_t bytes = 0;
     uint32_t lanes_max = compaction->lanes_max ? compaction->lanes_max : LSM_LANES_MAX;
     uint32_t first = cluster->count <= LSM_INPUTS_MAX ? cluster->first : cluster->deepest_first;
     for (uint32_t i = first; i < pick->list->count && compaction->input_count < LSM_INPUTS_MAX; i++) {
-        struct segment *segment = by_key(pick->list)[i];
+        struct segment *segment = sorted(pick->list, pick->by_time)[i];
         uint32_t lane, overlapped;
         if (!takes_part(pick, segment, cluster->level))
             continue;
@@ -150,18 +158,18 @@ static void choose_inputs(const struct pick *pick, const struct cluster *cluster
 /* SMALL_COUNT or more neighbours of one level, each small and overlapping nothing. */
 static bool choose_small(const struct pick *pick, struct lsm_compaction *compaction)
 {
-    struct lanes lanes = {.count = 0};
+    struct lanes lanes = {.by_time = false};
     const struct segment_list *list = pick->list;
     compaction->input_count = 0;
     for (uint32_t i = 0; i < list->count; i++) {
-        struct segment *segment = by_key(list)[i];
-        const struct segment *next = i + 1 < list->count ? by_key(list)[i + 1] : NULL;
+        struct segment *segment = sorted(list, false)[i];
+        const struct segment *next = i + 1 < list->count ? sorted(list, false)[i + 1] : NULL;
         uint32_t lane;
         bool alone = !find_lane(&lanes, segment, &lane);
         if (alone)
             lanes.count = lane = 0;
         put_in_lane(&lanes, segment, lane);
-        alone = alone && !(next && overlaps(segment, next));
+        alone = alone && !(next && overlaps(&lanes, segment, next));
         bool fits = alone && segment->record.segment_bytes <= SMALL_BYTES && takes_part(pick, segment, ANY_LEVEL);
         if (!fits || (compaction->input_count && segment->record.level != compaction->inputs[0]->record.level)) {
             if (compaction->input_count >= SMALL_COUNT)
@@ -193,7 +201,7 @@ static bool is_bottom(const struct segment_list *list, const struct lsm_compacti
             continue;
         for (uint32_t k = 0; k < compaction->input_count; k++) {
             const struct segment_record *input = &compaction->inputs[k]->record;
-            if (outside->record.seq_min < input->seq_max && segment_overlap(&outside->record, input))
+            if (outside->record.seq_min < input->seq_max && (!compaction->spread_max || times_overlap(&outside->record, input)) && segment_overlap(&outside->record, input))
                 return false;
         }
     }
@@ -220,23 +228,44 @@ static uint32_t highest_level(struct segment *const *segments, uint32_t count)
     return level;
 }
 
+static void find_deepest_level(const struct pick *pick, struct cluster *deepest)
+{
+    uint32_t levels = highest_level(pick->list->segments, pick->list->count) + 1;
+    for (uint32_t level = 0; level < levels; level++)
+        find_deepest(pick, level, deepest);
+}
+
+/* The cluster that is to be merged, and the sweep that found it. */
+static bool find_cluster(struct pick *pick, uint32_t runs_max, bool everything, const struct lsm_compaction *compaction, struct cluster *deepest)
+{
+    *deepest = (struct cluster){.level = ANY_LEVEL};
+    if (everything) {
+        find_deepest(pick, ANY_LEVEL, deepest);
+        return deepest->depth >= 2;
+    }
+    pick->by_time = compaction->spread_max != 0;
+    find_deepest_level(pick, deepest);
+    if (deepest->depth >= runs_max)
+        return true;
+    if (!pick->by_time)
+        return false;
+    pick->by_time = false;
+    if (lsm_overlap_depth(pick->list, false) < compaction->spread_max)
+        return false;
+    *deepest = (struct cluster){.level = ANY_LEVEL};
+    find_deepest_level(pick, deepest);
+    return deepest->depth >= 2;
+}
+
 bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint32_t runs_max, bool everything, bool (*busy)(void *context, const struct segment *segment), void *context,
                          struct lsm_compaction *compaction)
 {
-    struct pick pick = {version_find(version, table_id), busy, context};
-    runs_max = runs_max < 2 ? 2 : runs_max;
+    struct pick pick = {.list = version_find(version, table_id), .busy = busy, .context = context};
+    struct cluster deepest;
     compaction->input_count = 0;
     if (!pick.list)
         return false;
-    struct cluster deepest = {.level = ANY_LEVEL};
-    if (everything) {
-        find_deepest(&pick, ANY_LEVEL, &deepest);
-    } else {
-        uint32_t levels = highest_level(pick.list->segments, pick.list->count) + 1;
-        for (uint32_t level = 0; level < levels; level++)
-            find_deepest(&pick, level, &deepest);
-    }
-    if (deepest.depth >= (everything ? 2 : runs_max)) {
+    if (find_cluster(&pick, runs_max < 2 ? 2 : runs_max, everything, compaction, &deepest)) {
         choose_inputs(&pick, &deepest, compaction);
         assert(compaction->input_count >= 2);
         /* Asked for everything again and again, a small table must not climb the classes. */

@@ -10,6 +10,8 @@
 
 #include <assert.h>
 
+enum { TILE_ROWS = 16 }; /* of 4-byte values, a cache line */
+
 static inline bool has_value(const struct mote_column *column, size_t row) { return !column->validity || (column->validity[row / 8] >> row % 8 & 1); }
 
 static inline void set_null(uint8_t *image, uint32_t position) { image[position / 8] = (uint8_t)(image[position / 8] | 1u << position % 8); }
@@ -314,34 +316,81 @@ static uint32_t encode_vars(const struct row_batch *prepared, size_t row, uint8_
     return var_at;
 }
 
-void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowid, uint8_t *image, uint32_t row_bytes)
+/* The bitmap, and the defaults of absent columns. */
+static inline void begin_row(const struct row_batch *prepared, uint8_t *image)
 {
     const struct schema *schema = prepared->schema;
-    assert(row < prepared->batch->row_count);
     if (prepared->some_absent)
         memcpy(image + schema->null_bytes, schema->default_image + schema->null_bytes, schema->fixed_bytes - schema->null_bytes);
     for (uint32_t at = 0; at < schema->null_bytes; at += 8)
         store_u64(image + at, load_u64(prepared->absent_nulls + at));
-    const struct row_copy *copy = prepared->copies;
-    uint64_t word;
-    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_8]; copy < end; copy++) {
-        memcpy(&word, copy->values + row * 8, 8);
-        memcpy(image + copy->row_offset, &word, 8);
-    }
-    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_4]; copy < end; copy++)
-        memcpy(image + copy->row_offset, copy->values + row * 4, 4);
-    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_1]; copy < end; copy++)
-        image[copy->row_offset] = copy->values[row];
-    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_WIDE]; copy < end; copy++) {
-        size_t value_bytes = schema->columns[copy->position].value_bytes;
-        memcpy(image + copy->row_offset, copy->values + row * value_bytes, value_bytes);
-    }
+}
+
+/* NULLs, and the rowid that the row takes. */
+static inline void end_row(const struct row_batch *prepared, size_t row, int64_t rowid, uint8_t *image)
+{
     if (prepared->nullable_count > 0)
         encode_nulls(prepared, row, image);
     if (row_batch_takes_rowid(prepared, row))
-        store_u64(image + schema->columns[schema->key_columns[0]].row_offset, (uint64_t)rowid);
-    uint32_t end_bytes = prepared->var_count > 0 ? encode_vars(prepared, row, image) : schema->fixed_bytes;
+        store_u64(image + prepared->schema->columns[prepared->schema->key_columns[0]].row_offset, (uint64_t)rowid);
+}
+
+/* The given columns' values of a few rows, column by column: a line of a column's values is loaded once, wherever the columns lie to each other in memory. */
+static void copy_fixed(const struct row_batch *prepared, size_t first, size_t count, uint8_t *images, size_t stride_bytes)
+{
+    const struct row_copy *copy = prepared->copies;
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_8]; copy < end; copy++) {
+        const uint8_t *from = copy->values + first * 8;
+        uint8_t *to = images + copy->row_offset;
+        for (size_t i = 0; i < count; i++)
+            memcpy(to + i * stride_bytes, from + i * 8, 8);
+    }
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_4]; copy < end; copy++) {
+        const uint8_t *from = copy->values + first * 4;
+        uint8_t *to = images + copy->row_offset;
+        for (size_t i = 0; i < count; i++)
+            memcpy(to + i * stride_bytes, from + i * 4, 4);
+    }
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_1]; copy < end; copy++)
+        for (size_t i = 0; i < count; i++)
+            images[i * stride_bytes + copy->row_offset] = copy->values[first + i];
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_WIDE]; copy < end; copy++) {
+        size_t value_bytes = prepared->schema->columns[copy->position].value_bytes;
+        for (size_t i = 0; i < count; i++)
+            memcpy(images + i * stride_bytes + copy->row_offset, copy->values + (first + i) * value_bytes, value_bytes);
+    }
+}
+
+void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowid, uint8_t *image, uint32_t row_bytes)
+{
+    assert(row < prepared->batch->row_count);
+    begin_row(prepared, image);
+    copy_fixed(prepared, row, 1, image, 0);
+    end_row(prepared, row, rowid, image);
+    uint32_t end_bytes = prepared->var_count > 0 ? encode_vars(prepared, row, image) : prepared->schema->fixed_bytes;
     assert(end_bytes == row_bytes);
     (void)end_bytes;
     (void)row_bytes;
+}
+
+void row_batch_encode_all(const struct row_batch *prepared, int64_t rowid, uint8_t *images)
+{
+    const struct schema *schema = prepared->schema;
+    size_t stride_bytes = round_up(schema->fixed_bytes, 8), row_count = prepared->batch->row_count;
+    assert(prepared->var_count == 0);
+    for (size_t first = 0; first < row_count; first += TILE_ROWS) {
+        size_t count = row_count - first < TILE_ROWS ? row_count - first : TILE_ROWS;
+        uint8_t *tile = images + first * stride_bytes;
+        for (size_t i = 0; i < count; i++) {
+            store_u64(tile + (i + 1) * stride_bytes - 8, 0); /* the padding */
+            begin_row(prepared, tile + i * stride_bytes);
+        }
+        copy_fixed(prepared, first, count, tile, stride_bytes);
+        if (prepared->nullable_count == 0 && prepared->auto_increment_count == 0)
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            end_row(prepared, first + i, rowid, tile + i * stride_bytes);
+            rowid += row_batch_takes_rowid(prepared, first + i);
+        }
+    }
 }

@@ -244,18 +244,33 @@ static int lay_out_row(struct schema *schema)
     return MOTE_OK;
 }
 
+static uint32_t tail_bytes(const struct schema *schema)
+{
+    uint32_t first = schema->key_column_count - 1, bytes = 0;
+    for (uint32_t i = 0; i < schema->key_column_count; i++)
+        first = (int32_t)schema->key_columns[i] == schema->time_column ? i : first;
+    for (uint32_t i = first; i < schema->key_column_count; i++) {
+        const struct schema_column *column = &schema->columns[schema->key_columns[i]];
+        if (type_is_var(column->type))
+            return 0;
+        bytes += column->value_bytes;
+    }
+    return bytes;
+}
+
 static void plan_key(struct schema *schema)
 {
     bool varies = false;
     for (uint32_t i = 0; i < schema->key_column_count; i++) {
         const struct schema_column *column = &schema->columns[schema->key_columns[i]];
         schema->key_parts[i] = (struct schema_key_part){column->row_offset, column->type};
-        schema->key_last_bytes = column->value_bytes;
         schema->key_bytes_fixed += column->value_bytes;
         varies |= type_is_var(column->type);
+        schema->time_in_key |= (int32_t)schema->key_columns[i] == schema->time_column && column->type != MOTE_TYPE_FLOAT64;
     }
     if (varies)
         schema->key_bytes_fixed = 0;
+    schema->key_tail_bytes = tail_bytes(schema);
     schema->auto_increment = (schema->columns[schema->key_columns[0]].flags & MOTE_COLUMN_AUTO_INCREMENT) != 0;
 }
 

@@ -58,12 +58,13 @@ struct schema {
     uint32_t key_column_count;
     uint32_t key_columns[MOTE_KEY_COLUMNS_MAX];
     int32_t time_column; /* or -1 */
+    bool time_in_key;    /* the time column, a timestamp or int64, is one of the key columns: every row and tombstone has a time, and rows of different times have different keys */
     bool auto_increment; /* the key is one AUTO_INCREMENT int64 */
     bool has_var;        /* any text or blob column */
     uint32_t null_bytes;  /* the bitmap with its padding: where the fixed area begins */
     uint32_t fixed_bytes; /* where the var area begins */
     uint32_t key_bytes_fixed; /* size of every key, or 0 when it varies */
-    uint32_t key_last_bytes;  /* size of the last key column's part of a key, or 0 when it varies: what is before it names a series */
+    uint32_t key_tail_bytes;  /* size of a key's part from the time column on (from the last column on, if the time is not in the key), or 0 when it varies: what is before it names a series */
     struct schema_key_part key_parts[MOTE_KEY_COLUMNS_MAX];
     const uint8_t *default_image; /* fixed_bytes: the row whose values are all absent, but for the bytes of text and blobs */
     struct schema_column columns[];
@@ -127,6 +128,8 @@ int row_batch_check(const struct schema *schema, const struct mote_batch *batch,
 bool row_batch_takes_rowid(const struct row_batch *prepared, size_t row);
 uint32_t row_batch_row_bytes(const struct row_batch *prepared, size_t row);
 void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowid, uint8_t *image, uint32_t row_bytes);
+/* All rows of a table without text and blobs, each in fixed_bytes rounded up to 8, zero-padded. rowid: of the first row that takes one; the others follow. */
+void row_batch_encode_all(const struct row_batch *prepared, int64_t rowid, uint8_t *images);
 /* Checks an image from the log: MOTE_EDAMAGED unless row_encode_values could have made exactly these bytes (every offset inside, unused bits zero, values and key within their rules). */
 int row_image_check(const struct schema *schema, const uint8_t *image, uint32_t row_bytes);
 bool row_is_null(const struct schema *schema, const uint8_t *image, uint32_t column);
@@ -146,6 +149,8 @@ int key_from_values(const struct schema *schema, const struct mote_value *values
 uint32_t key_append_value(uint32_t type, const struct mote_value *value, uint8_t *at);
 /* Decodes key bytes back into values, one for each key column (text and blob unescaped into scratch[MOTE_KEY_BYTES_MAX]). MOTE_EDAMAGED for what key_from_values would not have made. */
 int key_decode(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, struct mote_value *values, uint8_t *scratch);
+/* The time that a key holds (schema->time_in_key). MOTE_EDAMAGED as key_decode. */
+int key_time(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, int64_t *time_ns);
 /* memcmp order, shorter first. */
 static inline int key_compare(const uint8_t *a, uint32_t a_bytes, const uint8_t *b, uint32_t b_bytes)
 {

@@ -30,6 +30,8 @@ bool segment_may_hold(const struct segment_record *record, const uint8_t *from, 
     return key_compare(record->min_key.bytes, compared, to, to_bytes) <= 0;
 }
 
+bool segment_may_hold_times(const struct segment_record *record, int64_t from_ns, int64_t to_ns) { return record->time_min <= to_ns && record->time_max >= from_ns; }
+
 bool segment_overlap(const struct segment_record *a, const struct segment_record *b)
 {
     return !key_above(a->min_key.bytes, a->min_key.length, &b->max_key) && !key_above(b->min_key.bytes, b->min_key.length, &a->max_key);

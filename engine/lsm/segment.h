@@ -59,6 +59,8 @@ struct segment {
 void segment_key_set(struct segment_key *bound, const uint8_t *key, uint32_t key_bytes);
 /* Whether the key, or any key of [from, to] (NULL: open), may be in the segment's bounds. */
 bool segment_may_hold(const struct segment_record *record, const uint8_t *from, uint32_t from_bytes, const uint8_t *to, uint32_t to_bytes);
+/* Whether a row with a time in [from_ns, to_ns] may be in it; tombstones have a time only where the key holds it. */
+bool segment_may_hold_times(const struct segment_record *record, int64_t from_ns, int64_t to_ns);
 /* Whether the key ranges of two segments may overlap. */
 bool segment_overlap(const struct segment_record *a, const struct segment_record *b);
 /* Device offset of byte `offset_bytes` of the segment, and how many bytes follow it contiguously (at most length_bytes). */

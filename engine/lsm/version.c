@@ -92,7 +92,7 @@ static void release_list(struct manifest *manifest, struct segment_list *list)
 
 static struct segment_list *create_list(struct manifest *manifest, uint64_t table_id, uint32_t count_max)
 {
-    struct segment_list *list = memory_alloc(manifest->memory, sizeof *list + 2 * (size_t)count_max * sizeof list->segments[0]);
+    struct segment_list *list = memory_alloc(manifest->memory, sizeof *list + 3 * (size_t)count_max * sizeof list->segments[0]);
     if (!list)
         return NULL;
     atomic_init(&list->references, 1);
@@ -114,11 +114,21 @@ static int compare_keys(const void *a, const void *b)
     return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
+static int compare_times(const void *a, const void *b)
+{
+    const struct segment_record *x = &(*(struct segment *const *)a)->record, *y = &(*(struct segment *const *)b)->record;
+    if (x->time_min != y->time_min)
+        return x->time_min < y->time_min ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
 static void sort_list(struct segment_list *list)
 {
     qsort(list->segments, list->count, sizeof list->segments[0], compare_segments);
     memcpy(list->segments + list->count, list->segments, list->count * sizeof list->segments[0]);
     qsort(list->segments + list->count, list->count, sizeof list->segments[0], compare_keys);
+    memcpy(list->segments + 2 * (size_t)list->count, list->segments, list->count * sizeof list->segments[0]);
+    qsort(list->segments + 2 * (size_t)list->count, list->count, sizeof list->segments[0], compare_times);
 }
 
 /* A new list of the table: what the old one (NULL: none) holds and the stage did not remove, and what the stage added. *list is NULL when that is nothing. */

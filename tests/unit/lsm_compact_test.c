@@ -86,7 +86,7 @@ static struct totals count_all(struct setting *setting)
         totals.deletes += list->segments[i]->record.delete_count;
         totals.segments++;
     }
-    totals.depth = lsm_overlap_depth(list);
+    totals.depth = lsm_overlap_depth(list, false);
     version_release(setting->world.volume.manifest, version);
     return totals;
 }
@@ -331,8 +331,8 @@ Test(lsm_compact, busy_segments_and_unknown_tables_are_not_chosen)
     cr_assert_not(lsm_pick_compaction(version, 4711, 2, true, NULL, NULL, &compaction));
     cr_assert_not(lsm_pick_compaction(version, world->schema->table_id, 4, false, NULL, NULL, &compaction));
     cr_assert(lsm_pick_compaction(version, world->schema->table_id, 3, false, NULL, NULL, &compaction));
-    cr_assert_eq(lsm_overlap_depth(version_find(version, world->schema->table_id)), 3u);
-    cr_assert_eq(lsm_overlap_depth(NULL), 0u);
+    cr_assert_eq(lsm_overlap_depth(version_find(version, world->schema->table_id), false), 3u);
+    cr_assert_eq(lsm_overlap_depth(NULL, false), 0u);
     version_release(world->volume.manifest, version);
     close_setting(&setting);
 }

@@ -104,7 +104,7 @@ Test(lsm_flush, large_generation_becomes_several_segments_of_one_run)
         cr_assert_not(segment_overlap(before, record));
         cr_assert_leq(record->segment_bytes, lsm_segment_bytes(&world->job, world->schema));
     }
-    cr_assert_eq(lsm_overlap_depth(list), 1u);
+    cr_assert_eq(lsm_overlap_depth(list, false), 1u);
     version_release(world->volume.manifest, version);
     cr_assert_eq(count_rows(&setting), 60000u);
     close_setting(&setting);

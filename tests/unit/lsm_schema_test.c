@@ -187,7 +187,7 @@ Test(lsm_schema, layout_is_aligned_and_dense)
     for (uint32_t at = schema->null_bytes; at < schema->fixed_bytes; at++)
         cr_assert_eq(taken[at], 1, "a gap");
     cr_assert_eq(schema_find_column(schema, "none"), -1);
-    cr_assert(schema->has_var && !schema->auto_increment && schema->key_bytes_fixed == 0 && schema->key_last_bytes == 0);
+    cr_assert(schema->has_var && !schema->auto_increment && schema->key_bytes_fixed == 0 && schema->key_tail_bytes == 0);
     cr_assert(schema->columns[0].flags & MOTE_COLUMN_NOT_NULL);
     cr_assert_str_eq(type_name(MOTE_TYPE_POINT3), "point3");
     cr_assert_str_eq(type_name(99), "?");
@@ -284,7 +284,7 @@ Test(lsm_schema, golden_bytes)
     struct byte_reader reader = byte_reader_make(golden, sizeof golden);
     cr_assert_eq(schema_decode(memory, &reader, &decoded), MOTE_OK);
     cr_assert_eq(byte_reader_left(&reader), 0);
-    cr_assert(decoded->version == 2 && decoded->fixed_bytes == schema->fixed_bytes && decoded->key_bytes_fixed == 16 && decoded->key_last_bytes == 8);
+    cr_assert(decoded->version == 2 && decoded->fixed_bytes == schema->fixed_bytes && decoded->key_bytes_fixed == 16 && decoded->key_tail_bytes == 8);
     cr_assert_arr_eq(decoded->default_image, schema->default_image, schema->fixed_bytes);
     cr_assert_eq(memcmp(decoded->key_parts, schema->key_parts, sizeof schema->key_parts), 0);
     schema_free(memory, decoded);
