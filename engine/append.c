@@ -10,7 +10,7 @@
 
 #include "engine/engine_private.h"
 #include "engine/key_set.h"
-#include "engine/log_format.h"
+#include "engine/log_columns.h"
 
 #define SPINS_BEFORE_YIELD 200
 
@@ -38,6 +38,7 @@ struct intake {
     uint64_t memtable_bytes; /* room for nodes */
     uint32_t log_bytes;      /* payload */
     uint32_t count;          /* seqs */
+    bool deletes;            /* taken also when the device is full: what frees space must go on */
     struct generation *generation;
     struct memtable *memtable;
     struct memtable_room room;
@@ -90,8 +91,10 @@ static bool extend_again(struct mote_db *db, int result, uint32_t tries) { retur
 
 static int take_room(struct mote_table *table, struct intake *intake)
 {
-    int result;
     uint32_t tries = 0;
+    int result = intake->deletes ? MOTE_OK : rotate_check_space(table->db);
+    if (result)
+        return result;
     do
         result = try_room(table, intake);
     while (result == WAL_RETRY || extend_again(table->db, result, tries++));
@@ -253,7 +256,7 @@ static void encode_batch(struct mote_table *table, const struct row_batch *prepa
     log_op_encode(at, &op);
     at += LOG_OP_HEADER_BYTES;
     if (!schema->has_var) {
-        row_batch_encode_all(prepared, rowid, at);
+        row_batch_encode_rows(prepared, 0, row_count, rowid, at);
         return;
     }
     for (size_t row = 0; row < row_count; row++) {
@@ -285,29 +288,76 @@ static void insert_batch(struct mote_table *table, const struct row_batch *prepa
     }
 }
 
-static int append_batch(struct mote_table *table, const struct row_batch *prepared, const struct write_level *level, uint64_t *ticket)
+/* The same for a batch that is logged as columns: the rows are made here. */
+static void insert_columns(struct mote_table *table, const struct row_batch *prepared, struct intake *intake, int64_t rowid)
 {
-    struct mote_db *db = table->db;
     const struct schema *schema = prepared->schema;
+    _Alignas(16) uint8_t tile[LOG_TILE_BYTES_MAX];
+    uint32_t stride_bytes = (uint32_t)round_up(schema->fixed_bytes, 8), tile_rows = log_tile_rows(stride_bytes);
+    for (uint32_t first = 0; first < intake->count; first += tile_rows) {
+        uint32_t count = intake->count - first < tile_rows ? intake->count - first : tile_rows;
+        rowid = row_batch_encode_rows(prepared, first, count, rowid, tile);
+        for (uint32_t i = 0; i < count; i++)
+            insert_row(table, schema, intake, intake->slot.first_seq + first + i, tile + i * stride_bytes, schema->fixed_bytes);
+    }
+}
+
+static void copy_columns(const struct row_batch *prepared, const struct intake *intake, const struct log_columns *columns)
+{
+    const struct schema *schema = prepared->schema;
+    struct log_op op = {LOG_OP_COLUMNS, 0, schema->version, intake->count, intake->log_bytes, 0, schema->table_id};
+    log_op_encode(intake->slot.payload, &op);
+    memcpy(intake->slot.payload + LOG_OP_HEADER_BYTES, columns->data, columns->size_bytes);
+}
+
+static uint64_t rows_log_bytes(const struct row_batch *prepared)
+{
+    return LOG_OP_HEADER_BYTES + prepared->total_bytes + (prepared->schema->has_var ? LOG_ITEM_HEADER_BYTES * (uint64_t)prepared->batch->row_count : 0);
+}
+
+/* Room for the batch, in whichever form is smaller. */
+static int take_batch_room(struct mote_table *table, const struct row_batch *prepared, const struct log_columns *columns, struct intake *intake)
+{
+    uint64_t log_bytes = columns->data ? LOG_OP_HEADER_BYTES + columns->size_bytes : rows_log_bytes(prepared);
+    uint32_t payload_max = wal_payload_bytes_max(table->db->wal);
     size_t row_count = prepared->batch->row_count;
-    uint64_t log_bytes = LOG_OP_HEADER_BYTES + prepared->total_bytes + (schema->has_var ? LOG_ITEM_HEADER_BYTES * (uint64_t)row_count : 0);
-    if (log_bytes > wal_payload_bytes_max(db->wal)) {
-        error_set(MOTE_ETOOBIG, "a batch of %zu rows takes %llu bytes, more than one commit holds (%u): split it", row_count, (unsigned long long)log_bytes, wal_payload_bytes_max(db->wal));
-        error_add_table(schema->name);
+    if (log_bytes > payload_max) {
+        error_set(MOTE_ETOOBIG, "a batch of %zu rows takes %llu bytes, more than one commit holds (%u): split it", row_count, (unsigned long long)log_bytes, payload_max);
+        error_add_table(prepared->schema->name);
         return MOTE_ETOOBIG;
     }
-    struct intake intake = {
+    *intake = (struct intake){
         .memtable_bytes = memtable_room_bytes(row_count, prepared->total_bytes + batch_key_bytes(prepared, row_count)),
         .log_bytes = (uint32_t)log_bytes,
         .count = (uint32_t)row_count,
     };
-    int64_t rowid = take_rowids(table, schema, prepared->auto_increment_count);
-    int result = take_room(table, &intake);
-    if (result)
+    return take_room(table, intake);
+}
+
+static int append_batch(struct mote_table *table, const struct row_batch *prepared, const struct write_level *level, uint64_t *ticket)
+{
+    struct mote_db *db = table->db;
+    size_t row_count = prepared->batch->row_count;
+    int64_t rowid = take_rowids(table, prepared->schema, prepared->auto_increment_count);
+    struct log_columns columns;
+    struct intake intake;
+    if (log_columns_encode(db->memory, prepared, rowid, &columns) && LOG_OP_HEADER_BYTES + columns.size_bytes > rows_log_bytes(prepared))
+        log_columns_free(db->memory, &columns);
+    int result = take_batch_room(table, prepared, &columns, &intake);
+    if (result) {
+        log_columns_free(db->memory, &columns);
         return result;
-    encode_batch(table, prepared, &intake, rowid);
-    publish(db, &intake, level);
-    insert_batch(table, prepared, &intake);
+    }
+    if (columns.data) {
+        copy_columns(prepared, &intake, &columns);
+        publish(db, &intake, level);
+        log_columns_free(db->memory, &columns);
+        insert_columns(table, prepared, &intake, rowid);
+    } else {
+        encode_batch(table, prepared, &intake, rowid);
+        publish(db, &intake, level);
+        insert_batch(table, prepared, &intake);
+    }
     make_visible(db, &intake);
     atomic_fetch_add_explicit(&db->counters.rows_appended, row_count, memory_order_relaxed);
     return finish_write(table, &intake, level, prepared->total_bytes, ticket);
@@ -365,7 +415,7 @@ int mote_delete(mote_table *table, const struct mote_value *key_values, size_t k
     if (result)
         return result;
     uint32_t padded_bytes = (uint32_t)round_up(key_bytes, 8);
-    struct intake intake = {.memtable_bytes = memtable_room_bytes(1, padded_bytes), .log_bytes = LOG_OP_HEADER_BYTES + LOG_ITEM_HEADER_BYTES + padded_bytes, .count = 1};
+    struct intake intake = {.memtable_bytes = memtable_room_bytes(1, padded_bytes), .log_bytes = LOG_OP_HEADER_BYTES + LOG_ITEM_HEADER_BYTES + padded_bytes, .count = 1, .deletes = true};
     result = take_room(table, &intake);
     if (result)
         return result;

@@ -199,6 +199,8 @@ int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, str
 /* ---- rotate.c ---- */
 /* Ends the active generation if it is `expected` (NULL: whatever it is, if it holds rows); waits for a free one. */
 int rotate(struct mote_db *db, struct generation *expected);
+/* Whether rows may be taken: once a flush found no space, what more is taken only makes the log longer that the next open has to find room beside. Waits a little for a flush; MOTE_ENOSPC. */
+int rotate_check_space(struct mote_db *db);
 /* Flushes the oldest immutable generation, on the calling thread; *did tells whether there was one. */
 int flush_oldest(struct mote_db *db, bool *did);
 /* Returns when flushed_seq >= seq. */

@@ -1,7 +1,7 @@
 /* log_format.h: what the payload of a rows frame is: operations, one after the other, each covering consecutive seqs.
  *
  *   offset  size  field
- *        0     1  kind: 1 put rows, 2 delete by key
+ *        0     1  kind: 1 put rows, 2 delete by key, 3 put a batch of columns
  *        1     1  flags: 1 = every row image has the same size (image_bytes below)
  *        2     2  reserved, zero
  *        4     4  schema_version
@@ -13,6 +13,7 @@
  *       32        put, flag 1: row_count images, each padded with zeros to a multiple of 8
  *                 put: row_count times u32 image size, u32 zero, the image padded to a multiple of 8
  *                 delete: row_count times u32 key size, u32 zero, key bytes padded to a multiple of 8
+ *                 columns: i64 first rowid (of the rows that take one, in order); then for each column that was given: u32 its position in the schema, u32 encoded size, the values (blockdev/base/codec.h) padded with zeros to a multiple of 8
  * Row images and keys: lsm/schema.h. Little-endian. An operation never spans frames; the frame's checksum covers it.
  */
 #ifndef MOTE_ENGINE_LOG_FORMAT_H
@@ -21,7 +22,7 @@
 #include "blockdev/base/bytes.h"
 #include "blockdev/base/units.h"
 
-enum { LOG_OP_PUT = 1, LOG_OP_DELETE = 2 };
+enum { LOG_OP_PUT = 1, LOG_OP_DELETE = 2, LOG_OP_COLUMNS = 3 };
 enum { LOG_OP_FIXED = 1 };
 #define LOG_OP_HEADER_BYTES 32u
 #define LOG_ITEM_HEADER_BYTES 8u
@@ -49,10 +50,12 @@ static inline bool log_op_decode(const uint8_t *at, uint64_t left_bytes, struct 
     if (left_bytes < LOG_OP_HEADER_BYTES)
         return false;
     *op = (struct log_op){load_u8(at), load_u8(at + 1), load_u32(at + 4), load_u32(at + 16), load_u32(at + 20), load_u32(at + 24), load_u64(at + 8)};
-    if ((op->kind != LOG_OP_PUT && op->kind != LOG_OP_DELETE) || op->flags > LOG_OP_FIXED || load_u16(at + 2) || load_u32(at + 28))
+    if (op->kind < LOG_OP_PUT || op->kind > LOG_OP_COLUMNS || op->flags > LOG_OP_FIXED || load_u16(at + 2) || load_u32(at + 28))
         return false;
     if (op->row_count == 0 || op->op_bytes < LOG_OP_HEADER_BYTES || op->op_bytes > left_bytes || op->op_bytes % 8)
         return false;
+    if (op->kind == LOG_OP_COLUMNS)
+        return op->flags == 0 && op->image_bytes == 0;
     uint64_t each = (op->flags & LOG_OP_FIXED) ? round_up(op->image_bytes, 8) : LOG_ITEM_HEADER_BYTES;
     uint64_t items = (uint64_t)op->row_count * each;
     uint64_t room = op->op_bytes - LOG_OP_HEADER_BYTES;

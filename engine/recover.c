@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "engine/engine_private.h"
-#include "engine/log_format.h"
+#include "engine/log_columns.h"
 #include "engine/recover.h"
 
 struct replay {
@@ -18,6 +18,7 @@ struct replay {
     uint32_t generation; /* the one that is being filled */
     uint64_t flushed_seq;
     uint64_t last_seq;
+    struct log_batch *columns; /* made at the first batch of columns */
 };
 
 static int damaged(const struct replay *replay, const struct wal_frame *frame, const char *what)
@@ -105,15 +106,12 @@ static int take_room(struct replay *replay, uint64_t room_bytes, struct memtable
 
 /* ---- Operations ---- */
 
-static int replay_put(struct replay *replay, struct mote_table *table, const struct schema *schema, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
+static int replay_row(struct replay *replay, struct mote_table *table, const struct schema *schema, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
 {
     uint8_t key[MOTE_KEY_BYTES_MAX];
     struct memtable_room room;
-    int result = row_image_check(schema, image, image_bytes);
-    if (result)
-        return result;
     uint32_t key_bytes = key_from_row(schema, image, key);
-    result = take_room(replay, memtable_room_bytes(1, round_up(image_bytes, 8) + key_bytes), &room);
+    int result = take_room(replay, memtable_room_bytes(1, round_up(image_bytes, 8) + key_bytes), &room);
     if (result)
         return result;
     if (schema->auto_increment) {
@@ -128,6 +126,12 @@ static int replay_put(struct replay *replay, struct mote_table *table, const str
     /* As tight as the dead owner's: on a full device its memtables must do. */
     memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
     return MOTE_OK;
+}
+
+static int replay_put(struct replay *replay, struct mote_table *table, const struct schema *schema, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
+{
+    int result = row_image_check(schema, image, image_bytes);
+    return result ? result : replay_row(replay, table, schema, seq, image, image_bytes);
 }
 
 static int replay_delete(struct replay *replay, struct mote_table *table, const struct schema *schema, uint64_t seq, const uint8_t *key, uint32_t key_bytes)
@@ -156,6 +160,33 @@ static const uint8_t *next_item(struct byte_reader *reader, const struct log_op 
     return read_bytes(reader, round_up(*item_bytes, 8));
 }
 
+static int replay_columns(struct replay *replay, const struct wal_frame *frame, struct mote_table *table, const struct schema *schema, const struct log_op *op, const uint8_t *data, uint64_t first_seq)
+{
+    struct memory *memory = replay->db->memory;
+    _Alignas(16) uint8_t tile[LOG_TILE_BYTES_MAX];
+    const char *what;
+    if (!replay->columns && !(replay->columns = memory_alloc_zero(memory, sizeof *replay->columns)))
+        return MOTE_EBUDGET;
+    int result = log_columns_decode(memory, schema, op, data, replay->columns, &what);
+    if (result)
+        return result == MOTE_EDAMAGED ? damaged(replay, frame, what) : result;
+    uint32_t stride_bytes = (uint32_t)round_up(schema->fixed_bytes, 8), tile_rows = log_tile_rows(stride_bytes);
+    int64_t rowid = replay->columns->first_rowid;
+    for (uint32_t first = 0; first < op->row_count && !result; first += tile_rows) {
+        uint32_t count = op->row_count - first < tile_rows ? op->row_count - first : tile_rows;
+        rowid = row_batch_encode_rows(&replay->columns->prepared, first, count, rowid, tile);
+        for (uint32_t i = 0; i < count && !result; i++) {
+            uint64_t seq = first_seq + first + i;
+            if (seq <= replay->flushed_seq)
+                continue;
+            result = replay_row(replay, table, schema, seq, tile + i * stride_bytes, schema->fixed_bytes);
+            replay->last_seq = result ? replay->last_seq : seq;
+            replay->recovery->rows += !result;
+        }
+    }
+    return result;
+}
+
 static int replay_op(struct replay *replay, const struct wal_frame *frame, const struct log_op *op, const uint8_t *items, uint64_t first_seq)
 {
     struct mote_table *table = catalog_find_id(replay->db, op->table_id);
@@ -165,6 +196,8 @@ static int replay_op(struct replay *replay, const struct wal_frame *frame, const
     const struct schema *schema = known ? table_schema_version(table, op->schema_version) : NULL;
     if (known && !schema)
         return damaged(replay, frame, "rows of a schema version that never was");
+    if (op->kind == LOG_OP_COLUMNS)
+        return known && first_seq + op->row_count - 1 > replay->flushed_seq ? replay_columns(replay, frame, table, schema, op, items, first_seq) : MOTE_OK;
     struct byte_reader reader = byte_reader_make(items, op->op_bytes - LOG_OP_HEADER_BYTES);
     for (uint32_t i = 0; i < op->row_count; i++) {
         uint32_t item_bytes;
@@ -296,6 +329,7 @@ int recover(struct mote_db *db, struct recovery *recovery)
         result = blockdev_flush(db->queue);
     if (!result)
         conclude(db, &replay, &scan);
+    log_batch_free(db->memory, replay.columns);
     memory_free(db->memory, incarnations);
     memory_free(db->memory, ranges);
     return result;

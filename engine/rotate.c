@@ -123,6 +123,13 @@ static int wait_for_room(struct mote_db *db)
     return MOTE_OK;
 }
 
+int rotate_check_space(struct mote_db *db)
+{
+    if (atomic_load_explicit(&db->flush_failure, memory_order_relaxed) != MOTE_ENOSPC)
+        return MOTE_OK;
+    return oldest_immutable(db) ? wait_for_room(db) : MOTE_OK;
+}
+
 static int switch_generation(struct mote_db *db, struct generation *old, struct generation *next)
 {
     struct listing listing = {db, next};

@@ -373,14 +373,14 @@ void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowi
     (void)row_bytes;
 }
 
-void row_batch_encode_all(const struct row_batch *prepared, int64_t rowid, uint8_t *images)
+int64_t row_batch_encode_rows(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *images)
 {
     const struct schema *schema = prepared->schema;
-    size_t stride_bytes = round_up(schema->fixed_bytes, 8), row_count = prepared->batch->row_count;
-    assert(prepared->var_count == 0);
-    for (size_t first = 0; first < row_count; first += TILE_ROWS) {
-        size_t count = row_count - first < TILE_ROWS ? row_count - first : TILE_ROWS;
-        uint8_t *tile = images + first * stride_bytes;
+    size_t stride_bytes = round_up(schema->fixed_bytes, 8), end = first_row + row_count;
+    assert(prepared->var_count == 0 && end <= prepared->batch->row_count);
+    for (size_t first = first_row; first < end; first += TILE_ROWS) {
+        size_t count = end - first < TILE_ROWS ? end - first : TILE_ROWS;
+        uint8_t *tile = images + (first - first_row) * stride_bytes;
         for (size_t i = 0; i < count; i++) {
             store_u64(tile + (i + 1) * stride_bytes - 8, 0); /* the padding */
             begin_row(prepared, tile + i * stride_bytes);
@@ -393,4 +393,5 @@ void row_batch_encode_all(const struct row_batch *prepared, int64_t rowid, uint8
             rowid += row_batch_takes_rowid(prepared, first + i);
         }
     }
+    return rowid;
 }

@@ -128,8 +128,8 @@ int row_batch_check(const struct schema *schema, const struct mote_batch *batch,
 bool row_batch_takes_rowid(const struct row_batch *prepared, size_t row);
 uint32_t row_batch_row_bytes(const struct row_batch *prepared, size_t row);
 void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowid, uint8_t *image, uint32_t row_bytes);
-/* All rows of a table without text and blobs, each in fixed_bytes rounded up to 8, zero-padded. rowid: of the first row that takes one; the others follow. */
-void row_batch_encode_all(const struct row_batch *prepared, int64_t rowid, uint8_t *images);
+/* Some rows of a table without text and blobs, each in fixed_bytes rounded up to 8, zero-padded. rowid: of the first of them that takes one; returns that of the next row after them. */
+int64_t row_batch_encode_rows(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *images);
 /* Checks an image from the log: MOTE_EDAMAGED unless row_encode_values could have made exactly these bytes (every offset inside, unused bits zero, values and key within their rules). */
 int row_image_check(const struct schema *schema, const uint8_t *image, uint32_t row_bytes);
 bool row_is_null(const struct schema *schema, const uint8_t *image, uint32_t column);

@@ -161,7 +161,10 @@ static void compare_all_at_once(const struct schema *schema, const struct row_ba
     uint8_t *images = malloc(prepared->batch->row_count * stride_bytes + 1), *image = calloc(1, stride_bytes);
     memset(images, 0x55, prepared->batch->row_count * stride_bytes + 1);
     int64_t rowid = 77;
-    row_batch_encode_all(prepared, rowid, images);
+    size_t half = prepared->batch->row_count / 3;
+    int64_t next = row_batch_encode_rows(prepared, 0, half, rowid, images);
+    next = row_batch_encode_rows(prepared, half, prepared->batch->row_count - half, next, images + half * stride_bytes);
+    cr_assert_eq(next, rowid + prepared->auto_increment_count);
     for (size_t row = 0; row < prepared->batch->row_count; row++) {
         row_batch_encode(prepared, row, rowid, image, row_batch_row_bytes(prepared, row));
         rowid += row_batch_takes_rowid(prepared, row);
