@@ -222,7 +222,6 @@ static int make_producer(mote_table *table, const struct mote_producer_options *
     }
     memset(producer, 0, sizeof *producer);
     pthread_mutex_init(&producer->ticket_mutex, NULL);
-    producer->fork_page = db->fork_page;
     producer->capacity = options->ring_records;
     producer->record_bytes = (uint32_t)plan->bytes;
     producer->policy = options->policy;

@@ -35,19 +35,17 @@ struct producer_ticket {
 };
 
 struct mote_producer {
-    /* Read by both sides, hardly ever written. */
-    _Alignas(PRODUCER_LINE_BYTES) const uint32_t *fork_page;
-    uint8_t *records;
+    /* All that a push reads and writes beside the record, in one line, since a control loop comes with cold caches: written by the producer, or hardly ever. */
+    _Alignas(PRODUCER_LINE_BYTES) uint8_t *records; /* NULL in the child of a fork, where this memory reads as zero */
     uint64_t capacity;
     uint32_t record_bytes;
     uint32_t policy;
     _Atomic int32_t failure; /* every push's result from now on, or 0 */
-
-    /* Written by the producer. */
-    _Alignas(PRODUCER_LINE_BYTES) _Atomic uint64_t pushed;
+    _Atomic uint64_t pushed;
     uint64_t push_index;    /* place of the next record: pushed modulo capacity */
     uint64_t consumed_seen; /* copy of consumed */
-    _Atomic uint64_t dropped, refused;
+    _Atomic uint64_t dropped;
+    _Atomic uint64_t refused; /* the first of the next line */
 
     /* Written by the consumer, under drain_mutex. */
     _Alignas(PRODUCER_LINE_BYTES) _Atomic uint64_t consumed;
@@ -75,6 +73,8 @@ struct mote_producer {
     uint64_t durable;
     struct producer_ticket tickets[PRODUCER_TICKETS];
 };
+
+_Static_assert(offsetof(struct mote_producer, refused) == 64, "a push touches one line of 64 bytes");
 
 /* The producers of a handle. */
 struct producer_set {
