@@ -103,7 +103,7 @@ static uint32_t choose_barrier(const struct blockdev_geometry *geometry, const s
 {
     if (!geometry->write_cache)
         return MOTE_BARRIER_NONE;
-    if (superblock->barrier && strcmp(superblock->calibrated_model, geometry->model) == 0)
+    if (superblock->barrier && geometry->model[0] && strcmp(superblock->calibrated_model, geometry->model) == 0)
         return superblock->barrier;
     return MOTE_BARRIER_FLUSH;
 }
