@@ -211,7 +211,7 @@ static int record_choice(struct mote_db *db, uint32_t barrier)
 int engine_calibrate(struct mote_db *db, const struct mote_calibrate_options *options, struct mote_calibration *calibration)
 {
     const struct blockdev_geometry *geometry = blockdev_geometry(db->device);
-    struct plan plan;
+    struct plan plan = {0};
     uint64_t begin_ns = now_ns();
     *calibration = (struct mote_calibration){.size_bytes = sizeof *calibration, .write_cache = geometry->write_cache};
     snprintf(calibration->device, sizeof calibration->device, "%s", blockdev_path(db->device));
@@ -239,7 +239,7 @@ int mote_calibrate(const char *path, const struct mote_calibrate_options *option
     struct mote_options open = MOTE_OPTIONS_INIT;
     struct mote_calibration calibration;
     struct mote_error cause;
-    struct plan plan;
+    struct plan plan = {0};
     mote_db *db;
     if (out && out->size_bytes < sizeof(size_t))
         return error_set(MOTE_EINVAL, "calibration's size_bytes is not set");
