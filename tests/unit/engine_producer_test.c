@@ -174,11 +174,11 @@ Test(producer, full_ring_is_counted_exactly)
         mote_producer *producer = open_producer(table, 7, policy, MOTE_DURABILITY_GROUP);
         int64_t next = 0;
         uint64_t missed = 0;
-        for (int round = 1; round <= 50; round++) {
-            for (int i = 0; i < 7 + round % 4; i++) {
+        for (uint64_t round = 1; round <= 50; round++) {
+            for (uint64_t i = 0; i < 7 + round % 4; i++) {
                 struct sample sample = sample_make(0, next);
                 int result = mote_producer_push(producer, &sample);
-                cr_assert_eq(result, i < 7 ? MOTE_OK : policy == MOTE_PRODUCER_DROP ? MOTE_DROPPED : MOTE_EAGAIN, "round %d, push %d gave %d", round, i, result);
+                cr_assert_eq(result, i < 7 ? MOTE_OK : policy == MOTE_PRODUCER_DROP ? MOTE_DROPPED : MOTE_EAGAIN, "round %llu, push %llu gave %d", (unsigned long long)round, (unsigned long long)i, result);
                 next += result == MOTE_OK;
                 missed += result != MOTE_OK;
             }
