@@ -9,6 +9,7 @@
 #include "blockdev/faulty.h"
 #include "blockdev/superblock.h"
 #include "tests/support/engine_model.h"
+#include "tests/support/gate.h"
 
 TestSuite(calibrate, .timeout = 300);
 
@@ -96,24 +97,29 @@ Test(calibrate, image_file_keeps_the_choice)
     fixture_remove(&fixture);
 }
 
-/* The device on which flushes take long gets FUA, from the next open on. */
-Test(calibrate, slow_flush_is_avoided)
+/* What is slow by a millisecond is avoided, and that from the next open on: the FLUSH first, then FUA. */
+Test(calibrate, slow_barrier_is_avoided)
 {
     struct fixture fixture;
     struct mote_calibration calibration;
-    struct mote_calibrate_options options = brief(8);
+    struct mote_calibrate_options options = brief(4);
     fixture_sim(&fixture, 64 * MIB_BYTES, 3, false);
     fixture.options.inline_io = 1;
-    fixture_open_faulty(&fixture);
+    fixture_open(&fixture);
     cr_expect_eq(barrier_in_force(&fixture), MOTE_BARRIER_FLUSH);
-    const struct faulty_rule slow = {.kind = FAULTY_DELAY, .op_mask = 1u << BLOCKDEV_FLUSH, .times = UINT64_MAX};
-    require(faulty_add(fixture.faulty, &slow) >= 0);
-    must(engine_calibrate(fixture.db, &options, &calibration));
-    faulty_clear(fixture.faulty);
-    check_figures(&calibration);
-    cr_expect_eq(calibration.barrier, MOTE_BARRIER_FUA, "%s", calibration.reason);
-    fixture_reopen(&fixture);
-    cr_expect_eq(barrier_in_force(&fixture), MOTE_BARRIER_FUA);
+    for (uint32_t round = 0; round < 2; round++) {
+        if (round == 0)
+            gate_slow(fixture.gate, BLOCKDEV_FLUSH, 0, 1000);
+        else
+            gate_slow(fixture.gate, BLOCKDEV_WRITE, BLOCKDEV_FUA, 1000);
+        must(engine_calibrate(fixture.db, &options, &calibration));
+        check_figures(&calibration);
+        cr_expect_eq(calibration.barrier, round == 0 ? MOTE_BARRIER_FUA : MOTE_BARRIER_FLUSH, "%s", calibration.reason);
+        cr_expect_eq(calibration.barrier_before, round == 0 ? MOTE_BARRIER_AUTO : MOTE_BARRIER_FUA);
+        gate_slow(fixture.gate, 0, 0, 0);
+        fixture_reopen(&fixture);
+        cr_expect_eq(barrier_in_force(&fixture), calibration.barrier);
+    }
     fixture_close(&fixture);
     fixture_remove(&fixture);
 }
@@ -211,15 +217,13 @@ Test(calibrate, power_cut_leaves_rows_and_choice_whole)
     uint32_t choices[2] = {0}, images = 0;
     fixture_sim(&fixture, 64 * MIB_BYTES, 6, true);
     fixture.options.inline_io = 1;
-    fixture_open_faulty(&fixture);
+    fixture_open(&fixture);
     struct model model = fill(&fixture);
-    const struct faulty_rule slow = {.kind = FAULTY_DELAY, .op_mask = 1u << BLOCKDEV_FLUSH, .times = UINT64_MAX};
-    require(faulty_add(fixture.faulty, &slow) >= 0);
+    gate_slow(fixture.gate, BLOCKDEV_FLUSH, 0, 1000);
     uint64_t begin = sim_event_count(fixture.sim);
     must(engine_calibrate(fixture.db, &options, &calibration));
     uint64_t end = sim_event_count(fixture.sim);
     cr_assert_eq(calibration.barrier, MOTE_BARRIER_FUA);
-    faulty_clear(fixture.faulty);
     fixture_kill(&fixture);
     fixture.options.inline_io = 1;
     uint64_t step = (end - begin) / (fixture_scale(100) < 50 ? 20 : 100) + 1;
