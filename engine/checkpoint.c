@@ -156,7 +156,10 @@ bool checkpoint_due(struct mote_db *db)
 int mote_checkpoint(mote_db *db)
 {
     int result = db_check_writable(db);
-    return result ? result : checkpoint_run(db);
+    if (result)
+        return result;
+    producers_inline(db);
+    return checkpoint_run(db);
 }
 
 /* ---- Trim ---- */

@@ -73,6 +73,7 @@ int db_poison(struct mote_db *db, int code)
     if (before == 0 && code != 0) {
         if (db->wal)
             wal_poison(db->wal, code);
+        producers_fail(db);
         return error_restore(&cause);
     }
     error_set(MOTE_EPOISONED, "the handle is read-only since an earlier failure (%s: %.300s); close it, see to the device and open it again",

@@ -9,6 +9,7 @@
  *
  * Locks, in the order in which they may be taken together:
  *     table->insert_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex and reader_mutex are leaves.
+ * Between the first two: the producers' drain_mutex (producer_private.h), since appends are made under it.
  * visible_seq, poisoned, and a table's schema pointer are atomics. No lock is taken by append unless a memtable or the log is full.
  *
  * In the child of a fork: the wipe page (MADV_WIPEONFORK) reads as zero, so every public call knows without a system call.
@@ -145,6 +146,8 @@ struct mote_db {
     struct worker workers[WORKERS_MAX];
     uint32_t worker_count;
 
+    struct producer_set *producers; /* NULL: read-only */
+
     struct engine_counters counters;
     uint64_t recovery_ns, recovered_rows, recovered_log_bytes;
     bool clean_open;
@@ -226,6 +229,17 @@ void space_needed(void *context); /* the log's callback */
 int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit *edit, struct wal_range *range);
 /* Gives the extents back after the edit was refused. */
 void space_unmap(struct mote_db *db, const struct wal_range *range);
+
+/* ---- producer.c, producer_drain.c ---- */
+int producers_create(struct mote_db *db);
+/* The handle is poisoned: pushes are told. */
+void producers_fail(struct mote_db *db);
+/* Appends what is in the rings and frees the producers; the first error. Before the workers stop. */
+int producers_finish(struct mote_db *db);
+/* The same without appending anything. */
+void producers_destroy(struct mote_db *db);
+/* Inline mode: what the thread would do now, unless it is being done. */
+void producers_inline(struct mote_db *db);
 
 /* ---- jobs.c ---- */
 int workers_start(struct mote_db *db);

@@ -205,6 +205,7 @@ void workers_stop(struct mote_db *db)
 
 void jobs_inline(struct mote_db *db)
 {
+    producers_inline(db);
     wal_pump(db->wal);
     while (do_one_job(db))
         ;

@@ -79,7 +79,8 @@ static int create_memtables(struct mote_db *db, void **arenas)
     }
     db->snapshot_slots = db->options.cursors_max;
     db->snapshots = memory_alloc_zero(db->memory, db->snapshot_slots * sizeof *db->snapshots);
-    return db->snapshots ? readers_create(db) : MOTE_EBUDGET;
+    int result = db->snapshots ? readers_create(db) : MOTE_EBUDGET;
+    return result || db->read_only ? result : producers_create(db);
 }
 
 static int create_parts(struct mote_db *db)
@@ -281,6 +282,7 @@ static void init_locks(struct mote_db *db)
 /* Everything in memory; the device stays open. */
 static void destroy(struct mote_db *db)
 {
+    producers_destroy(db);
     workers_stop(db);
     if (db->wal)
         wal_destroy(db->wal);
@@ -440,10 +442,14 @@ int mote_close(mote_db *db)
     if (result)
         return result; /* in the child of a fork the memory is not mapped: nothing can be freed, and nothing must be */
     struct blockdev *device = db->device;
+    struct mote_error cause, given_up;
+    int undrained = producers_finish(db);
+    error_get(&given_up);
     workers_stop(db);
     if (!db->read_only)
         result = atomic_load(&db->poisoned) ? db_poison(db, 0) : close_cleanly(db);
-    struct mote_error cause;
+    if (undrained && !result)
+        result = error_restore(&given_up);
     error_get(&cause);
     destroy(db);
     blockdev_close(device);

@@ -313,5 +313,8 @@ int flush_up_to(struct mote_db *db, uint64_t seq)
 int mote_flush(mote_db *db)
 {
     int result = db_check_writable(db);
-    return result ? result : flush_up_to(db, atomic_load(&db->visible_seq));
+    if (result)
+        return result;
+    producers_inline(db);
+    return flush_up_to(db, atomic_load(&db->visible_seq));
 }

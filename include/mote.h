@@ -75,10 +75,11 @@ enum mote_result {
     MOTE_ENOCOLUMN = -7, /* no column has this name */
     MOTE_EREADONLY = -8, /* the handle was opened read-only, or the table is append-only and the call would delete */
     MOTE_EFORK = -9,     /* the handle was opened by another process */
-    MOTE_EBUDGET = -10,  /* the memory budget or a stated maximum (tables, cursors, ...) is used up */
+    MOTE_EBUDGET = -10,  /* the memory budget or a stated maximum (tables, cursors, producers, ...) is used up */
     MOTE_ENOSPC = -11,   /* the device has no room for this; what was acknowledged is safe */
     MOTE_ETIMEOUT = -12, /* the time limit given to the call passed; the work goes on */
     MOTE_ENOTSUP = -13,  /* this device, kernel or build cannot do that */
+    MOTE_EAGAIN = -14,   /* a producer's ring is full and its policy refuses: push the record again later */
     /* The device's state: it cannot be used as asked. */
     MOTE_EBUSY = -20,    /* the device is mounted, or another process has it */
     MOTE_EFOREIGN = -21, /* the device holds something that is not mote's, or not this volume's */
@@ -275,6 +276,7 @@ struct mote_options {
                                        machines and deterministic tests. Automatic flushes then happen within appends */
     uint32_t huge_pages;            /* 1: ask for transparent huge pages for the arena */
     uint32_t open_timeout_ms;       /* how long to retry a busy device; default 5000 */
+    uint32_t producers_max;         /* producers open at once, 1 to 1024; default 16 (EDGE: 8, THROUGHPUT: 64) */
 };
 #define MOTE_OPTIONS_INIT MOTE_INIT(struct mote_options)
 #define MOTE_NO_THREADS UINT32_MAX
@@ -401,6 +403,82 @@ MOTE_API uint64_t mote_visible_seq(const mote_db *db);
  * Made at the first call; belongs to the handle: do not close it. Negative: MOTE_E... */
 MOTE_API int mote_durable_eventfd(mote_db *db);
 
+/* ---- Producers: rows from a control loop ------------------------------------------------------------------------------------ */
+
+/* A producer is a ring of records between one thread of the application (a control loop) and the engine. mote_producer_push
+ * copies a record into the ring and returns: no lock, no allocation, no system call, a bounded number of instructions. The thread
+ * "mote-push" looks at every ring at least each millisecond, appends what it finds, in order and each record exactly once, as
+ * mote_append_columns does with the producer's durability, and gives the places back. A stalled engine shows as a ring that fills.
+ *   Record   a C struct of the table's fixed-width columns in schema order, each naturally aligned: int64, timestamp, float64 8
+ *            bytes; int32, float32 4; bool uint8_t; point3 double[3]; vectors arrays of float, uint16_t or uint8_t. All have values.
+ *            Text, blob and AUTO_INCREMENT columns are not in it and take NULL, their default or the next number: a text or blob
+ *            that is NOT NULL without a default is MOTE_EINVAL. options.columns names fewer columns, or another order.
+ *   Threads  mote_producer_push: one thread at a time. The other calls: any thread. close: no other call may be under way.
+ *   inline_io  There is no thread: rings are emptied within the application's own calls on the same handle: appends, mote_flush,
+ *            mote_checkpoint, mote_producer_flush, mote_producer_close, mote_close; a push alone appends nothing then.
+ *   Failure  A record that its table refuses (NaN in a key, a bool above 1) is left out and counted. Want of space or memory
+ *            (MOTE_ENOSPC, MOTE_EBUDGET) is waited out with the records in the ring. After any other failure of an append, for
+ *            example a poisoned handle or a dropped table, every push returns its code; what is in the ring then stays there. */
+typedef struct mote_producer mote_producer;
+
+enum mote_producer_policy {
+    MOTE_PRODUCER_DROP = 0,   /* ring full: the record is dropped and counted; push returns MOTE_DROPPED */
+    MOTE_PRODUCER_REFUSE = 1, /* ring full: push returns MOTE_EAGAIN, the caller keeps the record; counted as refused */
+};
+enum { MOTE_DROPPED = 1 };
+
+struct mote_producer_options {
+    size_t size_bytes;       /* sizeof(struct mote_producer_options) */
+    uint32_t ring_records;   /* the ring's size, exactly, 1 to 2^28; 0: 4096 */
+    uint32_t policy;         /* enum mote_producer_policy */
+    uint32_t durability;     /* GROUP, PERIODIC or NONE; 0: PERIODIC, since GROUP would write a commit each millisecond */
+    uint32_t period_ms;      /* of PERIODIC; 0: the handle's */
+    size_t record_bytes;     /* sizeof the record: another size than the layout's is MOTE_EINVAL. 0: not checked */
+    const uint32_t *columns; /* positions of the columns that a record holds, in its order; NULL: as above */
+    size_t column_count;
+    const char *name;        /* told in the stats; NULL: the table's name */
+};
+#define MOTE_PRODUCER_OPTIONS_INIT MOTE_INIT(struct mote_producer_options)
+
+/* A member of the record. */
+struct mote_producer_field {
+    uint32_t column; /* position in the schema */
+    uint32_t type;   /* enum mote_type */
+    size_t offset_bytes, value_bytes;
+};
+/* The record's layout (options may be NULL), to be compared with offsetof and sizeof. Fills at most field_max of fields (may be NULL), and
+ * *field_count and *record_bytes (each may be NULL). MOTE_EINVAL as by mote_producer_open. */
+MOTE_API int mote_producer_layout(mote_table *table, const struct mote_producer_options *options, struct mote_producer_field *fields,
+                                  size_t field_max, size_t *field_count, size_t *record_bytes);
+/* Opens a producer; options may be NULL. The ring and buffers for one batch come from the memory budget and are touched here, so that
+ * no push meets a page fault (mlockall keeps them from being swapped). MOTE_EBUDGET: no room, or producers_max are open. Blocks. */
+MOTE_API int mote_producer_open(mote_table *table, const struct mote_producer_options *options, mote_producer **producer);
+/* Copies *record into the ring. Wait-free: no lock, allocation or system call. MOTE_OK, MOTE_DROPPED, MOTE_EAGAIN, the failure that
+ * ended the producer, MOTE_EFORK, MOTE_EINVAL (NULL). Leaves mote_last_error alone, since a sentence costs more than a push. */
+MOTE_API int mote_producer_push(mote_producer *producer, const void *record);
+
+struct mote_producer_stats {
+    size_t size_bytes;             /* sizeof(struct mote_producer_stats) */
+    char name[MOTE_NAME_BYTES_MAX + 1];
+    uint64_t pushed;               /* records taken into the ring = appended + rejected + ring_used */
+    uint64_t dropped, refused;     /* pushes that found the ring full, by policy; refused counts those after a failure too */
+    uint64_t appended, rejected;   /* rows readable; records that the table refused */
+    uint64_t durable;              /* of appended */
+    uint64_t ring_used_max;        /* fullest that the engine has found it */
+    uint32_t ring_records, ring_used;
+    int32_t failure;               /* what every push returns now, or 0 */
+    int32_t last_error;            /* of the last append that did not succeed, or 0 */
+};
+/* Each figure is exact as of some moment within the call; all together when nothing is under way. Takes a lock for an instant:
+ * not for control loops. */
+MOTE_API int mote_producer_stats(mote_producer *producer, struct mote_producer_stats *stats);
+/* Returns when everything pushed before the call is durable, with MOTE_ETIMEOUT, or with what prevents it. Appends on the calling thread;
+ * that may block as mote_append does, beyond timeout_ns. Not for control loops. */
+MOTE_API int mote_producer_flush(mote_producer *producer, int64_t timeout_ns);
+/* Appends what is in the ring (durable by its level) and frees the producer, always. The error, if records had to be given up, tells how
+ * many. mote_close does the same with every producer that is still open. NULL is allowed. */
+MOTE_API int mote_producer_close(mote_producer *producer);
+
 /* ---- Reading ---------------------------------------------------------------------------------------------------------------- */
 
 /* The row with this key: *row is made if NULL, else reused. MOTE_ENOTFOUND if there is none. */
@@ -486,6 +564,50 @@ MOTE_API int mote_get_stats(mote_db *db, struct mote_stats *stats);
 /* Reads every structure and every checksum of a volume, without writing. report (may be NULL) is called with one sentence for each
  * fault. Returns MOTE_OK, MOTE_EDAMAGED if it reported any, or why it could not look. The volume must not be open elsewhere. */
 MOTE_API int mote_verify(const char *path, void (*report)(const struct mote_error *fault, void *context), void *context);
+
+/* ---- Calibration ------------------------------------------------------------------------------------------------------------ */
+
+enum mote_calibration_kind {
+    MOTE_CALIBRATION_FLUSH = 1, /* durable writes: `depth` writes, then one FLUSH that covers them */
+    MOTE_CALIBRATION_FUA = 2,   /* durable writes: `depth` FUA writes in flight (on an image file: O_DSYNC semantics) */
+    MOTE_CALIBRATION_BULK = 3,  /* sequential writes without a barrier, then one FLUSH, whose time counts */
+    MOTE_CALIBRATION_READ = 4,  /* random reads of what was written */
+};
+struct mote_calibration_case {
+    uint32_t kind; /* enum mote_calibration_kind */
+    uint32_t request_bytes, depth;
+    uint32_t reserved;
+    uint64_t operations;                /* done */
+    double operations_per_s;
+    uint64_t ns_p50, ns_p99, ns_max;    /* of one operation; FLUSH: until the FLUSH that covers it */
+};
+struct mote_calibrate_options {
+    size_t size_bytes;         /* sizeof(struct mote_calibrate_options) */
+    uint32_t case_ms;          /* time for each of the 23 cases; 0: 300 */
+    uint32_t case_operations;  /* and its operations at most; 0: 100000 */
+    uint64_t scratch_bytes;    /* free space to measure in, at most; 0: 256 MiB; at least 4 MiB */
+    uint32_t dry_run;          /* 1: measure, record nothing */
+    uint32_t reserved;
+    const struct mote_options *open; /* options to open the volume with; NULL: defaults. inline_io is set */
+};
+#define MOTE_CALIBRATE_OPTIONS_INIT MOTE_INIT(struct mote_calibrate_options)
+struct mote_calibration {
+    size_t size_bytes; /* sizeof(struct mote_calibration) */
+    char device[128], model[64], backend[16];
+    uint32_t write_cache;             /* 0: write-through, the kernel says: no barrier is needed while that holds */
+    uint32_t barrier_before, barrier; /* enum mote_barrier: recorded before (AUTO: none for this device); chosen now */
+    uint32_t case_count;
+    double fua_over_flush;            /* geometric mean of the eight ratios of durable writes per second */
+    uint64_t scratch_bytes, written_bytes, duration_ns;
+    char reason[512];                 /* why, in a few sentences with figures */
+    struct mote_calibration_case cases[32];
+};
+/* Measures the device below a volume, chooses its barrier by the figures (FUA where it is at least 5 % faster, else FLUSH) and records
+ * the choice with the device's model name in the superblock: the next open with MOTE_BARRIER_AUTO uses it where the model is the same.
+ * Opens the volume as mote_open does, exclusively (recovering it if need be); measures in free extents only, and gives them back. Cut
+ * short at any point, it leaves the rows and the recorded choice as they were, or the new choice. Takes about eight seconds and writes some GB.
+ * Errors: as mote_open; MOTE_ENOSPC (less than 4 MiB free in one piece), MOTE_EIO. calibration may be NULL. */
+MOTE_API int mote_calibrate(const char *path, const struct mote_calibrate_options *options, struct mote_calibration *calibration);
 
 #ifdef __cplusplus
 }

@@ -13,7 +13,10 @@
  *         for (double q : chunk.column<double>(1))
  *             use(q);
  *
- * Ownership: database and cursor close in their destructors; table is a plain reference that lives as long as its
+ *     struct sample { std::int64_t time_ns; double q1; };
+ *     mote::producer<sample> loop(joints, {.ring_records = 1000}); // loop.push(sample) never blocks
+ *
+ * Ownership: database, cursor and producer close in their destructors; table is a plain reference that lives as long as its
  * database; what row and chunk show lives until the next call on their handle, as in C. Move-only where C has one owner.
  *
  * Errors: mote::error (a std::runtime_error) with the code, and the context in .context(). get() returns an empty
@@ -35,6 +38,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -405,7 +409,72 @@ class table
     mote_table *table_;
 };
 
+/* ---- Producers: rows from a control loop ---- */
+
+struct producer_options {
+    std::uint32_t ring_records = 0;
+    mote_producer_policy policy = MOTE_PRODUCER_DROP;
+    mote_durability durability = MOTE_DURABILITY_DEFAULT;
+    std::uint32_t period_ms = 0;
+    std::string name = {};
+    std::vector<std::uint32_t> columns = {}; /* empty: as mote.h says */
+};
+
+/* Record is the struct that mote.h describes; another size than the table's record is refused. push may be called by one
+ * thread at a time and never throws, allocates, locks or enters the kernel. */
+template <class Record> class producer
+{
+    static_assert(std::is_trivially_copyable_v<Record> && std::is_standard_layout_v<Record>, "a record is plain data");
+
+  public:
+    explicit producer(const table &to, const producer_options &options = {})
+    {
+        mote_producer_options c{};
+        c.size_bytes = sizeof c;
+        c.ring_records = options.ring_records;
+        c.policy = static_cast<std::uint32_t>(options.policy);
+        c.durability = static_cast<std::uint32_t>(options.durability);
+        c.period_ms = options.period_ms;
+        c.record_bytes = sizeof(Record);
+        c.columns = options.columns.empty() ? nullptr : options.columns.data();
+        c.column_count = options.columns.size();
+        c.name = options.name.empty() ? nullptr : options.name.c_str();
+        mote_producer *handle = nullptr;
+        check(mote_producer_open(to.c(), &c, &handle));
+        producer_.reset(handle);
+    }
+
+    /* MOTE_OK, MOTE_DROPPED, MOTE_EAGAIN, or what ended the producer. */
+    int push(const Record &record) noexcept { return mote_producer_push(producer_.get(), &record); }
+    void flush() { check(mote_producer_flush(producer_.get(), MOTE_FOREVER)); }
+    struct mote_producer_stats stats() const
+    {
+        struct mote_producer_stats stats {};
+        stats.size_bytes = sizeof stats;
+        check(mote_producer_stats(producer_.get(), &stats));
+        return stats;
+    }
+    /* As the destructor, but reports what went wrong. Before the database closes: that would close it too. */
+    void close() { check(mote_producer_close(producer_.release())); }
+    mote_producer *c() const noexcept { return producer_.get(); }
+
+  private:
+    struct closer {
+        void operator()(mote_producer *handle) const noexcept { mote_producer_close(handle); }
+    };
+    std::unique_ptr<mote_producer, closer> producer_;
+};
+
 /* ---- The volume ---- */
+
+/* Measures the device below the volume at path and records the cheaper barrier. */
+inline mote_calibration calibrate(const std::string &path)
+{
+    mote_calibration calibration{};
+    calibration.size_bytes = sizeof calibration;
+    check(mote_calibrate(path.c_str(), nullptr, &calibration));
+    return calibration;
+}
 
 inline mote_options default_options()
 {

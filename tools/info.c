@@ -39,6 +39,7 @@ static void json_options(struct json *json, const struct mote_options *options)
     json_u64(json, "checkpoint_period_ms", options->checkpoint_period_ms);
     json_u64(json, "tables_max", options->tables_max);
     json_u64(json, "cursors_max", options->cursors_max);
+    json_u64(json, "producers_max", options->producers_max);
     json_u64(json, "wal_inflight_max", options->wal_inflight_max);
     json_u64(json, "wal_frame_bytes_max", options->wal_frame_bytes_max);
     json_u64(json, "block_rows", options->block_rows);

@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"dump", command_dump, "superblock, log, manifest, SSTables and blocks, readably"},
     {"flush", command_flush, "write what is only in the log to SSTables"},
     {"checkpoint", command_checkpoint, "flush, and cut the log"},
+    {"calibrate", command_calibrate, "measure the device, and record the cheaper barrier"},
     {"generate", command_generate, "rows of a robot arm or of this machine, as CSV"},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

@@ -68,5 +68,6 @@ int command_dump(int argc, char **argv);
 int command_checkpoint(int argc, char **argv);
 int command_flush(int argc, char **argv);
 int command_generate(int argc, char **argv);
+int command_calibrate(int argc, char **argv);
 
 #endif

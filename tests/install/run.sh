@@ -26,7 +26,7 @@ same test_shared_library_exports_what_the_header_declares declared exported
 if readelf -d "$LIB/libmote.so" | grep -q jemalloc; then fail test_shared_library_does_not_link_jemalloc; else pass; fi
 if readelf -d "$PREFIX/bin/mote" | grep -q jemalloc; then pass; else fail test_command_links_jemalloc; fi
 
-# use NAME LOGGER READER: both examples on a fresh volume.
+# use NAME LOGGER READER CONTROL_LOOP: the examples on a fresh volume.
 use() {
     rm -f example.img
     "$PREFIX/bin/mote" format --quiet --sparse --size 64M example.img
@@ -35,28 +35,34 @@ use() {
     expect "test_reader_$1_runs" 0 "$3" example.img
     says "test_reader_$1_reads_the_second" out '1000 rows in the third second'
     says "test_reader_$1_reads_the_row" out 'q1 at 2.5 s: 0.598472'
+    expect "test_control_loop_$1_runs" 0 "$4" example.img
+    says "test_control_loop_$1_loses_nothing" out '5000 cycles durable, 0 dropped'
 }
 for kind in shared static; do
     expect "test_cmake_package_${kind}_configures" 0 cmake -G Ninja -S "$ROOT/examples" -B "cmake-$kind" -DCMAKE_PREFIX_PATH="$PREFIX" \
         -DMOTE_EXAMPLES_STATIC=$([ $kind = static ] && echo ON || echo OFF)
     expect "test_cmake_package_${kind}_builds" 0 cmake --build "cmake-$kind"
-    use "cmake_$kind" "cmake-$kind/logger" "cmake-$kind/reader"
+    use "cmake_$kind" "cmake-$kind/logger" "cmake-$kind/reader" "cmake-$kind/control_loop"
 done
 mkdir pkg-shared pkg-static
-for name in logger reader; do
+for name in logger reader control_loop; do
     # shellcheck disable=SC2046
     expect "test_pkg_config_shared_builds_$name" 0 cc -o pkg-shared/$name "$ROOT/examples/$name.c" $(pkg-config --cflags --libs mote) -lm
     # shellcheck disable=SC2046
     expect "test_pkg_config_static_builds_$name" 0 cc -o pkg-static/$name "$ROOT/examples/$name.c" $(pkg-config --cflags mote) "$LIB/libmote.a" \
         $(pkg-config --static --libs mote | sed 's/-lmote//')
 done
-use pkg_config_shared pkg-shared/logger pkg-shared/reader
-use pkg_config_static pkg-static/logger pkg-static/reader
+use pkg_config_shared pkg-shared/logger pkg-shared/reader pkg-shared/control_loop
+use pkg_config_static pkg-static/logger pkg-static/reader pkg-static/control_loop
 if readelf -d pkg-static/logger | grep -q libmote; then fail test_static_example_needs_no_libmote; else pass; fi
 
 cat >program.cpp <<'CPP'
 #include <iostream>
 #include <mote.hpp>
+struct sample {
+    std::int64_t time_ns;
+    double q1;
+};
 int main()
 {
     mote::format("cpp.img", {.image_size_bytes = 64u << 20, .sparse = true});
@@ -101,6 +107,26 @@ int main()
     const auto found = joints.get({mote::timestamp(9)});
     if (joints.get({mote::timestamp(7)}) || !found || found->f64(1) != 4.5 || found->text(2) != "odd")
         return 5;
+    {
+        mote::producer<sample> producer(joints, {.ring_records = 100, .name = "loop"});
+        for (int i = 0; i < 50; i++)
+            if (producer.push({2000 + i, i * 1.0}) != MOTE_OK)
+                return 6;
+        producer.flush();
+        if (producer.stats().durable != 50)
+            return 7;
+        producer.close();
+    }
+    const auto pushed = joints.get({mote::timestamp(2049)});
+    if (!pushed || pushed->f64(1) != 49)
+        return 8;
+    try {
+        mote::producer<int> wrong(joints);
+        return 9;
+    } catch (const mote::error &size) {
+        if (size.code() != MOTE_EINVAL)
+            return 10;
+    }
     std::cout << rows << " rows, sum " << sum << ", " << nulls << " nulls\n";
 }
 CPP

@@ -17,6 +17,7 @@ struct gate {
     struct blockdev *inner;
     _Atomic uint32_t op_mask, source_mask;
     _Atomic uint32_t held_count;
+    _Atomic uint32_t slow_op, slow_flags, slow_us;
 };
 
 struct gate_queue {
@@ -67,11 +68,23 @@ static bool is_held(const struct gate *gate, const struct blockdev_request *requ
     return (op_mask >> request->op & 1) && (source_mask == 0 || (source_mask >> request->source & 1));
 }
 
+/* Holds the submitter up, once for each slow request. */
+static void slow_down(struct gate *gate, struct blockdev_request *const *requests, unsigned count)
+{
+    uint32_t slow_us = atomic_load(&gate->slow_us), flags = atomic_load(&gate->slow_flags);
+    for (unsigned i = 0; i < count && slow_us; i++) {
+        struct timespec pause = {0, (long)slow_us * NS_PER_US};
+        if (requests[i]->op == atomic_load(&gate->slow_op) && (requests[i]->flags & flags) == flags)
+            nanosleep(&pause, NULL);
+    }
+}
+
 static int submit(struct blockdev_queue *queue, struct blockdev_request *const *requests, unsigned count)
 {
     struct gate_queue *own = gate_queue_of(queue);
     struct gate *gate = gate_of(queue->device);
     unsigned length;
+    slow_down(gate, requests, count);
     for (unsigned at = 0; at < count; at += length) {
         bool hold = false;
         length = 0;
@@ -182,6 +195,14 @@ void gate_wait_held(struct blockdev *device)
         }
         sleep_slice();
     }
+}
+
+void gate_slow(struct blockdev *device, uint32_t op, uint32_t flags, uint32_t microseconds)
+{
+    struct gate *gate = gate_of(device);
+    atomic_store(&gate->slow_op, op);
+    atomic_store(&gate->slow_flags, flags);
+    atomic_store(&gate->slow_us, microseconds);
 }
 
 struct blockdev *gate_inner(struct blockdev *device) { return gate_of(device)->inner; }

@@ -127,6 +127,21 @@ done
 same test_scan_after_checkpoint_is_bit_identical expected.csv types.again
 same test_scan_after_checkpoint_of_arm_is_bit_identical arm.csv arm_edge.again
 
+# ---- Calibration: the choice is recorded, the rows stay ----
+expect test_calibrate_dry_run 0 "$MOTE" calibrate a.img --dry-run --case-ms 10 --scratch 8M
+says test_calibrate_explains out 'durable writes a second as FLUSH'
+says test_calibrate_dry_run_records_nothing out 'would record: '
+expect test_calibrate 0 "$MOTE" calibrate a.img --json --case-ms 10 --scratch 8M
+equal test_calibrate_before_is_nothing "$(json out barrier_before)" 'none recorded'
+equal test_calibrate_measures_all_cases "$(grep -o '"kind"' out | wc -l)" 23
+barrier=$(json out barrier)
+expect info 0 "$MOTE" info a.img --json
+equal test_info_shows_the_calibrated_barrier "$(json out barrier)" "$barrier"
+expect test_verify_after_calibrate 0 "$MOTE" verify a.img
+expect scan 0 "$MOTE" scan a.img arm_edge
+same test_scan_after_calibrate_is_bit_identical arm.csv out
+expect test_calibrate_scratch_too_small 2 "$MOTE" calibrate a.img --scratch 1M
+
 # ---- Real recordings ----
 # recording NAME FILE TIME_COLUMN
 recording() {
