@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "blockdev/base/codec.h"
 #include "engine/engine_private.h"
 #include "engine/key_set.h"
 #include "engine/log_columns.h"
@@ -334,6 +335,36 @@ static int take_batch_room(struct mote_table *table, const struct row_batch *pre
     return take_room(table, intake);
 }
 
+/* What the log's encoder remembers of the table's columns; NULL: another writer has it, or there is no memory. */
+static struct codec_hint *take_hints(struct mote_table *table, const struct schema *schema)
+{
+    if (atomic_exchange_explicit(&table->hints_taken, 1, memory_order_acquire))
+        return NULL;
+    if (table->hint_count < schema->column_count) {
+        memory_free(table->db->memory, table->hints);
+        table->hints = memory_alloc_zero(table->db->memory, schema->column_count * sizeof *table->hints);
+        table->hint_count = table->hints ? schema->column_count : 0;
+    }
+    if (!table->hints)
+        atomic_store_explicit(&table->hints_taken, 0, memory_order_release);
+    return table->hints;
+}
+
+/* The batch in columns, if that is the smaller form. */
+static void encode_columns(struct mote_table *table, const struct row_batch *prepared, int64_t rowid, struct log_columns *columns)
+{
+    struct memory *memory = table->db->memory;
+    *columns = (struct log_columns){0};
+    if (prepared->batch->row_count < LOG_COLUMNS_ROWS_MIN)
+        return;
+    struct codec_hint *hints = take_hints(table, prepared->schema);
+    bool made = log_columns_encode(memory, prepared, rowid, hints, columns);
+    if (hints)
+        atomic_store_explicit(&table->hints_taken, 0, memory_order_release);
+    if (made && LOG_OP_HEADER_BYTES + columns->size_bytes > rows_log_bytes(prepared))
+        log_columns_free(memory, columns);
+}
+
 static int append_batch(struct mote_table *table, const struct row_batch *prepared, const struct write_level *level, uint64_t *ticket)
 {
     struct mote_db *db = table->db;
@@ -341,8 +372,7 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
     int64_t rowid = take_rowids(table, prepared->schema, prepared->auto_increment_count);
     struct log_columns columns;
     struct intake intake;
-    if (log_columns_encode(db->memory, prepared, rowid, &columns) && LOG_OP_HEADER_BYTES + columns.size_bytes > rows_log_bytes(prepared))
-        log_columns_free(db->memory, &columns);
+    encode_columns(table, prepared, rowid, &columns);
     int result = take_batch_room(table, prepared, &columns, &intake);
     if (result) {
         log_columns_free(db->memory, &columns);

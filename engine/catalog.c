@@ -112,6 +112,7 @@ void catalog_free(struct mote_db *db)
     for (uint32_t i = 0; db->tables && i < db->table_count; i++) {
         for (uint32_t v = 0; v < db->tables[i].older_count; v++)
             schema_free(db->memory, db->tables[i].older[v]);
+        memory_free(db->memory, db->tables[i].hints);
         pthread_mutex_destroy(&db->tables[i].insert_mutex);
     }
     memory_free(db->memory, db->tables);

@@ -67,6 +67,9 @@ struct mote_table {
     _Atomic int64_t next_rowid;
     _Atomic uint64_t rows_appended;
     pthread_mutex_t insert_mutex;
+    _Atomic uint32_t hints_taken; /* by one writer at a time; the others go without */
+    struct codec_hint *hints;     /* for the batches of columns in the log */
+    uint32_t hint_count;
     struct schema *older[64]; /* by version - 1, of the versions that log and memtables may still carry */
     uint32_t older_count;
     uint32_t used; /* slot in db->tables */

@@ -24,7 +24,7 @@ static bool is_suitable(const struct row_batch *prepared)
     return row_count >= LOG_COLUMNS_ROWS_MIN && row_count <= CODEC_COUNT_MAX && !schema->has_var && schema->fixed_bytes <= LOG_TILE_BYTES_MAX && raw_bytes(schema, row_count) <= LOG_COLUMNS_RAW_BYTES_MAX;
 }
 
-bool log_columns_encode(struct memory *memory, const struct row_batch *prepared, int64_t first_rowid, struct log_columns *out)
+bool log_columns_encode(struct memory *memory, const struct row_batch *prepared, int64_t first_rowid, struct codec_hint *hints, struct log_columns *out)
 {
     const struct schema *schema = prepared->schema;
     size_t row_count = prepared->batch->row_count, column_bytes_max = 0;
@@ -50,7 +50,7 @@ bool log_columns_encode(struct memory *memory, const struct row_batch *prepared,
         if (!prepared->by_position[i])
             continue;
         struct codec_vector vector = vector_of(prepared->by_position[i], row_count);
-        int64_t encoded = codec_encode(&vector, CODEC_TEXT_NONE, at + COLUMN_HEADER_BYTES, (size_t)(end - at) - COLUMN_HEADER_BYTES, room, scratch_bytes);
+        int64_t encoded = codec_encode_hinted(&vector, CODEC_TEXT_NONE, hints ? &hints[i] : NULL, at + COLUMN_HEADER_BYTES, (size_t)(end - at) - COLUMN_HEADER_BYTES, room, scratch_bytes);
         if (encoded < 0) {
             memory_free(memory, room);
             return false;

@@ -21,7 +21,9 @@ struct log_columns {
     uint8_t *data; /* in room */
     uint32_t size_bytes;
 };
-bool log_columns_encode(struct memory *memory, const struct row_batch *prepared, int64_t first_rowid, struct log_columns *out);
+/* hints: one for each column of the schema, what the encoder remembers from batch to batch; or NULL. */
+struct codec_hint;
+bool log_columns_encode(struct memory *memory, const struct row_batch *prepared, int64_t first_rowid, struct codec_hint *hints, struct log_columns *out);
 void log_columns_free(struct memory *memory, struct log_columns *columns);
 
 /* A decoded operation. Large: not for the stack. */

@@ -60,7 +60,7 @@ static uint8_t *encode(struct setting *s, uint32_t row_count, int64_t rowid, str
     batch = (struct mote_batch){.row_count = row_count, .column_count = COLUMNS - 1, .columns = given};
     cr_assert_eq(row_batch_check(s->schema, &batch, prepared), MOTE_OK);
     struct log_columns encoded;
-    if (!log_columns_encode(s->memory, prepared, rowid, &encoded))
+    if (!log_columns_encode(s->memory, prepared, rowid, NULL, &encoded))
         return NULL;
     uint8_t *bytes = malloc(LOG_OP_HEADER_BYTES + encoded.size_bytes);
     *op = (struct log_op){LOG_OP_COLUMNS, 0, 1, row_count, LOG_OP_HEADER_BYTES + encoded.size_bytes, 0, 1};
