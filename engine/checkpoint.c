@@ -159,7 +159,10 @@ int mote_checkpoint(mote_db *db)
     if (result)
         return result;
     producers_inline(db);
-    return checkpoint_run(db);
+    atomic_fetch_add(&db->urgency, 1);
+    result = checkpoint_run(db);
+    atomic_fetch_sub(&db->urgency, 1);
+    return result;
 }
 
 /* ---- Trim ---- */
@@ -301,7 +304,9 @@ int mote_compact(mote_db *db, const char *name)
     if (!result)
         result = flush_up_to(db, atomic_load(&db->visible_seq));
     bool did = true;
+    atomic_fetch_add(&db->urgency, 1);
     while (!result && did)
         result = compact_once(db, table, true, &did);
+    atomic_fetch_sub(&db->urgency, 1);
     return result;
 }

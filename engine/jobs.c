@@ -9,6 +9,7 @@
 #include "engine/engine_private.h"
 
 #define IDLE_MS 50
+#define RATE_SLICE_MS 5
 
 void jobs_wake(struct mote_db *db)
 {
@@ -26,12 +27,53 @@ static bool take_wish(struct mote_db *db, bool *wish)
     return wanted;
 }
 
+static uint64_t background_bytes(struct mote_db *db)
+{
+    struct blockdev_counters counters;
+    blockdev_get_counters(db->device, &counters);
+    return counters.written_bytes[BLOCKDEV_SOURCE_FLUSH] + counters.written_bytes[BLOCKDEV_SOURCE_COMPACTION] + counters.written_bytes[BLOCKDEV_SOURCE_INDEX];
+}
+
+/* When the bytes written so far would have been due at the limit. What was not written earlier is not made up for. */
+static uint64_t due_ns(struct mote_db *db)
+{
+    uint64_t written = background_bytes(db), now = now_ns(), bytes_per_s = (uint64_t)db->options.background_mib_per_s * MIB_BYTES;
+    pthread_mutex_lock(&db->job_mutex);
+    uint64_t bytes = written > db->paced_bytes ? written - db->paced_bytes : 0;
+    db->paced_until_ns = (db->paced_until_ns > now ? db->paced_until_ns : now) + bytes / bytes_per_s * NS_PER_S + bytes % bytes_per_s * NS_PER_S / bytes_per_s;
+    db->paced_bytes = written > db->paced_bytes ? written : db->paced_bytes;
+    uint64_t due = db->paced_until_ns;
+    pthread_mutex_unlock(&db->job_mutex);
+    return due;
+}
+
+/* Somebody waits for what the background frees, or soon will. */
+static bool is_urgent(struct mote_db *db)
+{
+    uint64_t log_bytes = atomic_load(&db->mapped_end_lsn) - atomic_load(&db->head_lsn);
+    return atomic_load(&db->urgency) != 0 || log_bytes > db->superblock.layout.log_bytes_max / 4 * 3;
+}
+
+/* Background writes keep to background_mib_per_s. */
+static void limit_rate(struct mote_db *db)
+{
+    uint64_t now, due = due_ns(db);
+    while ((now = now_ns()) < due && !is_urgent(db) && !atomic_load(&db->poisoned)) {
+        uint64_t left = due - now < RATE_SLICE_MS * NS_PER_MS ? due - now : RATE_SLICE_MS * NS_PER_MS;
+        nanosleep(&(struct timespec){.tv_nsec = (long)left}, NULL);
+        if (take_wish(db, &db->extend_wanted))
+            space_extend(db, false);
+    }
+}
+
 int jobs_pace(void *context, uint64_t bytes_written)
 {
     struct mote_db *db = context;
-    (void)bytes_written;
+    (void)bytes_written; /* of rows; the limit counts what reaches the device */
     if (!db->options.inline_io && take_wish(db, &db->extend_wanted))
         space_extend(db, false);
+    if (db->options.background_mib_per_s != 0 && db->options.workers != MOTE_NO_THREADS)
+        limit_rate(db);
     int32_t poisoned = atomic_load(&db->poisoned);
     return poisoned ? poisoned : MOTE_OK;
 }
@@ -192,6 +234,7 @@ int workers_start(struct mote_db *db)
 
 void workers_stop(struct mote_db *db)
 {
+    atomic_fetch_add(&db->urgency, 1); /* for good: what is under way ends without the rate limit */
     pthread_mutex_lock(&db->job_mutex);
     db->stopping = true;
     pthread_cond_broadcast(&db->job_cond);

@@ -111,10 +111,12 @@ static int wait_for_room(struct mote_db *db)
         until.tv_nsec -= NS_PER_S;
     }
     uint64_t begin_ns = now_ns();
+    atomic_fetch_add(&db->urgency, 1);
     pthread_mutex_lock(&db->job_mutex);
     pthread_cond_signal(&db->job_cond);
     pthread_cond_timedwait(&db->done_cond, &db->job_mutex, &until);
     pthread_mutex_unlock(&db->job_mutex);
+    atomic_fetch_sub(&db->urgency, 1);
     atomic_fetch_add(&db->counters.stalls, 1);
     atomic_fetch_add(&db->counters.stall_ns, now_ns() - begin_ns);
     int failure = atomic_load(&db->flush_failure);
@@ -316,5 +318,8 @@ int mote_flush(mote_db *db)
     if (result)
         return result;
     producers_inline(db);
-    return flush_up_to(db, atomic_load(&db->visible_seq));
+    atomic_fetch_add(&db->urgency, 1);
+    result = flush_up_to(db, atomic_load(&db->visible_seq));
+    atomic_fetch_sub(&db->urgency, 1);
+    return result;
 }

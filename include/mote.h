@@ -271,7 +271,7 @@ struct mote_options {
     uint32_t compaction_runs_max;   /* overlapping sorted runs of one size class before they are merged; default 4 */
     uint32_t compaction_spread_max; /* tables with the time in the key: segments of different times, which need no merging, lie at most so deep above each other by key; default 8 to 64, by memory_bytes */
     uint32_t compression;           /* of text and blobs: 0 default (LZ4), 1 none, 2 LZ4, 3 ZSTD */
-    uint32_t background_mib_per_s;  /* limit of background writes; 0: none */
+    uint32_t background_mib_per_s;  /* limit of background writes; 0: none. It does not hold while a writer, a flush, a checkpoint or a close waits for them, or the log is three quarters full */
     uint32_t inline_io;             /* 1: no thread is created; whoever waits, flushes or closes does the I/O itself. For one-core
                                        machines and deterministic tests. Automatic flushes then happen within appends */
     uint32_t huge_pages;            /* 1: ask for transparent huge pages for the arena */
