@@ -241,6 +241,19 @@ static bool run_tool(const char *tool, const char *command)
     return status == 0;
 }
 
+/* What the kernel says of the disk now: a loop device takes discards only while its file's system does. */
+static bool discards(const struct loopdev *loop)
+{
+    char path[128];
+    unsigned long long bytes = 0;
+    snprintf(path, sizeof path, "/sys/block/%s/queue/discard_max_bytes", loop->path + strlen("/dev/"));
+    FILE *file = fopen(path, "r");
+    bool read = file && fscanf(file, "%llu", &bytes) == 1;
+    if (file)
+        fclose(file);
+    return read && bytes > 0;
+}
+
 /* A mounted device, and a disk with a mounted partition, are refused at once, and the sentence names the mount point. */
 static void test_mounted(void)
 {
@@ -260,7 +273,7 @@ static void test_mounted(void)
     EXPECT(open_device(partition, false, 0, 2000, &device) == MOTE_OK);
     if (device) {
         EXPECT(blockdev_geometry(device)->size_bytes == 10 * MIB_BYTES && strcmp(blockdev_geometry(device)->model, "loop") == 0);
-        EXPECT(blockdev_geometry(device)->discard_granularity_bytes > 0);
+        EXPECT(blockdev_geometry(device)->discard_granularity_bytes > 0 || !discards(&loop));
         struct blockdev *whole = NULL;
         EXPECT(open_device(loop.path, false, 0, 0, &whole) == MOTE_EBUSY);
     }
