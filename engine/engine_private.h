@@ -139,6 +139,7 @@ struct mote_db {
     pthread_cond_t job_cond, done_cond;
     bool stopping, extend_wanted, checkpoint_wanted, compact_wanted;
     _Atomic uint32_t urgency; /* who waits for a flush or a checkpoint: the rate limit does not hold meanwhile */
+    _Atomic uint64_t populated_bytes; /* of the memtables' arenas, which lie at the beginning of the budget */
     uint64_t paced_bytes, paced_until_ns; /* background writes under the rate limit */
     uint64_t flush_retry_ns; /* after a failed flush: not before */
     uint64_t job_count;      /* flushes that ended, good or bad */

@@ -10,6 +10,7 @@
 
 #define IDLE_MS 50
 #define RATE_SLICE_MS 5
+#define POPULATE_BYTES (2u * MIB_BYTES)
 
 void jobs_wake(struct mote_db *db)
 {
@@ -157,6 +158,22 @@ static bool make_space(struct mote_db *db)
     return true;
 }
 
+/* Pages of the memtables are provided ahead of the rows, so that no append waits for the kernel to clear them; not before the first row, for who opens to read needs none. */
+static bool populate_some(struct mote_db *db)
+{
+    uint64_t arenas_bytes = round_up(db->options.memtable_bytes, PAGE_BYTES) * db->options.memtable_count;
+    if (atomic_load(&db->counters.batches) == 0 || atomic_load(&db->populated_bytes) >= arenas_bytes)
+        return false;
+    uint64_t at = atomic_fetch_add(&db->populated_bytes, POPULATE_BYTES);
+    if (at >= arenas_bytes)
+        return false;
+    uint64_t size_bytes = arenas_bytes - at < POPULATE_BYTES ? arenas_bytes - at : POPULATE_BYTES;
+    if (memory_populate(db->memory, at, size_bytes))
+        return true;
+    atomic_store(&db->populated_bytes, arenas_bytes); /* a kernel that cannot: pages come at their first use */
+    return false;
+}
+
 /* Does the most urgent job, if there is one. A checkpoint flushes as well: it comes before flushes, or the log would grow as long as there is something to flush. */
 static bool do_one_job(struct mote_db *db)
 {
@@ -181,7 +198,7 @@ static bool do_one_job(struct mote_db *db)
         if (result == MOTE_ENOSPC && !(did = make_space(db)))
             wal_set_space_error(db->wal, MOTE_ENOSPC); /* writers that wait for log space would wait for ever */
     }
-    return did || compact_some(db) || trim_freed(db);
+    return did || compact_some(db) || trim_freed(db) || populate_some(db);
 }
 
 static void wait_for_work(struct mote_db *db)

@@ -198,6 +198,16 @@ static struct block *align_block(struct memory *memory, struct block *block, uin
     return aligned;
 }
 
+bool memory_populate(struct memory *memory, uint64_t offset_bytes, uint64_t size_bytes)
+{
+    assert(offset_bytes + size_bytes <= memory->budget_bytes);
+#ifdef MADV_POPULATE_WRITE
+    return madvise((uint8_t *)memory + offset_bytes, size_bytes, MADV_POPULATE_WRITE) == 0;
+#else
+    return false;
+#endif
+}
+
 int memory_create(uint64_t budget_bytes, bool huge_pages, struct memory **memory)
 {
     *memory = NULL;

@@ -32,6 +32,8 @@ void *memory_alloc_zero(struct memory *memory, size_t size_bytes);
 void *memory_alloc_aligned(struct memory *memory, size_t size_bytes, size_t align_bytes);
 void *memory_realloc(struct memory *memory, void *old, size_t size_bytes);
 void memory_free(struct memory *memory, void *object); /* NULL allowed */
+/* Has the kernel provide pages of the mapping now, so that their first use costs no page fault; false: it cannot. Any thread; what lies there stays. */
+bool memory_populate(struct memory *memory, uint64_t offset_bytes, uint64_t size_bytes);
 /* The mapping, for registering it with io_uring. */
 void *memory_base(const struct memory *memory);
 uint64_t memory_budget_bytes(const struct memory *memory);
