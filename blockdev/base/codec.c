@@ -21,7 +21,7 @@ static size_t align_up(size_t size_bytes) { return (size_bytes + 63) & ~(size_t)
 
 static size_t scratch_bytes_for(size_t count, size_t value_bytes)
 {
-    return 16 + align_up(sizeof(struct codec_work)) + codec_state_bytes() + 2 * align_up(value_bytes) + align_up(4 * count);
+    return 64 + align_up(sizeof(struct codec_work)) + codec_state_bytes() + 2 * align_up(value_bytes) + align_up(4 * count);
 }
 
 size_t codec_scratch_bytes(uint32_t count_max, uint32_t value_bytes_max) { return scratch_bytes_for(count_max, value_bytes_max); }
@@ -31,7 +31,7 @@ static int divide_scratch(void *memory, size_t memory_bytes, size_t count, size_
     size_t needed_bytes = scratch_bytes_for(count, value_bytes);
     if (!memory || memory_bytes < needed_bytes)
         return error_set(MOTE_EBUDGET, "a codec needs %zu bytes of scratch and has %zu; raise memory_bytes", needed_bytes, memory_bytes);
-    uint8_t *at = (uint8_t *)(((uintptr_t)memory + 15) & ~(uintptr_t)15);
+    uint8_t *at = (uint8_t *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
     scratch->work = (struct codec_work *)at;
     at += align_up(sizeof(struct codec_work));
     scratch->state = at;
@@ -172,25 +172,25 @@ static const uint8_t *gather_fixed(const struct codec_vector *v, const uint8_t *
 }
 
 /* Encodes fixed values; returns the layout. */
-static uint32_t encode_fixed(const struct codec_vector *v, const uint8_t *values, size_t present, uint32_t compression,
+static uint32_t encode_fixed(const struct codec_vector *v, const uint8_t *values, size_t present, uint32_t compression, struct codec_hint *hint,
                              const struct scratch *scratch, struct byte_writer *writer)
 {
     size_t value_bytes = codec_value_bytes(v->type, v->dimension);
     enum codec_kind kind = kind_of(v->type);
     bool scalar = value_bytes == codec_kind_bytes(kind) && layout_allowed(v->type, CODEC_LAYOUT_SCALAR);
     if (scalar) {
-        codec_encode_stream(scratch->work, kind, values, value_bytes, present, writer);
+        codec_encode_stream(scratch->work, kind, values, value_bytes, present, hint, writer);
         return CODEC_LAYOUT_SCALAR;
     }
     size_t components = value_bytes / codec_kind_bytes(kind);
     if (layout_allowed(v->type, CODEC_LAYOUT_COMPONENTS) && components <= COMPONENTS_MAX && present >= COMPONENT_ROWS_MIN) {
         for (size_t c = 0; c < components; c++)
-            codec_encode_stream(scratch->work, kind, values + c * codec_kind_bytes(kind), value_bytes, present, writer);
+            codec_encode_stream(scratch->work, kind, values + c * codec_kind_bytes(kind), value_bytes, present, hint, writer);
         return CODEC_LAYOUT_COMPONENTS;
     }
     if (v->type == MOTE_TYPE_VECTOR_F32 && components > COMPONENTS_MAX) {
         struct byte_writer start = *writer;
-        codec_encode_stream(scratch->work, kind, values, 4, present * components, writer);
+        codec_encode_stream(scratch->work, kind, values, 4, present * components, hint, writer);
         if (!writer->failed && (byte_writer_size(writer) - byte_writer_size(&start)) * 4 <= present * value_bytes * 3)
             return CODEC_LAYOUT_SCALAR;
         *writer = start; /* real-valued embeddings: little is gained, and bytes decode faster */
@@ -219,7 +219,7 @@ static size_t encode_variable(const struct codec_vector *v, const uint8_t *valid
         filled++;
     }
     assert(filled == present);
-    codec_encode_stream(scratch->work, KIND_U32, scratch->lengths, 4, present, writer);
+    codec_encode_stream(scratch->work, KIND_U32, scratch->lengths, 4, present, NULL, writer);
     codec_encode_section(validity ? scratch->dense : data, data_bytes, equal_lengths ? first_bytes : 0, compression, scratch->trial,
                          scratch->state, writer);
     return data_bytes;
@@ -244,10 +244,15 @@ static int check_vector(const struct codec_vector *v)
     return MOTE_OK;
 }
 
-int64_t codec_encode(const struct codec_vector *v, uint32_t text_compression, void *out, size_t out_capacity, void *scratch_memory,
-                     size_t scratch_bytes)
+int64_t codec_encode(const struct codec_vector *v, uint32_t text_compression, void *out, size_t out_capacity, void *scratch, size_t scratch_bytes)
+{
+    return codec_encode_hinted(v, text_compression, NULL, out, out_capacity, scratch, scratch_bytes);
+}
+
+int64_t codec_encode_hinted(const struct codec_vector *v, uint32_t text_compression, struct codec_hint *hint, void *out, size_t out_capacity, void *scratch_memory, size_t scratch_bytes)
 {
     struct scratch scratch = {0};
+    struct codec_hint forgotten = {0}; /* serves the chunks of this vector */
     int result = check_vector(v);
     if (result == MOTE_OK)
         result = divide_scratch(scratch_memory, scratch_bytes, v->count, codec_vector_bytes(v), &scratch);
@@ -266,7 +271,7 @@ int64_t codec_encode(const struct codec_vector *v, uint32_t text_compression, vo
     } else {
         size_t value_bytes = codec_value_bytes(v->type, v->dimension);
         const uint8_t *values = gather_fixed(v, validity, value_bytes, scratch.dense);
-        layout = encode_fixed(v, values, present, text_compression, &scratch, &writer);
+        layout = encode_fixed(v, values, present, text_compression, hint ? hint : &forgotten, &scratch, &writer);
         values_bytes = v->count * value_bytes;
     }
     if (writer.failed || !header)

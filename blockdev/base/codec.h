@@ -65,11 +65,23 @@ size_t codec_encode_bound(const struct codec_vector *v);
  * That is 2 * value_bytes_max + 4 * count_max + about 1 MiB (of which ZSTD is the most), and grows with both. */
 size_t codec_scratch_bytes(uint32_t count_max, uint32_t value_bytes_max);
 
+/* What the encoder remembers of a column from one call to the next, so that it need not search again: the caller's, one for each column that is encoded block by block, zeros at first, and then what codec_encode_hinted
+ * made of it. The encoding tells all that decoding needs. */
+struct codec_hint {
+    uint8_t method, power;
+    bool half, narrow, is_f64;
+    uint16_t wait, pause; /* chunks until the next full search; that number when it was set */
+    uint32_t chunk_bytes;
+    double scale;
+};
+
 /* Picks the smallest codec by trial (cheap estimators first) and writes header and payload to out. text_compression: CODEC_TEXT_...
  * Returns the size in bytes, or MOTE_EINVAL (type, dimension, count or offsets out of range), MOTE_ETOOBIG (out_capacity below what is
  * needed: codec_encode_bound is always enough; values beyond CODEC_VALUE_BYTES_MAX), MOTE_EBUDGET (scratch too small). */
 int64_t codec_encode(const struct codec_vector *v, uint32_t text_compression, void *out, size_t out_capacity, void *scratch,
                      size_t scratch_bytes);
+/* The same with a hint; NULL: none. */
+int64_t codec_encode_hinted(const struct codec_vector *v, uint32_t text_compression, struct codec_hint *hint, void *out, size_t out_capacity, void *scratch, size_t scratch_bytes);
 
 /* What an encoding says of itself. */
 struct codec_info {
@@ -101,9 +113,9 @@ struct codec_stats {
     uint64_t null_count;
     uint64_t nan_count;  /* floats: not in min, max and sum */
     int64_t min_i64, max_i64; /* min > max: no value */
-    int64_t sum_i64;     /* valid unless sum_overflow */
+    int64_t sum_i64;     /* 0 if sum_overflow */
     double min_f64, max_f64;  /* min > max: no value. Of -0.0 and 0.0 either may stand for both */
-    double sum_f64;      /* in order of the rows */
+    double sum_f64;      /* eight partial sums, number i over the rows i, i + 8, i + 16, ... in their order, NULLs and NaN left out; then ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)) */
     bool is_float;
     bool sum_overflow;   /* sum_i64 does not hold the sum */
 };

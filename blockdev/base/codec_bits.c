@@ -1,41 +1,63 @@
-/* codec_bits.c: bit-packing of groups of 64 numbers (codec_format.h). Pure functions; never fails: bounds are the callers'.
+/* codec_bits.c: bit-packing (codec_format.h) without vector instructions. Pure functions; never fails: bounds are the callers'.
  *
- * Eight numbers of w bits are w whole bytes, so that within each eight the shifts and byte offsets are the same and stay in registers.
- * Unpacking loads 8 bytes at each number's first byte; where that would read beyond what is readable the group is copied first. */
-#include "blockdev/base/codec_private.h"
+ * Eight numbers of w bits are w whole bytes, so that within each eight the shifts and byte offsets are the same; for each width there is a copy of the loop in which they are constants. */
+#include "blockdev/base/codec_kernels.h"
 
 #include <assert.h>
 
-size_t codec_pack(const uint64_t *numbers, uint32_t count, uint64_t subtract, uint32_t width, uint8_t *out)
+#define EIGHT_WIDTHS(X, w) X(w) X(w + 1) X(w + 2) X(w + 3) X(w + 4) X(w + 5) X(w + 6) X(w + 7)
+#define ALL_WIDTHS(X) EIGHT_WIDTHS(X, 1) EIGHT_WIDTHS(X, 9) EIGHT_WIDTHS(X, 17) EIGHT_WIDTHS(X, 25) EIGHT_WIDTHS(X, 33) EIGHT_WIDTHS(X, 41) EIGHT_WIDTHS(X, 49) EIGHT_WIDTHS(X, 57)
+
+/* Stores whole words: up to 7 bytes behind the last eight are overwritten. */
+static inline __attribute__((always_inline)) void pack_eights(const uint64_t *numbers, uint64_t subtract, uint32_t eights, const uint32_t width, uint8_t *out)
 {
-    assert(count <= CODEC_GROUP_VALUES && width <= 64);
-    if (width == 0)
-        return 0;
-    uint64_t word = 0;
-    uint32_t filled = 0;
-    uint8_t *at = out;
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t number = numbers[i] - subtract;
-        word |= number << filled;
-        filled += width;
-        if (filled >= 64) {
-            store_u64(at, word);
-            at += 8;
-            filled -= 64;
-            word = filled ? number >> (width - filled) : 0;
-        }
+    for (uint32_t n = 0; n < eights; n++, numbers += 8, out += width) {
+        uint64_t word = 0;
+#define PACK(k)                                                                                                                                                                                            \
+    do {                                                                                                                                                                                                   \
+        const uint32_t filled = ((k) * width) & 63, at = ((k) * width) >> 6 << 3;                                                                                                                          \
+        uint64_t number = numbers[k] - subtract;                                                                                                                                                           \
+        word |= number << filled;                                                                                                                                                                          \
+        if (filled + width >= 64) {                                                                                                                                                                        \
+            store_u64(out + at, word);                                                                                                                                                                     \
+            word = filled ? number >> ((64 - filled) & 63) : 0;                                                                                                                                            \
+        }                                                                                                                                                                                                  \
+    } while (0)
+        PACK(0);
+        PACK(1);
+        PACK(2);
+        PACK(3);
+        PACK(4);
+        PACK(5);
+        PACK(6);
+        PACK(7);
+#undef PACK
+        if (width & 7)
+            store_u64(out + (width >> 3 << 3), word);
     }
-    for (; filled > 0; filled = filled > 8 ? filled - 8 : 0, word >>= 8)
-        *at++ = (uint8_t)word;
-    return (size_t)(at - out);
+}
+
+void codec_pack_portable(const uint64_t *numbers, uint64_t subtract, uint32_t eights, uint32_t width, uint8_t *out)
+{
+    assert(width <= 64 && eights <= 8);
+    switch (width) {
+#define WIDTH(w)                                                                                                                                                                                           \
+    case w:                                                                                                                                                                                                \
+        pack_eights(numbers, subtract, eights, w, out);                                                                                                                                                    \
+        break;
+        ALL_WIDTHS(WIDTH)
+#undef WIDTH
+    default:
+        break; /* width 0: nothing is stored */
+    }
 }
 
 /* Widths up to 56: whatever the bit that a number begins at, its bits lie within 8 bytes. */
-static inline __attribute__((always_inline)) void unpack_narrow(const uint8_t *in, uint32_t width, uint64_t *numbers)
+static inline __attribute__((always_inline)) void unpack_narrow(const uint8_t *in, const uint32_t width, uint64_t add, uint64_t *numbers)
 {
-    uint64_t mask = (1ull << width) - 1;
+    const uint64_t mask = (1ull << width) - 1;
     for (uint32_t i = 0; i < CODEC_GROUP_VALUES; i += 8, in += width) {
-#define UNPACK(k) numbers[i + k] = load_u64(in + ((k * width) >> 3)) >> ((k * width) & 7) & mask
+#define UNPACK(k) numbers[i + (k)] = (load_u64(in + (((k) * width) >> 3)) >> (((k) * width) & 7) & mask) + add
         UNPACK(0);
         UNPACK(1);
         UNPACK(2);
@@ -48,7 +70,7 @@ static inline __attribute__((always_inline)) void unpack_narrow(const uint8_t *i
     }
 }
 
-static void unpack_wide(const uint8_t *in, uint32_t width, uint64_t *numbers)
+static void unpack_wide(const uint8_t *in, uint32_t width, uint64_t add, uint64_t *numbers)
 {
     uint64_t mask = width == 64 ? ~0ull : (1ull << width) - 1;
     for (uint32_t i = 0; i < CODEC_GROUP_VALUES; i++) {
@@ -57,37 +79,28 @@ static void unpack_wide(const uint8_t *in, uint32_t width, uint64_t *numbers)
         uint64_t number = load_u64(at) >> shift;
         if (shift)
             number |= (uint64_t)at[8] << (64 - shift);
-        numbers[i] = number & mask;
+        numbers[i] = (number & mask) + add;
     }
 }
 
-/* numbers has room for 64 whatever count is. The usual widths of sensor data are constants here, so that shifts and masks are too. */
-size_t codec_unpack(const uint8_t *in, size_t readable_bytes, uint32_t count, uint32_t width, uint64_t *numbers, uint8_t *padded)
+void codec_unpack_portable(const uint8_t *in, uint32_t width, uint64_t add, uint64_t *numbers)
 {
-    size_t group_bytes = ((size_t)count * width + 7) / 8;
-    assert(count <= CODEC_GROUP_VALUES && width <= 64 && readable_bytes >= group_bytes);
-    if (readable_bytes < (size_t)8 * width + 9) {
-        memset(padded, 0, CODEC_GROUP_VALUES * 8 + 16);
-        memcpy(padded, in, group_bytes);
-        in = padded;
-    }
+    assert(width <= 64);
     switch (width) {
     case 0:
-        memset(numbers, 0, CODEC_GROUP_VALUES * sizeof *numbers);
+        for (uint32_t i = 0; i < CODEC_GROUP_VALUES; i++)
+            numbers[i] = add;
         break;
-#define WIDTH(w)                                                                                                       \
-    case w:                                                                                                            \
-        unpack_narrow(in, w, numbers);                                                                                 \
+#define WIDTH(w)                                                                                                                                                                                           \
+    case w:                                                                                                                                                                                                \
+        unpack_narrow(in, w, add, numbers);                                                                                                                                                                \
         break;
-#define WIDTHS(w) WIDTH(w) WIDTH(w + 1) WIDTH(w + 2) WIDTH(w + 3)
-        WIDTHS(1) WIDTHS(5) WIDTHS(9) WIDTHS(13) WIDTHS(17) WIDTHS(21)
-#undef WIDTHS
+        EIGHT_WIDTHS(WIDTH, 1) EIGHT_WIDTHS(WIDTH, 9) EIGHT_WIDTHS(WIDTH, 17)
 #undef WIDTH
     default:
         if (width <= 56)
-            unpack_narrow(in, width, numbers);
+            unpack_narrow(in, width, add, numbers);
         else
-            unpack_wide(in, width, numbers);
+            unpack_wide(in, width, add, numbers);
     }
-    return group_bytes;
 }

@@ -2,7 +2,9 @@
  * Compression", 2023, with an exact division in place of its two products), multiples of a scale, or their bit patterns.
  *
  * Exact for every value: each integer is turned back by the decoder's own expression while encoding, and a value whose bits differ (NaN,
- * -0.0, infinities, whatever is no decimal) becomes an exception. */
+ * -0.0, infinities, whatever is no decimal) becomes an exception.
+ *
+ * What a column was coded by is tried first in its next chunk (struct codec_hint) and kept as long as the chunk is not larger than it should be; from time to time, and when it is, all is tried anew. */
 #include "blockdev/base/codec_private.h"
 
 #include <assert.h>
@@ -11,27 +13,49 @@
 const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255 };
+enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2 };
+enum { METHOD_NONE, METHOD_RAW, METHOD_DECIMALS, METHOD_SCALED, METHOD_PATTERNS };
+
+/* Chunks between two searches at most: the dearer one is for such values, the more. */
+static const uint16_t pause_max[] = {[METHOD_RAW] = 32, [METHOD_DECIMALS] = 4, [METHOD_SCALED] = 64, [METHOD_PATTERNS] = 16};
+
+/* The chunk that is being coded. */
+struct float_chunk {
+    struct codec_work *work;
+    uint32_t count, groups, best_bytes;
+    bool is_f64, narrow;
+    bool like_decimals;      /* so it seemed to the search */
+    struct codec_hint found; /* what best_bytes was reached by */
+};
 
 void codec_store_chunk_header(uint8_t *out, const struct chunk_header *header)
 {
     assert(header->payload_bytes <= UINT16_MAX && header->exception_count <= UINT16_MAX);
     store_u8(out, (uint8_t)header->codec);
-    store_u8(out + 1, (uint8_t)(header->inner | (header->narrow ? CODEC_INNER_NARROW : 0)));
+    store_u8(out + 1, (uint8_t)(header->inner | (header->narrow ? CODEC_INNER_NARROW : 0) | (header->half ? CODEC_INNER_HALF : 0)));
     store_u8(out + 2, (uint8_t)header->power);
     store_u8(out + 3, 0);
     store_u16(out + 4, (uint16_t)header->exception_count);
     store_u16(out + 6, (uint16_t)header->payload_bytes);
 }
 
+/* Whether so many decimals give the value back, by the decoder's expression. */
+static bool is_decimal(double scaled, uint32_t power, uint64_t bits, bool is_f64)
+{
+    if (is_f64)
+        return bits_of_double((double)nearest_integer(scaled) / codec_powers_of_ten[power]) == bits;
+    return bits_of_float((float)((double)nearest_integer(scaled) / codec_powers_of_ten[power])) == (uint32_t)bits;
+}
+
 /* The fewest decimals that give the value back, or POWER_NONE. */
 static uint32_t count_decimals(double value, uint64_t bits, bool is_f64)
 {
+    double limit = is_f64 ? 0x1p51 : 0x1p31;
     for (uint32_t power = 0; power <= POWER_TRIED_MAX; power++) {
         double scaled = value * codec_powers_of_ten[power];
-        if (!(fabs(scaled) < 0x1p51))
+        if (!(fabs(scaled) < limit))
             return POWER_NONE;
-        if (alp_bits(nearest_integer(scaled), codec_powers_of_ten[power], is_f64) == bits)
+        if (is_decimal(scaled, power, bits, is_f64))
             return power;
     }
     return POWER_NONE;
@@ -39,16 +63,19 @@ static uint32_t count_decimals(double value, uint64_t bits, bool is_f64)
 
 /* The number of decimals that promises the smallest chunk, from a sample: each one costs log2(10) bits for every value, too few make
  * exceptions. POWER_NONE if the values do not look like decimals. */
-static uint32_t choose_power(const struct codec_work *work, uint32_t count, bool is_f64)
+static uint32_t choose_power(const struct float_chunk *chunk, double *largest)
 {
-    uint32_t histogram[POWER_TRIED_MAX + 1] = {0}, sampled = 0, found = 0;
+    uint32_t histogram[POWER_TRIED_MAX + 1] = {0}, sampled = 0, found = 0, count = chunk->count;
     uint32_t step = count <= SAMPLE_COUNT ? 1 : count / SAMPLE_COUNT;
+    bool is_f64 = chunk->is_f64;
     for (uint32_t i = 0; i < count && sampled < SAMPLE_COUNT; i += step) {
-        uint32_t power = count_decimals(work->floats[i], work->bits[i], is_f64);
+        double value = codec_load_float(chunk->work, i, is_f64);
+        uint32_t power = count_decimals(value, is_f64 ? chunk->work->bits[i] : ((const uint32_t *)chunk->work->bits)[i], is_f64);
         sampled++;
         if (power != POWER_NONE) {
             histogram[power]++;
             found++;
+            *largest = fabs(value) > *largest ? fabs(value) : *largest;
         }
         if (sampled == SAMPLE_FIRST && found == 0)
             return POWER_NONE;
@@ -68,33 +95,55 @@ static uint32_t choose_power(const struct codec_work *work, uint32_t count, bool
     return best_power;
 }
 
-/* Gives the exceptions the integer before them (those at the start the first good one), which costs the packing least. */
-static void fill_exceptions(struct codec_work *work, uint32_t count, uint32_t exception_count)
+/* Lists the values that were missed and gives each the integer before it (those at the start the first good one), which costs the packing least; fills the last group up. Returns how many there are, or count if more than half. */
+static uint32_t fill_exceptions(struct float_chunk *chunk, bool wide)
 {
-    uint32_t first_good = 0;
-    while (first_good < exception_count && work->exceptions[first_good] == first_good)
+    struct codec_work *work = chunk->work;
+    uint64_t *wides = work->integers;
+    uint32_t *halves = (uint32_t *)wides, count = chunk->count, exceptions = 0, first_good = 0;
+    if (count % CODEC_GROUP_VALUES)
+        work->misses[chunk->groups - 1] &= (1ull << (count % CODEC_GROUP_VALUES)) - 1;
+    for (uint32_t group = 0; group < chunk->groups; group++)
+        exceptions += (uint32_t)__builtin_popcountll(work->misses[group]);
+    if (exceptions * 2 > count)
+        return count;
+    while (exceptions && work->misses[first_good / 64] >> (first_good % 64) & 1)
         first_good++;
-    int64_t start = first_good < count ? work->integers[first_good] : 0;
-    for (uint32_t e = 0; e < exception_count; e++) {
-        uint32_t i = work->exceptions[e];
-        work->integers[i] = i > 0 && e >= first_good ? work->integers[i - 1] : start;
+    exceptions = 0;
+    for (uint32_t group = 0; group < chunk->groups; group++) {
+        for (uint64_t missed = work->misses[group]; missed; missed &= missed - 1) {
+            uint32_t i = group * CODEC_GROUP_VALUES + (uint32_t)__builtin_ctzll(missed), from = i < first_good ? first_good : i - 1;
+            work->exceptions[exceptions++] = (uint16_t)i;
+            if (wide)
+                wides[i] = wides[from];
+            else
+                halves[i] = halves[from];
+        }
     }
+    for (uint32_t i = count; i < chunk->groups * CODEC_GROUP_VALUES; i++) {
+        if (wide)
+            wides[i] = wides[count - 1];
+        else
+            halves[i] = halves[count - 1];
+    }
+    return exceptions;
 }
 
-/* Writes work->integers and the exceptions as a chunk, if that is smaller than best_bytes. scale: of SCALED only. */
-static uint32_t write_if_smaller(struct codec_work *work, uint32_t count, struct chunk_header header, double scale, bool is_f64,
-                                 uint32_t best_bytes)
+/* Writes work->integers and the exceptions as a chunk, if that is smaller than the best one. Returns whether it is. scale: of SCALED only. */
+static bool write_if_smaller(struct float_chunk *chunk, struct chunk_header header, double scale)
 {
+    struct codec_work *work = chunk->work;
     struct integer_plan plan;
-    uint32_t value_bytes = is_f64 ? 8 : 4, scale_bytes = header.codec == CODEC_SCALED ? 8 : 0;
-    codec_plan_integers(work, work->integers, count, false, &plan);
+    uint32_t value_bytes = chunk->is_f64 ? 8 : 4, scale_bytes = header.codec == CODEC_SCALED ? 8 : 0;
+    codec_plan_integers(work, work->integers, chunk->is_f64 && !header.half, chunk->count, false, &plan);
     uint32_t payload_bytes = scale_bytes + plan.bytes + header.exception_count * (2 + value_bytes);
-    if (payload_bytes + CODEC_CHUNK_HEADER_BYTES >= best_bytes)
-        return best_bytes;
+    if (payload_bytes + CODEC_CHUNK_HEADER_BYTES >= chunk->best_bytes)
+        return false;
     if (header.codec == CODEC_RAW) /* bit patterns: the integers' codec is the chunk's */
         header.codec = plan.codec;
     else
         header.inner = plan.codec;
+    header.narrow = chunk->narrow;
     header.payload_bytes = payload_bytes;
     uint8_t *at = work->candidate;
     codec_store_chunk_header(at, &header);
@@ -103,91 +152,186 @@ static uint32_t write_if_smaller(struct codec_work *work, uint32_t count, struct
         store_u64(at, bits_of_double(scale));
         at += 8;
     }
-    codec_write_integers(&plan, at);
+    codec_write_integers(work, &plan, at);
     at += plan.bytes;
     for (uint32_t e = 0; e < header.exception_count; e++, at += 2)
         store_u16(at, work->exceptions[e]);
     for (uint32_t e = 0; e < header.exception_count; e++, at += value_bytes) {
-        uint64_t bits = work->bits[work->exceptions[e]];
-        if (is_f64)
-            store_u64(at, bits);
+        if (chunk->is_f64)
+            store_u64(at, work->bits[work->exceptions[e]]);
         else
-            store_u32(at, (uint32_t)bits);
+            store_u32(at, ((const uint32_t *)work->bits)[work->exceptions[e]]);
     }
-    return payload_bytes + CODEC_CHUNK_HEADER_BYTES;
+    chunk->best_bytes = payload_bytes + CODEC_CHUNK_HEADER_BYTES;
+    return true;
 }
 
-static uint32_t try_decimals(struct codec_work *work, uint32_t count, bool is_f64, bool narrow, uint32_t best_bytes)
+/* Whether more than half of the integers are multiples of ten, by a sample: then fewer decimals, and exceptions, might do. */
+static bool ends_in_zeros(const struct float_chunk *chunk, bool half)
 {
-    uint32_t power = choose_power(work, count, is_f64), exception_count = 0;
-    if (power == POWER_NONE)
-        return best_bytes;
+    const uint64_t *wides = chunk->work->integers;
+    const uint32_t *halves = (const uint32_t *)wides;
+    uint32_t step = chunk->count / 16 + 1, sampled = 0, multiples = 0;
+    for (uint32_t i = 0; i < chunk->count; i += step, sampled++)
+        multiples += half ? (int32_t)halves[i] % 10 == 0 : (int64_t)wides[i] % 10 == 0;
+    return multiples * 2 > sampled;
+}
+
+/* half: of float64 values, 32-bit integers; of float32 values, integers beyond 2^24 or more decimals, by double arithmetic. Returns whether a chunk was written. */
+static bool try_decimals(struct float_chunk *chunk, uint32_t power, bool half, bool fewest)
+{
+    struct codec_work *work = chunk->work;
+    const struct codec_kernels *kernels = work->kernels;
     double ten_power = codec_powers_of_ten[power];
-    for (uint32_t i = 0; i < count; i++) {
-        int64_t integer = nearest_integer(work->floats[i] * ten_power);
-        work->integers[i] = integer;
-        work->exceptions[exception_count] = (uint16_t)i;
-        exception_count += alp_bits(integer, ten_power, is_f64) != work->bits[i];
-    }
-    if (exception_count * 2 > count)
-        return best_bytes;
-    fill_exceptions(work, count, exception_count);
-    struct chunk_header header = {.codec = CODEC_ALP, .power = power, .exception_count = exception_count, .narrow = narrow};
-    return write_if_smaller(work, count, header, 0, is_f64, best_bytes);
+    uint32_t *halves = (uint32_t *)work->integers;
+    if (!chunk->is_f64 && half)
+        kernels->decimals_f32_exact((const uint32_t *)work->bits, chunk->groups, ten_power, halves, work->misses);
+    else if (!chunk->is_f64)
+        kernels->decimals_f32((const uint32_t *)work->bits, chunk->groups, (float)ten_power, halves, work->misses);
+    else if (half)
+        kernels->decimals_f64_half(work->bits, chunk->groups, ten_power, halves, work->misses);
+    else
+        kernels->decimals_f64(work->bits, chunk->groups, ten_power, work->integers, work->misses);
+    struct chunk_header header = {.codec = CODEC_ALP, .power = power, .half = half, .exception_count = fill_exceptions(chunk, chunk->is_f64 && !half)};
+    if (header.exception_count == chunk->count || (fewest && ends_in_zeros(chunk, half || !chunk->is_f64)) || !write_if_smaller(chunk, header, 0))
+        return false;
+    chunk->found = (struct codec_hint){.method = METHOD_DECIMALS, .power = (uint8_t)power, .half = half};
+    return true;
 }
 
-static uint32_t try_scaled(struct codec_work *work, uint32_t count, bool is_f64, bool narrow, uint32_t best_bytes)
+static bool try_scaled(struct float_chunk *chunk, double scale, bool half)
 {
-    double scale;
-    if (!codec_find_scale(work, count, is_f64, &scale))
-        return best_bytes;
-    double inverse = 1 / scale;
-    uint32_t exception_count = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        int64_t integer = nearest_integer(work->floats[i] * inverse);
-        work->integers[i] = integer;
-        work->exceptions[exception_count] = (uint16_t)i;
-        exception_count += scaled_bits(integer, scale, is_f64) != work->bits[i];
-    }
-    if (exception_count * 2 > count)
-        return best_bytes;
-    fill_exceptions(work, count, exception_count);
-    struct chunk_header header = {.codec = CODEC_SCALED, .exception_count = exception_count, .narrow = narrow};
-    return write_if_smaller(work, count, header, scale, is_f64, best_bytes);
+    struct codec_work *work = chunk->work;
+    uint32_t *halves = (uint32_t *)work->integers;
+    if (!chunk->is_f64)
+        work->kernels->scaled_f32((const uint32_t *)work->bits, chunk->groups, scale, halves, work->misses);
+    else if (half)
+        work->kernels->scaled_f64_half(work->bits, chunk->groups, scale, halves, work->misses);
+    else
+        work->kernels->scaled_f64(work->bits, chunk->groups, scale, work->integers, work->misses);
+    struct chunk_header header = {.codec = CODEC_SCALED, .half = half, .exception_count = fill_exceptions(chunk, chunk->is_f64 && !half)};
+    if (header.exception_count == chunk->count || !write_if_smaller(chunk, header, scale))
+        return false;
+    chunk->found = (struct codec_hint){.method = METHOD_SCALED, .half = half, .scale = scale};
+    return true;
 }
 
 /* Bit patterns as integers that sort as the floats do; the low zero bits that all have in common are shifted out. */
-static uint32_t try_patterns(struct codec_work *work, uint32_t count, bool is_f64, bool narrow, uint32_t best_bytes)
+static bool try_patterns(struct float_chunk *chunk)
 {
+    struct codec_work *work = chunk->work;
+    const uint32_t *bits = (const uint32_t *)work->bits, places = chunk->groups * CODEC_GROUP_VALUES;
+    uint32_t *integers = (uint32_t *)work->integers;
     uint64_t all = 0;
-    for (uint32_t i = 0; i < count; i++)
-        all |= work->bits[i];
+    for (uint32_t i = 0; i < places; i++)
+        all |= chunk->is_f64 ? work->bits[i] : bits[i];
     uint32_t shift = all ? (uint32_t)__builtin_ctzll(all) : 0;
-    if (shift >= (is_f64 ? 63u : 31u))
+    if (shift >= (chunk->is_f64 ? 63u : 31u))
         shift = 0;
-    int64_t flip = (is_f64 ? INT64_MAX : INT32_MAX) >> shift;
-    for (uint32_t i = 0; i < count; i++) {
-        int64_t pattern = (is_f64 ? (int64_t)work->bits[i] : (int64_t)(int32_t)work->bits[i]) >> shift;
-        work->integers[i] = pattern < 0 ? pattern ^ flip : pattern;
+    if (chunk->is_f64) {
+        for (uint32_t i = 0; i < places; i++) {
+            int64_t pattern = (int64_t)work->bits[i] >> shift;
+            work->integers[i] = (uint64_t)(pattern ^ ((pattern >> 63) & (INT64_MAX >> shift)));
+        }
+    } else {
+        for (uint32_t i = 0; i < places; i++) {
+            int32_t pattern = (int32_t)bits[i] >> shift;
+            integers[i] = (uint32_t)(pattern ^ ((pattern >> 31) & (INT32_MAX >> shift)));
+        }
     }
-    struct chunk_header header = {.codec = CODEC_RAW, .power = shift, .narrow = narrow};
-    return write_if_smaller(work, count, header, 0, is_f64, best_bytes);
+    struct chunk_header header = {.codec = CODEC_RAW, .power = shift};
+    if (!write_if_smaller(chunk, header, 0))
+        return false;
+    chunk->found = (struct codec_hint){.method = METHOD_PATTERNS};
+    return true;
 }
 
-uint32_t codec_encode_floats(struct codec_work *work, uint32_t count, bool is_f64, bool narrow, uint32_t best_bytes)
+static void write_raw(struct float_chunk *chunk)
 {
+    struct codec_work *work = chunk->work;
+    struct chunk_header header = {.codec = CODEC_RAW, .payload_bytes = chunk->count * (chunk->is_f64 ? 8 : 4), .narrow = chunk->narrow};
+    codec_store_chunk_header(work->candidate, &header);
+    uint8_t *at = work->candidate + CODEC_CHUNK_HEADER_BYTES;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(at, work->bits, header.payload_bytes);
+#else
+    for (uint32_t i = 0; i < chunk->count; i++)
+        chunk->is_f64 ? store_u64(at + 8 * i, work->bits[i]) : store_u32(at + 4 * i, ((const uint32_t *)work->bits)[i]);
+#endif
+    chunk->best_bytes = CODEC_CHUNK_HEADER_BYTES + header.payload_bytes;
+    chunk->found = (struct codec_hint){.method = METHOD_RAW};
+}
+
+/* Tries what the hint says; false: it does not suit these values any more. */
+static bool follow_hint(struct float_chunk *chunk, const struct codec_hint *hint)
+{
+    uint32_t raw_bytes = chunk->best_bytes;
+    uint64_t expected_bytes = (uint64_t)hint->chunk_bytes * chunk->count / CODEC_CHUNK_VALUES;
+    expected_bytes += expected_bytes / 32 + 32;
+    chunk->best_bytes = expected_bytes < raw_bytes ? (uint32_t)expected_bytes : raw_bytes;
+    bool suits = hint->narrow == chunk->narrow && hint->is_f64 == chunk->is_f64;
+    if (suits && hint->method == METHOD_RAW)
+        write_raw(chunk);
+    else if (suits && hint->method == METHOD_DECIMALS)
+        suits = try_decimals(chunk, hint->power, hint->half, true);
+    else if (suits && hint->method == METHOD_SCALED)
+        suits = try_scaled(chunk, hint->scale, hint->half);
+    else if (suits)
+        suits = try_patterns(chunk);
+    if (!suits)
+        chunk->best_bytes = raw_bytes;
+    return suits;
+}
+
+/* hint: what served until now; its scale may be more exact than the one that these values suggest. */
+static void try_all(struct float_chunk *chunk, const struct codec_hint *hint, uint32_t raw_bytes)
+{
+    double largest = 0, scale;
+    uint32_t power = choose_power(chunk, &largest);
+    chunk->like_decimals = power != POWER_NONE;
+    if (power != POWER_NONE) {
+        double reach = largest * codec_powers_of_ten[power];
+        bool half = chunk->is_f64 ? reach < 0x1p30 : reach > 0x1p24 || power > CODEC_ALP_POWER_F32_MAX;
+        try_decimals(chunk, power, half, false);
+    }
+    if (chunk->best_bytes > raw_bytes / 2 && codec_find_scale(chunk->work, chunk->count, chunk->is_f64, &scale)) {
+        uint32_t before_bytes = chunk->best_bytes;
+        if (!chunk->is_f64 || !try_scaled(chunk, scale, true))
+            try_scaled(chunk, scale, false);
+        else if (chunk->best_bytes > before_bytes / 2)
+            try_scaled(chunk, scale, false); /* perhaps what 32 bits do not hold became exceptions */
+        if (hint->method == METHOD_SCALED)
+            try_scaled(chunk, hint->scale, hint->half);
+    }
+    if (chunk->best_bytes > raw_bytes / 2)
+        try_patterns(chunk);
+}
+
+uint32_t codec_encode_floats(struct codec_work *work, uint32_t count, bool is_f64, bool narrow, struct codec_hint *hint)
+{
+    struct float_chunk chunk = {.work = work, .count = count, .groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES, .is_f64 = is_f64, .narrow = narrow};
     uint32_t raw_bytes = count * (is_f64 ? 8 : 4);
-    best_bytes = try_decimals(work, count, is_f64, narrow, best_bytes);
-    if (best_bytes > raw_bytes / 2)
-        best_bytes = try_scaled(work, count, is_f64, narrow, best_bytes);
-    if (best_bytes > raw_bytes / 2)
-        best_bytes = try_patterns(work, count, is_f64, narrow, best_bytes);
-    return best_bytes;
+    /* What saves less than a thirty-second is not worth the decoding. */
+    chunk.best_bytes = CODEC_CHUNK_HEADER_BYTES + raw_bytes - raw_bytes / 32;
+    if (hint->wait > 0 && follow_hint(&chunk, hint)) {
+        hint->wait--;
+        return chunk.best_bytes;
+    }
+    try_all(&chunk, hint, raw_bytes);
+    if (chunk.found.method == METHOD_NONE)
+        write_raw(&chunk);
+    uint32_t pause = hint->method == chunk.found.method ? hint->pause * 2u : PAUSE_FIRST, most = chunk.like_decimals && chunk.found.method == METHOD_PATTERNS ? PAUSE_FIRST : pause_max[chunk.found.method];
+    *hint = chunk.found;
+    hint->pause = hint->wait = (uint16_t)(pause > most ? most : pause < PAUSE_FIRST ? PAUSE_FIRST : pause);
+    hint->narrow = narrow;
+    hint->is_f64 = is_f64;
+    hint->chunk_bytes = (uint32_t)((uint64_t)chunk.best_bytes * CODEC_CHUNK_VALUES / count);
+    return chunk.best_bytes;
 }
 
 static bool read_exceptions(struct byte_reader *reader, uint32_t count, uint32_t exception_count, bool is_f64, uint64_t *bits)
 {
-    uint32_t value_bytes = is_f64 ? 8 : 4;
+    uint32_t value_bytes = is_f64 ? 8 : 4, *narrow = (uint32_t *)bits;
     const uint8_t *positions = read_bytes(reader, (size_t)exception_count * 2);
     const uint8_t *values = read_bytes(reader, (size_t)exception_count * value_bytes);
     if (!positions || !values)
@@ -197,42 +341,60 @@ static bool read_exceptions(struct byte_reader *reader, uint32_t count, uint32_t
         uint32_t at = load_u16(positions + 2 * e);
         if (at < least || at >= count)
             return false;
-        bits[at] = is_f64 ? load_u64(values + 8 * e) : load_u32(values + 4 * e);
+        if (is_f64)
+            bits[at] = load_u64(values + 8 * e);
+        else
+            narrow[at] = load_u32(values + 4 * e);
         least = at + 1;
     }
     return true;
 }
 
-bool codec_decode_floats(struct codec_work *work, const struct chunk_header *header, struct byte_reader *reader, uint32_t count,
-                         bool is_f64, uint64_t *bits)
+static void restore_patterns(struct codec_work *work, uint32_t places, uint32_t shift, bool is_f64)
 {
-    bool patterns = header->codec != CODEC_ALP && header->codec != CODEC_SCALED;
-    double scale = header->codec == CODEC_SCALED ? double_of_bits(read_u64(reader)) : 0;
-    uint32_t codec = patterns ? header->codec : header->inner;
-    if (codec != CODEC_FOR && codec != CODEC_DELTA && codec != CODEC_DOD)
-        return false;
-    if (!codec_read_integers(reader, codec, 0, count, work, work->integers))
-        return false;
-    const int64_t *integers = work->integers;
-    if (header->codec == CODEC_ALP) {
-        if (header->power > CODEC_ALP_POWER_MAX)
-            return false;
-        double ten_power = codec_powers_of_ten[header->power];
-        for (uint32_t i = 0; i < count; i++)
-            bits[i] = alp_bits(integers[i], ten_power, is_f64);
-    } else if (header->codec == CODEC_SCALED) {
-        for (uint32_t i = 0; i < count; i++)
-            bits[i] = scaled_bits(integers[i], scale, is_f64);
+    const uint32_t *integers = (const uint32_t *)work->integers;
+    uint32_t *bits = (uint32_t *)work->bits;
+    if (is_f64) {
+        for (uint32_t i = 0; i < places; i++) {
+            int64_t pattern = (int64_t)work->integers[i];
+            work->bits[i] = (uint64_t)(pattern ^ ((pattern >> 63) & (INT64_MAX >> shift))) << shift;
+        }
     } else {
-        uint32_t shift = header->power;
-        if (shift >= (is_f64 ? 63u : 31u) || header->exception_count != 0)
-            return false;
-        int64_t flip = (is_f64 ? INT64_MAX : INT32_MAX) >> shift;
-        for (uint32_t i = 0; i < count; i++) {
-            int64_t pattern = integers[i] < 0 ? integers[i] ^ flip : integers[i];
-            uint64_t wide = (uint64_t)pattern << shift;
-            bits[i] = is_f64 ? wide : (uint32_t)wide;
+        for (uint32_t i = 0; i < places; i++) {
+            int32_t pattern = (int32_t)integers[i];
+            bits[i] = (uint32_t)(pattern ^ ((pattern >> 31) & (INT32_MAX >> shift))) << shift;
         }
     }
-    return read_exceptions(reader, count, header->exception_count, is_f64, bits);
+}
+
+bool codec_decode_floats(struct codec_work *work, const struct chunk_header *header, struct byte_reader *reader, uint32_t count, bool is_f64)
+{
+    const struct codec_kernels *kernels = work->kernels;
+    bool patterns = header->codec != CODEC_ALP && header->codec != CODEC_SCALED, wide = is_f64 && !header->half;
+    uint32_t groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES, power = header->power, *halves = (uint32_t *)work->integers, *floats = (uint32_t *)work->bits;
+    double scale = header->codec == CODEC_SCALED ? double_of_bits(read_u64(reader)) : 0;
+    if (header->half && (patterns || (!is_f64 && header->codec == CODEC_SCALED)))
+        return false;
+    if (power > (header->codec == CODEC_ALP ? (is_f64 || header->half ? CODEC_ALP_POWER_MAX : CODEC_ALP_POWER_F32_MAX) : header->codec == CODEC_SCALED ? 0 : is_f64 ? 62u : 30u))
+        return false;
+    if (!codec_read_integers(reader, patterns ? header->codec : header->inner, 0, wide, count, work, work->integers))
+        return false;
+    double ten_power = header->codec == CODEC_ALP ? codec_powers_of_ten[power] : 1;
+    if (patterns)
+        restore_patterns(work, groups * CODEC_GROUP_VALUES, power, is_f64);
+    else if (header->codec == CODEC_ALP && !is_f64 && header->half)
+        kernels->from_decimals_f32_exact(halves, groups, ten_power, floats);
+    else if (header->codec == CODEC_ALP && !is_f64)
+        kernels->from_decimals_f32(halves, groups, (float)ten_power, floats);
+    else if (header->codec == CODEC_ALP && wide)
+        kernels->from_decimals_f64(work->integers, groups, ten_power, work->bits);
+    else if (header->codec == CODEC_ALP)
+        kernels->from_decimals_f64_half(halves, groups, ten_power, work->bits);
+    else if (!is_f64)
+        kernels->from_scaled_f32(halves, groups, scale, floats);
+    else if (wide)
+        kernels->from_scaled_f64(work->integers, groups, scale, work->bits);
+    else
+        kernels->from_scaled_f64_half(halves, groups, scale, work->bits);
+    return read_exceptions(reader, count, header->exception_count, is_f64, work->bits);
 }

@@ -1,8 +1,8 @@
-/* codec_format.h: the encoding of a column (codec.h), version 1. All fields little-endian; reserved fields are zero and checked.
+/* codec_format.h: the encoding of a column (codec.h), version 2. All fields little-endian; reserved fields are zero and checked.
  *
  * Column header, 16 bytes
  *   offset  size  field
- *        0     1  version        1
+ *        0     1  version        2
  *        1     1  layout         CODEC_LAYOUT_...
  *        2     1  flags          bit 0: NULLs
  *        3     1  type           enum mote_type
@@ -19,9 +19,10 @@
  * Stream: chunks of 1024 values, the last one shorter; none if there are no values. Chunk header, 8 bytes
  *        0     1  codec            enum codec_id
  *        1     1  inner            ALP, SCALED: FOR, DELTA or DOD; else 0. Bit 7, float64 only: the values are exact float32 and are coded as
- *                                  such (RAW: 4 bytes each), then widened
- *        2     1  power            ALP: p, 0..22. Integers by FOR, DELTA, DOD: all differences are multiples of 10^power, 0..18, and were
- *                                  divided by it. Float bit patterns by FOR, DELTA, DOD: low zero bits that were shifted out
+ *                                  such (RAW: 4 bytes each), then widened. Bit 6, ALP and SCALED of float64 that are not so: the integers have 32 bits; ALP of
+ *                                  float32 (or such): the division is of doubles
+ *        2     1  power            ALP: p, 0..22 (float32 without bit 6: 0..10). Integers by FOR, DELTA, DOD: all values less the first are multiples of 10^power, 0..18,
+ *                                  and were divided by it. Float bit patterns by FOR, DELTA, DOD: low zero bits that were shifted out
  *        3     1  reserved
  *        4     2  exception_count  ALP, SCALED; else 0
  *        6     2  payload_bytes    what follows this header
@@ -29,17 +30,21 @@
  *   RAW        n * w bytes
  *   CONSTANT   w bytes
  *   BITMAP     (n + 7) / 8 bytes; of 1-byte values that are 0 or 1
- *   FOR        packed(n):            x = base + q * 10^power
- *   DELTA      x0, packed(n - 1):    x[i] = x[i-1] + unzigzag(base + q) * 10^power
- *   DOD        x0, d0, packed(n - 2): d[i] = d[i-1] + unzigzag(base + q) * 10^power, x[i] = x[i-1] + d[i]. Needs n >= 2
- *   ALP        the integers k by inner, then exceptions:  value = k / 10^p, one double division, rounded to float32 if that is the type
- *   SCALED     s (float64), the integers by inner, exceptions:  value = k * s, one double product, rounded likewise
- *   x0, d0     int64; all arithmetic on integers is modulo 2^64
- *   floats by FOR, DELTA, DOD: the integer is the bit pattern, sign-extended, shifted right arithmetically by power, and its bits below the
- *              sign inverted if negative, so that integers sort as the floats do
+ *   FOR, DELTA, DOD of integers: the integers; if power > 0 an int64 before them, origin, and x = origin + integer * 10^power
+ *   ALP        the integers k by inner, then exceptions:  value = k / 10^p, one division of doubles, rounded to float32 if that is the type; float32 without
+ *              bit 6: one division of float32, k and 10^p rounded to it before
+ *   SCALED     s (float64), the integers by inner, exceptions:  value = k * s, one double product, rounded to float32 if that is the type
  *   exceptions exception_count positions (uint16, ascending), then as many values of w bytes; they replace what was decoded there
- * packed(m), m numbers q
- *   base (8 bytes), one width (0..64) for each group of 64 numbers, then the groups: q in width bits each, least significant bit first,
+ *   floats by FOR, DELTA, DOD: the integer is the bit pattern, shifted right arithmetically by power, and its bits below the
+ *              sign inverted if negative, so that integers sort as the floats do
+ * Integers of L bits: 32 where w is 1 or 4 or bit 6 or 7 of inner is set, else 64. Fields of L bits; all arithmetic is modulo 2^L; signed at the end
+ *   FOR        packed:          x[i] = z[i]
+ *   DELTA      first, packed:   x[i] = x[i-1] + unzigzag(z[i]), x[-1] = first
+ *   DOD        first, d, packed: d[i] = d[i-1] + unzigzag(z[i]), d[-1] = d, x[i] = x[i-1] + d[i], x[-1] = first
+ *              (first and d are chosen so that the numbers at the start are like the ones that follow)
+ *   64-bit integers k of ALP and SCALED are turned into doubles as codec_kernels.h says: exact up to 2^51
+ * packed, n numbers z = base + q
+ *   base (L bits), one width (0..L) for each group of 64 numbers, then the groups: q in width bits each, least significant bit first,
  *   a group filled up to whole bytes (its unused bits are ignored)
  *
  * Byte section: header of 8 bytes {codec (RAW, CONSTANT, LZ4, ZSTD), 3 reserved, bytes that follow (4)}. CONSTANT: the bytes that follow
@@ -49,19 +54,21 @@
 #define MOTE_BLOCKDEV_BASE_CODEC_FORMAT_H
 
 enum {
-    CODEC_VERSION = 1,
+    CODEC_VERSION = 2,
     CODEC_LAYOUT_SCALAR = 0,
     CODEC_LAYOUT_COMPONENTS = 1,
     CODEC_LAYOUT_FIXED = 2,
     CODEC_LAYOUT_VARIABLE = 3,
     CODEC_FLAG_NULLS = 1,
     CODEC_INNER_NARROW = 0x80,
+    CODEC_INNER_HALF = 0x40,
     CODEC_CHUNK_VALUES = 1024,
     CODEC_CHUNK_HEADER_BYTES = 8,
     CODEC_SECTION_HEADER_BYTES = 8,
     CODEC_GROUP_VALUES = 64,
     CODEC_GROUPS_MAX = CODEC_CHUNK_VALUES / CODEC_GROUP_VALUES,
     CODEC_ALP_POWER_MAX = 22, /* 10^22 is the largest power of ten that is exact in a double */
+    CODEC_ALP_POWER_F32_MAX = 10, /* of ten, exact in a float32 */
     CODEC_TEN_POWER_MAX = 18,
 };
 

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { SAMPLES_MAX = 256, SAMPLES_MIN = 8, STEPS_TRIED_MAX = 3, NEIGHBOURS = 4, RATIO_MAX = 8 };
+enum { SAMPLES_MAX = 256, SAMPLES_FEW = 64, SAMPLES_MIN = 8, STEPS_TRIED_MAX = 3, NEIGHBOURS = 4, RATIO_MAX = 8 };
 
 static void sort_values(double *values, uint32_t count)
 {
@@ -52,13 +52,19 @@ static bool narrow_scale(const double *sorted, uint32_t count, double guess, dou
     return true;
 }
 
+static uint64_t product_bits(int64_t integer, double scale, bool is_f64)
+{
+    double value = (double)integer * scale;
+    return is_f64 ? bits_of_double(value) : bits_of_float((float)value);
+}
+
 static uint32_t count_exact(const double *sorted, uint32_t count, double scale, bool is_f64)
 {
     double inverse = 1 / scale;
     uint32_t exact = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint64_t bits = is_f64 ? bits_of_double(sorted[i]) : bits_of_float((float)sorted[i]);
-        exact += scaled_bits(nearest_integer(sorted[i] * inverse), scale, is_f64) == bits;
+        exact += product_bits(nearest_integer(sorted[i] * inverse), scale, is_f64) == bits;
     }
     return exact;
 }
@@ -116,12 +122,13 @@ static double divide_differences(const double *sorted, uint32_t count, double bl
     return divisor > blur ? divisor : 0;
 }
 
-bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, double *scale)
+/* Samples at most `most` values; the scale that gives nearly all of them back. */
+static bool find_in_samples(struct codec_work *work, uint32_t count, uint32_t most, bool is_f64, double *scale)
 {
     double *samples = work->samples, precision = is_f64 ? 0x1p-53 : 0x1p-24;
-    uint32_t sampled = 0, step = count <= SAMPLES_MAX ? 1 : count / SAMPLES_MAX;
-    for (uint32_t i = 0; i < count && sampled < SAMPLES_MAX; i += step) {
-        double value = fabs(work->floats[i]);
+    uint32_t sampled = 0, step = count <= most ? 1 : count / most;
+    for (uint32_t i = 0; i < count && sampled < most; i += step) {
+        double value = fabs(codec_load_float(work, i, is_f64));
         if (value > 0 && value < (is_f64 ? 1e300 : 1e37))
             samples[sampled++] = value;
     }
@@ -132,9 +139,15 @@ bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, doub
     if (!(samples[sampled - 1] / step_least < 0x1p40) || step_least < 1e-300)
         return false;
     for (uint32_t steps = 1; steps <= STEPS_TRIED_MAX; steps++) {
-        double least, most;
-        if (narrow_scale(samples, sampled, step_least / steps, precision, &least, &most))
-            return choose_scale(samples, sampled, least, most, is_f64, scale) >= sampled - sampled / 8;
+        double least, greatest;
+        if (narrow_scale(samples, sampled, step_least / steps, precision, &least, &greatest))
+            return choose_scale(samples, sampled, least, greatest, is_f64, scale) >= sampled - sampled / 8;
     }
     return false;
+}
+
+/* Most columns have no scale: a few values tell. Where they have one, more of them make it certain. */
+bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, double *scale)
+{
+    return find_in_samples(work, count, SAMPLES_FEW, is_f64, scale) && find_in_samples(work, count, SAMPLES_MAX, is_f64, scale);
 }

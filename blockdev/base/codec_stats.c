@@ -36,9 +36,16 @@ static double load_float(const struct codec_vector *v, size_t i)
     return wide;
 }
 
-static void sum_integers(const struct codec_vector *v, struct codec_stats *out)
+static void set_sum(struct codec_stats *out, __int128 sum)
 {
-    int64_t sum = 0;
+    out->sum_overflow = sum < INT64_MIN || sum > INT64_MAX;
+    out->sum_i64 = out->sum_overflow ? 0 : (int64_t)sum;
+}
+
+/* With NULLs: value by value, each float into the partial sum of its row. */
+static void sum_present_integers(const struct codec_vector *v, struct codec_stats *out)
+{
+    __int128 sum = 0;
     for (size_t i = 0; i < v->count; i++) {
         if (is_null(v, i))
             continue;
@@ -46,13 +53,14 @@ static void sum_integers(const struct codec_vector *v, struct codec_stats *out)
         out->count++;
         out->min_i64 = value < out->min_i64 ? value : out->min_i64;
         out->max_i64 = value > out->max_i64 ? value : out->max_i64;
-        out->sum_overflow |= __builtin_add_overflow(sum, value, &sum);
+        sum += value;
     }
-    out->sum_i64 = out->sum_overflow ? 0 : sum;
+    set_sum(out, sum);
 }
 
-static void sum_floats(const struct codec_vector *v, struct codec_stats *out)
+static void sum_present_floats(const struct codec_vector *v, struct codec_stats *out)
 {
+    double sums[8] = {0};
     for (size_t i = 0; i < v->count; i++) {
         if (is_null(v, i))
             continue;
@@ -64,8 +72,47 @@ static void sum_floats(const struct codec_vector *v, struct codec_stats *out)
         }
         out->min_f64 = value < out->min_f64 ? value : out->min_f64;
         out->max_f64 = value > out->max_f64 ? value : out->max_f64;
-        out->sum_f64 += value;
+        sums[i % 8] += value;
     }
+    out->min_f64 += 0.0; /* -0.0 + 0.0 is 0.0 */
+    out->max_f64 += 0.0;
+    out->sum_f64 = codec_combine_sums(sums);
+}
+
+static void sum_integers(const struct codec_vector *v, struct codec_stats *out)
+{
+    struct codec_summary sums = {0};
+    if (v->validity || v->type == MOTE_TYPE_BOOL) {
+        sum_present_integers(v, out);
+        return;
+    }
+    if (v->type == MOTE_TYPE_INT32)
+        codec_kernels()->sum_i32(v->values, v->count, &sums);
+    else
+        codec_kernels()->sum_i64(v->values, v->count, &sums);
+    __int128 sum = (__int128)sums.sum_high * ((__int128)1 << 32) + sums.sum_low;
+    out->count = v->count;
+    out->min_i64 = sums.least_i64;
+    out->max_i64 = sums.most_i64;
+    set_sum(out, sum);
+}
+
+static void sum_floats(const struct codec_vector *v, struct codec_stats *out)
+{
+    struct codec_summary sums = {0};
+    if (v->validity) {
+        sum_present_floats(v, out);
+        return;
+    }
+    if (v->type == MOTE_TYPE_FLOAT32)
+        codec_kernels()->sum_f32(v->values, v->count, &sums);
+    else
+        codec_kernels()->sum_f64(v->values, v->count, &sums);
+    out->count = v->count;
+    out->nan_count = sums.nan_count;
+    out->min_f64 = sums.least_f64;
+    out->max_f64 = sums.most_f64;
+    out->sum_f64 = sums.sum_f64;
 }
 
 void codec_stats(const struct codec_vector *v, struct codec_stats *out)

@@ -47,13 +47,14 @@ static size_t run_column(uint32_t type, uint32_t dimension, const void *values, 
     uint32_t block_bytes = (uint32_t)(BLOCK_ROWS * value_bytes);
     size_t scratch_bytes = codec_scratch_bytes(BLOCK_ROWS, block_bytes), out_bytes = 2 * block_bytes + 1024;
     void *scratch = malloc(scratch_bytes), *out = malloc(out_bytes), *back = malloc(block_bytes);
+    struct codec_hint hint = {0};
     for (size_t i = 0; i < count; i += BLOCK_ROWS) {
         uint32_t rows = count - i < BLOCK_ROWS ? (uint32_t)(count - i) : BLOCK_ROWS;
         const uint8_t *block = (const uint8_t *)values + i * value_bytes;
         struct codec_vector v = {type, dimension, rows, block, NULL, NULL};
         struct codec_info info;
         double start = now_ns();
-        int64_t encoded = codec_encode(&v, 0, out, out_bytes, scratch, scratch_bytes);
+        int64_t encoded = codec_encode_hinted(&v, 0, &hint, out, out_bytes, scratch, scratch_bytes);
         *encode_ns += now_ns() - start;
         cr_assert_gt(encoded, 0);
         start = now_ns();

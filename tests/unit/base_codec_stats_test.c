@@ -18,10 +18,18 @@ Test(base_codec_stats, integers_without_nulls_are_counted)
 Test(base_codec_stats, sum_that_overflows_is_said)
 {
     int64_t values[] = {INT64_MAX, 1, INT64_MIN};
-    struct codec_vector v = {MOTE_TYPE_INT64, 0, 3, values, NULL, NULL};
+    struct codec_vector v = {MOTE_TYPE_INT64, 0, 2, values, NULL, NULL};
     struct codec_stats stats;
     codec_stats(&v, &stats);
-    cr_assert(stats.sum_overflow && stats.min_i64 == INT64_MIN && stats.max_i64 == INT64_MAX);
+    cr_assert(stats.sum_overflow && stats.sum_i64 == 0 && stats.min_i64 == 1 && stats.max_i64 == INT64_MAX);
+    v.count = 3; /* only the sum of all counts, whatever the order */
+    codec_stats(&v, &stats);
+    cr_assert(!stats.sum_overflow && stats.sum_i64 == 0 && stats.min_i64 == INT64_MIN && stats.max_i64 == INT64_MAX);
+    values[0] = INT64_MIN;
+    values[1] = -1;
+    v.count = 2;
+    codec_stats(&v, &stats);
+    cr_assert(stats.sum_overflow && stats.sum_i64 == 0);
 }
 
 Test(base_codec_stats, nan_is_counted_apart)

@@ -1,0 +1,316 @@
+/* codec_kernels_avx2.c: the integer loops of the codecs by AVX2 (codec_kernels.h, codec_kernels_avx2.h). */
+#if defined(__x86_64__)
+
+#include "blockdev/base/codec_kernels_avx2.h"
+
+enum { GROUP = CODEC_GROUP_VALUES };
+
+/* ---- Scans ---- */
+
+AVX2_INLINE __m256i zigzag_8(__m256i delta) { return _mm256_xor_si256(_mm256_slli_epi32(delta, 1), _mm256_srai_epi32(delta, 31)); }
+AVX2_INLINE __m256i zigzag_4(__m256i delta) { return _mm256_xor_si256(_mm256_add_epi64(delta, delta), _mm256_cmpgt_epi64(_mm256_setzero_si256(), delta)); }
+
+AVX2_INLINE uint32_t fold_u32(__m256i lanes, bool most)
+{
+    __m128i half = most ? _mm_max_epu32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1)) : _mm_min_epu32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+    __m128i swapped = _mm_shuffle_epi32(half, 0x4e);
+    half = most ? _mm_max_epu32(half, swapped) : _mm_min_epu32(half, swapped);
+    swapped = _mm_shuffle_epi32(half, 0xb1);
+    half = most ? _mm_max_epu32(half, swapped) : _mm_min_epu32(half, swapped);
+    return (uint32_t)_mm_cvtsi128_si32(half);
+}
+
+/* Of signed lanes. */
+AVX2_INLINE uint64_t fold_i64(__m256i lanes, bool most)
+{
+    int64_t v[4];
+    store_256(v, lanes);
+    if (most) {
+        int64_t a = v[0] > v[1] ? v[0] : v[1], b = v[2] > v[3] ? v[2] : v[3];
+        return (uint64_t)(a > b ? a : b);
+    }
+    int64_t a = v[0] < v[1] ? v[0] : v[1], b = v[2] < v[3] ? v[2] : v[3];
+    return (uint64_t)(a < b ? a : b);
+}
+
+static const uint32_t sign_32 = 1u << 31;
+static const uint64_t sign_64 = 1ull << 63;
+
+AVX2_TARGET static void scan_32(const uint32_t *values, uint32_t groups, uint32_t *deltas, struct codec_range *value_range, struct codec_range *delta_range)
+{
+    /* Signed values become unsigned numbers of the same order by their sign bit. */
+    const __m256i sign = _mm256_set1_epi32(INT32_MIN);
+    __m256i least = _mm256_set1_epi32(INT32_MAX), delta_least = _mm256_set1_epi32(-1);
+    for (uint32_t group = 0; group < groups; group++, values += GROUP, deltas += GROUP) {
+        __m256i most = sign, delta_most = _mm256_setzero_si256();
+        for (int i = 0; i < GROUP; i += 8) {
+            __m256i value = load_256(values + i), delta = zigzag_8(_mm256_sub_epi32(value, load_256(values + i - 1)));
+            store_256(deltas + i, delta);
+            least = _mm256_min_epi32(least, value);
+            most = _mm256_max_epi32(most, value);
+            delta_least = _mm256_min_epu32(delta_least, delta);
+            delta_most = _mm256_max_epu32(delta_most, delta);
+        }
+        value_range->most[group] = fold_u32(_mm256_xor_si256(most, sign), true) ^ sign_32;
+        delta_range->most[group] = fold_u32(delta_most, true);
+    }
+    value_range->least = fold_u32(_mm256_xor_si256(least, sign), false) ^ sign_32;
+    delta_range->least = fold_u32(delta_least, false);
+}
+
+AVX2_TARGET static void scan_second_32(const uint32_t *values, uint32_t groups, uint32_t *deltas, struct codec_range *delta_range)
+{
+    __m256i delta_least = _mm256_set1_epi32(-1);
+    for (uint32_t group = 0; group < groups; group++, values += GROUP, deltas += GROUP) {
+        __m256i delta_most = _mm256_setzero_si256();
+        for (int i = 0; i < GROUP; i += 8) {
+            __m256i before = load_256(values + i - 1), second = _mm256_sub_epi32(_mm256_add_epi32(load_256(values + i), load_256(values + i - 2)), _mm256_add_epi32(before, before));
+            __m256i delta = zigzag_8(second);
+            store_256(deltas + i, delta);
+            delta_least = _mm256_min_epu32(delta_least, delta);
+            delta_most = _mm256_max_epu32(delta_most, delta);
+        }
+        delta_range->most[group] = fold_u32(delta_most, true);
+    }
+    delta_range->least = fold_u32(delta_least, false);
+}
+
+AVX2_TARGET static void scan_64(const uint64_t *values, uint32_t groups, uint64_t *deltas, struct codec_range *value_range, struct codec_range *delta_range)
+{
+    const __m256i sign = _mm256_set1_epi64x(INT64_MIN);
+    __m256i least = _mm256_set1_epi64x(INT64_MAX), delta_least = least;
+    for (uint32_t group = 0; group < groups; group++, values += GROUP, deltas += GROUP) {
+        __m256i most = sign, delta_most = sign;
+        for (int i = 0; i < GROUP; i += 4) {
+            __m256i value = load_256(values + i), delta = zigzag_4(_mm256_sub_epi64(value, load_256(values + i - 1))), ordered = _mm256_xor_si256(delta, sign);
+            store_256(deltas + i, delta);
+            least = least_i64(least, value);
+            most = most_i64(most, value);
+            delta_least = least_i64(delta_least, ordered);
+            delta_most = most_i64(delta_most, ordered);
+        }
+        value_range->most[group] = fold_i64(most, true);
+        delta_range->most[group] = fold_i64(delta_most, true) ^ sign_64;
+    }
+    value_range->least = fold_i64(least, false);
+    delta_range->least = fold_i64(delta_least, false) ^ sign_64;
+}
+
+AVX2_TARGET static void scan_second_64(const uint64_t *values, uint32_t groups, uint64_t *deltas, struct codec_range *delta_range)
+{
+    const __m256i sign = _mm256_set1_epi64x(INT64_MIN);
+    __m256i delta_least = _mm256_set1_epi64x(INT64_MAX);
+    for (uint32_t group = 0; group < groups; group++, values += GROUP, deltas += GROUP) {
+        __m256i delta_most = sign;
+        for (int i = 0; i < GROUP; i += 4) {
+            __m256i before = load_256(values + i - 1), second = _mm256_sub_epi64(_mm256_add_epi64(load_256(values + i), load_256(values + i - 2)), _mm256_add_epi64(before, before));
+            __m256i delta = zigzag_4(second), ordered = _mm256_xor_si256(delta, sign);
+            store_256(deltas + i, delta);
+            delta_least = least_i64(delta_least, ordered);
+            delta_most = most_i64(delta_most, ordered);
+        }
+        delta_range->most[group] = fold_i64(delta_most, true) ^ sign_64;
+    }
+    delta_range->least = fold_i64(delta_least, false) ^ sign_64;
+}
+
+/* ---- Sums of differences ---- */
+
+AVX2_INLINE void integrate_8(uint32_t *numbers, uint32_t count, uint32_t first, bool zigzag)
+{
+    const __m256i one = _mm256_set1_epi32(1), last = _mm256_set1_epi32(7), zero = _mm256_setzero_si256();
+    __m256i carry = _mm256_set1_epi32((int)first);
+    for (uint32_t i = 0; i < count; i += 8) {
+        __m256i sum = load_256(numbers + i);
+        if (zigzag)
+            sum = _mm256_xor_si256(_mm256_srli_epi32(sum, 1), _mm256_sub_epi32(zero, _mm256_and_si256(sum, one)));
+        sum = _mm256_add_epi32(sum, _mm256_slli_si256(sum, 4));
+        sum = _mm256_add_epi32(sum, _mm256_slli_si256(sum, 8));
+        __m256i low_total = _mm256_shuffle_epi32(sum, 0xff);
+        sum = _mm256_add_epi32(sum, _mm256_permute2x128_si256(low_total, low_total, 0x08));
+        store_256(numbers + i, _mm256_add_epi32(sum, carry));
+        carry = _mm256_add_epi32(carry, _mm256_permutevar8x32_epi32(sum, last));
+    }
+}
+
+AVX2_TARGET static void integrate_32(uint32_t *numbers, uint32_t groups, uint32_t first, bool zigzag)
+{
+    if (zigzag)
+        integrate_8(numbers, groups * GROUP, first, true);
+    else
+        integrate_8(numbers, groups * GROUP, first, false);
+}
+
+AVX2_INLINE void integrate_4(uint64_t *numbers, uint32_t count, uint64_t first, bool zigzag)
+{
+    const __m256i one = _mm256_set1_epi64x(1), zero = _mm256_setzero_si256();
+    __m256i carry = _mm256_set1_epi64x((long long)first);
+    for (uint32_t i = 0; i < count; i += 4) {
+        __m256i sum = load_256(numbers + i);
+        if (zigzag)
+            sum = _mm256_xor_si256(_mm256_srli_epi64(sum, 1), _mm256_sub_epi64(zero, _mm256_and_si256(sum, one)));
+        sum = _mm256_add_epi64(sum, _mm256_slli_si256(sum, 8));
+        sum = _mm256_add_epi64(sum, _mm256_blend_epi32(zero, _mm256_permute4x64_epi64(sum, 0x50), 0xf0));
+        store_256(numbers + i, _mm256_add_epi64(sum, carry));
+        carry = _mm256_add_epi64(carry, _mm256_permute4x64_epi64(sum, 0xff));
+    }
+}
+
+AVX2_TARGET static void integrate_64(uint64_t *numbers, uint32_t groups, uint64_t first, bool zigzag)
+{
+    if (zigzag)
+        integrate_4(numbers, groups * GROUP, first, true);
+    else
+        integrate_4(numbers, groups * GROUP, first, false);
+}
+
+/* ---- Packing ---- */
+
+/* Two neighbours of w bits are one number of 2w bits, and two of those one of 4w: vectors make these, and the loop over 64-bit words has the half or a quarter to do. */
+AVX2_TARGET static void pack_32(const uint32_t *numbers, uint32_t subtract, uint32_t eights, uint32_t width, uint8_t *out)
+{
+    uint64_t words[GROUP];
+    if (eights < 8) {
+        for (uint32_t i = 0; i < eights * 8; i++)
+            words[i] = numbers[i] - subtract;
+        codec_pack_portable(words, 0, eights, width, out);
+        return;
+    }
+    const __m256i base = _mm256_set1_epi32((int)subtract), low = _mm256_set1_epi64x(UINT32_MAX);
+    const __m128i one = _mm_cvtsi32_si128((int)width), two = _mm_cvtsi32_si128((int)(2 * width));
+    if (width <= 16) {
+        for (int i = 0; i < GROUP; i += 8) {
+            __m256i number = _mm256_sub_epi32(load_256(numbers + i), base);
+            __m256i pair = _mm256_or_si256(_mm256_and_si256(number, low), _mm256_sll_epi64(_mm256_srli_epi64(number, 32), one));
+            __m256i four = _mm256_or_si256(pair, _mm256_sll_epi64(_mm256_srli_si256(pair, 8), two));
+            _mm_storeu_si128((__m128i *)(words + i / 4), _mm256_castsi256_si128(_mm256_permute4x64_epi64(four, 0x08)));
+        }
+        codec_pack_portable(words, 0, 2, 4 * width, out);
+    } else {
+        for (int i = 0; i < GROUP; i += 8) {
+            __m256i number = _mm256_sub_epi32(load_256(numbers + i), base);
+            store_256(words + i / 2, _mm256_or_si256(_mm256_and_si256(number, low), _mm256_sll_epi64(_mm256_srli_epi64(number, 32), one)));
+        }
+        codec_pack_portable(words, 0, 4, 2 * width, out);
+    }
+}
+
+/* For each width: where in 16 bytes the numbers of each half of the eight begin, as a byte shuffle and shifts. The halves' bytes begin at bits 0 and 4w (32-bit lanes, widths up to 25: four numbers each), or at bits 0, 2w, 4w, 6w
+ * (64-bit lanes, widths up to 57: two numbers each). */
+#define BYTES_4(w, k, s) ((k) * (w) + (s)) / 8, ((k) * (w) + (s)) / 8 + 1, ((k) * (w) + (s)) / 8 + 2, ((k) * (w) + (s)) / 8 + 3
+#define BYTES_8(w, k, s) BYTES_4(w, k, s), BYTES_4(w, k, s + 32)
+#define SHIFT(w, k, s) ((k) * (w) + (s)) % 8
+#define SHUFFLE_32(w)                                                                                                                                                                                      \
+    {BYTES_4(w, 0, 0), BYTES_4(w, 1, 0), BYTES_4(w, 2, 0), BYTES_4(w, 3, 0), BYTES_4(w, 0, 4 * (w) % 8), BYTES_4(w, 1, 4 * (w) % 8), BYTES_4(w, 2, 4 * (w) % 8), BYTES_4(w, 3, 4 * (w) % 8)},
+#define SHIFTS_32(w) {SHIFT(w, 0, 0), SHIFT(w, 1, 0), SHIFT(w, 2, 0), SHIFT(w, 3, 0), SHIFT(w, 4, 0), SHIFT(w, 5, 0), SHIFT(w, 6, 0), SHIFT(w, 7, 0)},
+#define SHUFFLE_64(w)                                                                                                                                                                                      \
+    {BYTES_8(w, 0, 0),         BYTES_8(w, 1, 0),         BYTES_8(w, 0, 2 * (w) % 8), BYTES_8(w, 1, 2 * (w) % 8),                                                                                           \
+     BYTES_8(w, 0, 4 * (w) % 8), BYTES_8(w, 1, 4 * (w) % 8), BYTES_8(w, 0, 6 * (w) % 8), BYTES_8(w, 1, 6 * (w) % 8)},
+#define EIGHT(X, w) X(w) X((w) + 1) X((w) + 2) X((w) + 3) X((w) + 4) X((w) + 5) X((w) + 6) X((w) + 7)
+
+enum { WIDTH_32_MAX = 25, WIDTH_64_MAX = 57 };
+static const uint8_t shuffles_32[WIDTH_32_MAX + 1][32] = {SHUFFLE_32(0) EIGHT(SHUFFLE_32, 1) EIGHT(SHUFFLE_32, 9) EIGHT(SHUFFLE_32, 17) SHUFFLE_32(25)};
+static const uint8_t shuffles_64[WIDTH_64_MAX + 1][64] = {SHUFFLE_64(0) EIGHT(SHUFFLE_64, 1) EIGHT(SHUFFLE_64, 9) EIGHT(SHUFFLE_64, 17) EIGHT(SHUFFLE_64, 25) EIGHT(SHUFFLE_64, 33) EIGHT(SHUFFLE_64, 41)
+                                                              EIGHT(SHUFFLE_64, 49) SHUFFLE_64(57)};
+static const uint8_t shifts[WIDTH_64_MAX + 1][8] = {SHIFTS_32(0) EIGHT(SHIFTS_32, 1) EIGHT(SHIFTS_32, 9) EIGHT(SHIFTS_32, 17) EIGHT(SHIFTS_32, 25) EIGHT(SHIFTS_32, 33) EIGHT(SHIFTS_32, 41)
+                                                        EIGHT(SHIFTS_32, 49) SHIFTS_32(57)};
+
+AVX2_INLINE __m256i load_halves(const uint8_t *low, const uint8_t *high)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low)), _mm_loadu_si128((const __m128i *)high), 1);
+}
+
+/* The decoding parameters of one width in 64-bit lanes. */
+struct wide_unpack {
+    __m256i shuffle[2], shift[2], mask;
+    uint32_t at[3]; /* where numbers 2, 4 and 6 begin */
+};
+
+AVX2_INLINE struct wide_unpack prepare_wide(uint32_t width)
+{
+    struct wide_unpack wide = {.mask = _mm256_set1_epi64x((long long)((1ull << width) - 1)), .at = {2 * width / 8, 4 * width / 8, 6 * width / 8}};
+    for (int half = 0; half < 2; half++) {
+        int four;
+        memcpy(&four, shifts[width] + 4 * half, 4);
+        wide.shuffle[half] = load_256(shuffles_64[width] + 32 * half);
+        wide.shift[half] = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four));
+    }
+    return wide;
+}
+
+AVX2_INLINE __m256i unpack_four(const struct wide_unpack *wide, const uint8_t *in, int half)
+{
+    __m256i bytes = half ? load_halves(in + wide->at[1], in + wide->at[2]) : load_halves(in, in + wide->at[0]);
+    return _mm256_and_si256(_mm256_srlv_epi64(_mm256_shuffle_epi8(bytes, wide->shuffle[half]), wide->shift[half]), wide->mask);
+}
+
+AVX2_TARGET static void unpack_32(const uint8_t *in, uint32_t width, uint32_t add, uint32_t *numbers)
+{
+    const __m256i base = _mm256_set1_epi32((int)add);
+    if (width <= WIDTH_32_MAX) {
+        const __m256i shuffle = load_256(shuffles_32[width]), shift = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)shifts[width])), mask = _mm256_set1_epi32((int)((1u << width) - 1));
+        for (int i = 0; i < GROUP; i += 8, in += width) {
+            __m256i number = _mm256_shuffle_epi8(load_halves(in, in + width / 2), shuffle);
+            number = _mm256_and_si256(_mm256_srlv_epi32(number, shift), mask);
+            store_256(numbers + i, _mm256_add_epi32(number, base));
+        }
+        return;
+    }
+    const struct wide_unpack wide = prepare_wide(width);
+    for (int i = 0; i < GROUP; i += 8, in += width) {
+        __m256 low = _mm256_castsi256_ps(unpack_four(&wide, in, 0)), high = _mm256_castsi256_ps(unpack_four(&wide, in, 1));
+        __m256i number = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)), 0xd8);
+        store_256(numbers + i, _mm256_add_epi32(number, base));
+    }
+}
+
+AVX2_TARGET static void unpack_64(const uint8_t *in, uint32_t width, uint64_t add, uint64_t *numbers)
+{
+    if (width > WIDTH_64_MAX) {
+        codec_unpack_portable(in, width, add, numbers);
+        return;
+    }
+    const __m256i base = _mm256_set1_epi64x((long long)add);
+    const struct wide_unpack wide = prepare_wide(width);
+    for (int i = 0; i < GROUP; i += 8, in += width) {
+        store_256(numbers + i, _mm256_add_epi64(unpack_four(&wide, in, 0), base));
+        store_256(numbers + i + 4, _mm256_add_epi64(unpack_four(&wide, in, 1), base));
+    }
+}
+
+const struct codec_kernels codec_kernels_avx2 = {
+    .name = "avx2",
+    .scan_32 = scan_32,
+    .scan_64 = scan_64,
+    .scan_second_32 = scan_second_32,
+    .scan_second_64 = scan_second_64,
+    .pack_32 = pack_32,
+    .pack_64 = codec_pack_portable,
+    .unpack_32 = unpack_32,
+    .unpack_64 = unpack_64,
+    .integrate_32 = integrate_32,
+    .integrate_64 = integrate_64,
+    .divide_64 = codec_avx2_divide_64,
+    .decimals_f32 = codec_avx2_decimals_f32,
+    .decimals_f32_exact = codec_avx2_decimals_f32_exact,
+    .decimals_f64_half = codec_avx2_decimals_f64_half,
+    .decimals_f64 = codec_avx2_decimals_f64,
+    .scaled_f32 = codec_avx2_scaled_f32,
+    .scaled_f64_half = codec_avx2_scaled_f64_half,
+    .scaled_f64 = codec_avx2_scaled_f64,
+    .from_decimals_f32 = codec_avx2_from_decimals_f32,
+    .from_decimals_f32_exact = codec_avx2_from_decimals_f32_exact,
+    .from_decimals_f64_half = codec_avx2_from_decimals_f64_half,
+    .from_decimals_f64 = codec_avx2_from_decimals_f64,
+    .from_scaled_f32 = codec_avx2_from_scaled_f32,
+    .from_scaled_f64_half = codec_avx2_from_scaled_f64_half,
+    .from_scaled_f64 = codec_avx2_from_scaled_f64,
+    .sum_i32 = codec_avx2_sum_i32,
+    .sum_i64 = codec_avx2_sum_i64,
+    .sum_f32 = codec_avx2_sum_f32,
+    .sum_f64 = codec_avx2_sum_f64,
+};
+
+#else
+typedef int codec_kernels_avx2_not_built; /* ISO C wants a declaration in each file. */
+#endif
