@@ -94,18 +94,18 @@ static uint32_t encode_bitmap(struct codec_work *work, const uint8_t *values, si
 /* True if every value is a float32 exactly (so are most values that come from a sensor's float32 message); bits are then 32 wide. */
 static bool narrow_doubles(struct codec_work *work, uint32_t count)
 {
-    uint32_t *narrow = (uint32_t *)work->bits, *trial = (uint32_t *)work->integers, places = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES * CODEC_GROUP_VALUES;
+    uint32_t *narrow = (uint32_t *)work->quotients, places = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES * CODEC_GROUP_VALUES;
     for (uint32_t i = 0; i < places; i += CODEC_GROUP_VALUES) {
         uint64_t different = 0;
         for (uint32_t k = i; k < i + CODEC_GROUP_VALUES; k++) {
-            float value = (float)double_of_bits(work->bits[k]);
-            trial[k] = bits_of_float(value);
-            different |= bits_of_double((double)value) ^ work->bits[k];
+            float value = (float)double_of_bits(work->floats[k]);
+            narrow[k] = bits_of_float(value);
+            different |= bits_of_double((double)value) ^ work->floats[k];
         }
         if (different)
             return false;
     }
-    memcpy(narrow, trial, (size_t)places * 4);
+    work->floats = work->quotients;
     return true;
 }
 
@@ -133,7 +133,10 @@ static uint32_t encode_chunk(struct codec_work *work, enum codec_kind kind, cons
     if (all_equal(values, stride_bytes, value_bytes, count))
         return write_values(work, CODEC_CONSTANT, values, 1, value_bytes);
     if (codec_kind_is_float(kind)) {
-        gather_values(work->bits, value_bytes, values, stride_bytes, count);
+        bool in_place = stride_bytes == value_bytes && count % CODEC_GROUP_VALUES == 0 && (uintptr_t)values % 8 == 0;
+        work->floats = in_place ? (const uint64_t *)(const void *)values : work->bits;
+        if (!in_place)
+            gather_values(work->bits, value_bytes, values, stride_bytes, count);
         bool narrow = kind == KIND_F64 && narrow_doubles(work, count);
         return codec_encode_floats(work, count, kind == KIND_F64 && !narrow, narrow, hint);
     }
