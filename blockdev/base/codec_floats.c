@@ -353,17 +353,17 @@ static bool read_exceptions(struct byte_reader *reader, uint32_t count, uint32_t
     return true;
 }
 
-static void restore_patterns(struct codec_work *work, uint32_t places, uint32_t shift, bool is_f64)
+static void restore_patterns(struct codec_work *work, uint32_t first, uint32_t places, uint32_t shift, bool is_f64)
 {
     const uint32_t *integers = (const uint32_t *)work->integers;
     uint32_t *bits = (uint32_t *)work->bits;
     if (is_f64) {
-        for (uint32_t i = 0; i < places; i++) {
+        for (uint32_t i = first; i < first + places; i++) {
             int64_t pattern = (int64_t)work->integers[i];
             work->bits[i] = (uint64_t)(pattern ^ ((pattern >> 63) & (INT64_MAX >> shift))) << shift;
         }
     } else {
-        for (uint32_t i = 0; i < places; i++) {
+        for (uint32_t i = first; i < first + places; i++) {
             int32_t pattern = (int32_t)integers[i];
             bits[i] = (uint32_t)(pattern ^ ((pattern >> 31) & (INT32_MAX >> shift))) << shift;
         }
@@ -374,7 +374,9 @@ bool codec_decode_floats(struct codec_work *work, const struct chunk_header *hea
 {
     const struct codec_kernels *kernels = work->kernels;
     bool patterns = header->codec != CODEC_ALP && header->codec != CODEC_SCALED, wide = is_f64 && !header->half;
-    uint32_t groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES, power = header->power, *halves = (uint32_t *)work->integers, *floats = (uint32_t *)work->bits;
+    uint32_t end = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES, first = work->from_group * CODEC_GROUP_VALUES, power = header->power;
+    uint32_t groups = (end < work->to_group ? end : work->to_group) - work->from_group, *halves = (uint32_t *)work->integers + first, *floats = (uint32_t *)work->bits + first;
+    uint64_t *integers = work->integers + first, *doubles = work->bits + first;
     double scale = header->codec == CODEC_SCALED ? double_of_bits(read_u64(reader)) : 0;
     if (header->half && (patterns || (!is_f64 && header->codec == CODEC_SCALED)))
         return false;
@@ -384,20 +386,20 @@ bool codec_decode_floats(struct codec_work *work, const struct chunk_header *hea
         return false;
     double ten_power = header->codec == CODEC_ALP ? codec_powers_of_ten[power] : 1;
     if (patterns)
-        restore_patterns(work, groups * CODEC_GROUP_VALUES, power, is_f64);
+        restore_patterns(work, first, groups * CODEC_GROUP_VALUES, power, is_f64);
     else if (header->codec == CODEC_ALP && !is_f64 && header->half)
         kernels->from_decimals_f32_exact(halves, groups, ten_power, floats);
     else if (header->codec == CODEC_ALP && !is_f64)
         kernels->from_decimals_f32(halves, groups, (float)ten_power, floats);
     else if (header->codec == CODEC_ALP && wide)
-        kernels->from_decimals_f64(work->integers, groups, ten_power, work->bits);
+        kernels->from_decimals_f64(integers, groups, ten_power, doubles);
     else if (header->codec == CODEC_ALP)
-        kernels->from_decimals_f64_half(halves, groups, ten_power, work->bits);
+        kernels->from_decimals_f64_half(halves, groups, ten_power, doubles);
     else if (!is_f64)
         kernels->from_scaled_f32(halves, groups, scale, floats);
     else if (wide)
-        kernels->from_scaled_f64(work->integers, groups, scale, work->bits);
+        kernels->from_scaled_f64(integers, groups, scale, doubles);
     else
-        kernels->from_scaled_f64_half(halves, groups, scale, work->bits);
+        kernels->from_scaled_f64_half(halves, groups, scale, doubles);
     return read_exceptions(reader, count, header->exception_count, is_f64, work->bits);
 }

@@ -31,6 +31,7 @@ struct codec_work {
     uint16_t exceptions[CODEC_CHUNK_VALUES];
     uint8_t candidate[CHUNK_BYTES_MAX + 56]; /* the best chunk so far; sizes are known before a better one overwrites it */
     uint8_t padded[CODEC_GROUP_VALUES * 8 + 64];
+    uint32_t from_group, to_group; /* while decoding: the groups of the chunk that are wanted; of the others the values are left as they were */
     const uint64_t *floats; /* while encoding: work->bits, or the caller's own values where they are whole groups */
     const struct codec_kernels *kernels;
 };
@@ -70,6 +71,8 @@ bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, doub
 /* codec_stream.c. stride_bytes: from one value to the next. */
 void codec_encode_stream(struct codec_work *work, enum codec_kind kind, const uint8_t *values, size_t stride_bytes, size_t count, struct codec_hint *hint, struct byte_writer *writer);
 bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, uint8_t *values, size_t stride_bytes);
+/* Only the value at index row, to *value. */
+bool codec_decode_stream_row(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, size_t row, uint8_t *value);
 
 /* codec_section.c. unit_bytes: the size of one value, for CONSTANT; 0: unknown. trial: size_bytes of room; state: codec_state_bytes(). */
 size_t codec_state_bytes(void);
