@@ -1,10 +1,11 @@
 /* sst_bench.c: what a row costs on its way into an SSTable and out of it.
  *
- *     sst_bench [rows [build]]        default 1,000,000; 1000 runs as a test in a moment. build: nothing else (for a profiler)
+ *     sst_bench [rows [build [table]]]        default 500,000; 1000 runs as a test in a moment. build: nothing else, of table 1 or 2 only (for a profiler)
  *
- * Rows are (series int64, timestamp, 14 float64), 128 bytes of values, 64 series interleaved; images lie in memory in the order of their arrival, as in a memtable, and are taken in the order of their keys. The device is the simulated
+ * Two tables: rows of (series int64, timestamp, 14 float64), 128 bytes of values, of 64 series interleaved; and rows of (series int32, timestamp, sequence int32, 28 float32), 128 bytes too, as an arm records them. Images lie in memory in the order of their arrival, as in a memtable, and are taken in the order of their keys. The device is the simulated
  * disk: its copying is part of the figures, waiting for a device is not. Figures are CPU time of the one thread; for each the best and the median of five runs. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,22 @@
 #include "engine/lsm/sst.h"
 #include "index/index.h"
 
-enum { COLUMNS = 16, SERIES = 64, RUNS = 5, IMAGE_BYTES = 136, KEY_BYTES = 16, NODE_BYTES = 192 /* key, image, and what a memtable keeps with them */ };
+enum { COLUMNS_MAX = 31, SERIES_MAX = 64, RUNS = 5, NODE_BYTES = 192 /* key, image, and what a memtable keeps with them */ };
+
+/* The simulated disk copies what is written to memory that it allocates: pages that come and go are not what is measured. */
+extern const char *malloc_conf;
+const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
+
+static const struct shape {
+    const char *name;
+    uint32_t columns, series;
+    uint32_t types[4], more; /* of the first columns, and of all that follow */
+} shapes[] = {
+    {"int64, timestamp, 14 float64", 16, 64, {MOTE_TYPE_INT64, MOTE_TYPE_TIMESTAMP, MOTE_TYPE_FLOAT64, MOTE_TYPE_FLOAT64}, MOTE_TYPE_FLOAT64},
+    {"int32, timestamp, int32, 28 float32", 31, 4, {MOTE_TYPE_INT32, MOTE_TYPE_TIMESTAMP, MOTE_TYPE_INT32, MOTE_TYPE_FLOAT32}, MOTE_TYPE_FLOAT32},
+};
+
+static uint32_t column_type(const struct shape *shape, uint32_t column) { return column < 4 ? shape->types[column] : shape->more; }
 
 struct bench {
     struct blockdev *device;
@@ -27,8 +43,9 @@ struct bench {
     struct extents *extents;
     struct layout layout;
     struct sst_context context;
+    const struct shape *shape;
     struct schema *schema;
-    uint32_t rows;
+    uint32_t rows, image_bytes, key_bytes;
     uint8_t *nodes; /* in arrival order: key, image */
 };
 
@@ -57,20 +74,20 @@ static uint64_t next_random(uint64_t *state)
     return *state;
 }
 
-static struct schema *make_schema(struct memory *memory)
+static struct schema *make_schema(const struct shape *shape, struct memory *memory)
 {
-    struct mote_column_definition columns[COLUMNS];
-    char names[COLUMNS][8];
-    for (int i = 0; i < COLUMNS; i++) {
-        snprintf(names[i], sizeof names[i], "c%d", i);
-        columns[i] = (struct mote_column_definition){.name = names[i], .type = i == 0 ? MOTE_TYPE_INT64 : i == 1 ? MOTE_TYPE_TIMESTAMP : MOTE_TYPE_FLOAT64};
+    struct mote_column_definition columns[COLUMNS_MAX];
+    char names[COLUMNS_MAX][16];
+    for (uint32_t i = 0; i < shape->columns; i++) {
+        snprintf(names[i], sizeof names[i], "c%u", i);
+        columns[i] = (struct mote_column_definition){.name = names[i], .type = column_type(shape, i)};
     }
     const uint32_t key[2] = {0, 1};
     struct mote_schema definition = MOTE_SCHEMA_INIT;
     struct schema *schema;
     definition.name = "arm";
     definition.columns = columns;
-    definition.column_count = COLUMNS;
+    definition.column_count = shape->columns;
     definition.key_columns = key;
     definition.key_column_count = 2;
     definition.time_column = 1;
@@ -94,21 +111,55 @@ static double reading(uint32_t column, uint64_t row, uint64_t *random)
     }
 }
 
+/* Joints of an arm: positions with 4 and 6 decimals, torques with noise and 3, and values with all their bits. */
+static float arm_reading(uint32_t column, uint64_t row, uint64_t *random)
+{
+    double t = (double)row * 0.001, noise = (double)(int64_t)next_random(random) * 0x1p-63, value = sin((0.7 + 0.05 * column) * t + column);
+    switch (column % 4) {
+    case 0:
+        return (float)(nearbyint((value + 0.00005 * noise) * 1e4) / 1e4);
+    case 1:
+        return (float)(nearbyint((value + 0.00002 * noise) * 1e6) / 1e6);
+    case 2:
+        return (float)(nearbyint((20 * value + 0.2 * noise) * 1e3) / 1e3);
+    default:
+        return (float)(value + 0.00002 * noise);
+    }
+}
+
+static struct mote_value make_value(const struct bench *bench, uint32_t column, uint32_t row, uint64_t *random)
+{
+    uint32_t type = column_type(bench->shape, column), series = bench->shape->series;
+    struct mote_value value = {.type = type};
+    if (type == MOTE_TYPE_TIMESTAMP)
+        value.as.i64 = 1700000000000000000 + (int64_t)row * (1000000 / (int)series) + (int64_t)(next_random(random) % 2000);
+    else if (type == MOTE_TYPE_INT64)
+        value.as.i64 = row % series;
+    else if (type == MOTE_TYPE_INT32)
+        value.as.i32 = (int32_t)(column == 0 ? row % series : row / series);
+    else if (type == MOTE_TYPE_FLOAT32)
+        value.as.f32 = arm_reading(column, row / series, random);
+    else
+        value.as.f64 = reading(column, row / series, random);
+    return value;
+}
+
 static void make_rows(struct bench *bench)
 {
     uint64_t random = 88172645463325252u;
+    uint32_t columns = bench->shape->columns;
     bench->nodes = malloc((size_t)bench->rows * NODE_BYTES);
+    bench->key_bytes = bench->schema->key_bytes_fixed;
     for (uint32_t i = 0; i < bench->rows; i++) {
-        struct mote_value values[COLUMNS] = {{.type = MOTE_TYPE_INT64, .as.i64 = i % SERIES}, {.type = MOTE_TYPE_TIMESTAMP, .as.i64 = 1700000000000000000 + (int64_t)i * 15625 + (int64_t)(next_random(&random) % 2000)}};
-        uint32_t bytes;
-        for (uint32_t c = 2; c < COLUMNS; c++)
-            values[c] = (struct mote_value){.type = MOTE_TYPE_FLOAT64, .as.f64 = reading(c, i / SERIES, &random)};
-        check(row_check_values(bench->schema, values, COLUMNS, &bytes), "a row");
-        if (bytes != IMAGE_BYTES)
-            check(error_set(MOTE_EINTERNAL, "a row of %u bytes", bytes), "a row");
+        struct mote_value values[COLUMNS_MAX];
+        for (uint32_t c = 0; c < columns; c++)
+            values[c] = make_value(bench, c, i, &random);
+        check(row_check_values(bench->schema, values, columns, &bench->image_bytes), "a row");
+        if (bench->image_bytes + bench->key_bytes > NODE_BYTES)
+            check(error_set(MOTE_EINTERNAL, "a row of %u bytes", bench->image_bytes), "a row");
         uint8_t *node = bench->nodes + (size_t)i * NODE_BYTES;
-        row_encode_values(bench->schema, values, COLUMNS, 0, node + KEY_BYTES, bytes);
-        key_from_row(bench->schema, node + KEY_BYTES, node);
+        row_encode_values(bench->schema, values, columns, 0, node + bench->key_bytes, bench->image_bytes);
+        key_from_row(bench->schema, node + bench->key_bytes, node);
     }
 }
 
@@ -126,7 +177,7 @@ static void open_bench(struct bench *bench)
     check(cache_create(bench->memory, region, cache_bytes, 65536, &bench->cache), "the cache");
     check(extents_create(bench->memory, bench->layout.extent_count, &bench->extents), "extents");
     bench->context = (struct sst_context){.device = bench->device, .memory = bench->memory, .cache = bench->cache, .extents = bench->extents, .layout = &bench->layout, .timestamps = &timestamp_index_ops};
-    bench->schema = make_schema(bench->memory);
+    bench->schema = make_schema(bench->shape, bench->memory);
 }
 
 static void close_bench(struct bench *bench)
@@ -143,8 +194,8 @@ static void close_bench(struct bench *bench)
 /* Row number n in key order. */
 static uint32_t arrival(const struct bench *bench, uint32_t n)
 {
-    uint32_t whole = bench->rows / SERIES, extra = bench->rows % SERIES, big = (whole + 1) * extra;
-    return n < big ? n % (whole + 1) * SERIES + n / (whole + 1) : (n - big) % whole * SERIES + extra + (n - big) / whole;
+    uint32_t series = bench->shape->series, whole = bench->rows / series, extra = bench->rows % series, big = (whole + 1) * extra;
+    return n < big ? n % (whole + 1) * series + n / (whole + 1) : (n - big) % whole * series + extra + (n - big) / whole;
 }
 
 static double build(struct bench *bench, uint64_t segment_id, struct segment *segment)
@@ -161,8 +212,8 @@ static double build(struct bench *bench, uint64_t segment_id, struct segment *se
     for (uint32_t n = 0; n < bench->rows; n++) {
         uint32_t i = arrival(bench, n);
         const uint8_t *node = bench->nodes + (size_t)i * NODE_BYTES;
-        struct record record = {node, KEY_BYTES, RECORD_PUT, i + 1};
-        check(sst_builder_add(builder, &record, bench->schema, node + KEY_BYTES, IMAGE_BYTES, false), "a row");
+        struct record record = {node, bench->key_bytes, RECORD_PUT, i + 1};
+        check(sst_builder_add(builder, &record, bench->schema, node + bench->key_bytes, bench->image_bytes, false), "a row");
     }
     check(sst_builder_finish(builder, &segment->record), "finish");
     double spent = now_ns() - start;
@@ -171,18 +222,16 @@ static double build(struct bench *bench, uint64_t segment_id, struct segment *se
     return spent;
 }
 
-static double scan_columns(struct sst_iterator *iterator, double *sum)
+static double scan_columns(const struct shape *shape, struct sst_iterator *iterator, double *sum)
 {
     double start = now_ns();
     int on = sst_first(iterator);
     while (on > 0) {
         struct codec_vector vector;
         uint32_t run = sst_run_length(iterator, UINT64_MAX, NULL, 0), row = sst_block_row(iterator);
-        for (uint32_t c = 0; c < COLUMNS; c++) {
+        for (uint32_t c = 0; c < shape->columns; c++) {
             check(sst_block_column(iterator, c, &vector), "a column");
-            double last;
-            memcpy(&last, (const uint8_t *)vector.values + (size_t)(row + run - 1) * 8, 8);
-            *sum += c > 1 ? last : 0;
+            *sum += ((const uint8_t *)vector.values)[(size_t)(row + run - 1) * 4];
         }
         for (uint32_t i = 0; i < run && on > 0; i++)
             on = sst_next(iterator);
@@ -191,7 +240,7 @@ static double scan_columns(struct sst_iterator *iterator, double *sum)
     return now_ns() - start;
 }
 
-static double scan_rows(struct sst_iterator *iterator, double *sum)
+static double scan_rows(const struct shape *shape, struct sst_iterator *iterator, double *sum)
 {
     double start = now_ns();
     int on = sst_first(iterator);
@@ -199,9 +248,9 @@ static double scan_rows(struct sst_iterator *iterator, double *sum)
         struct record record;
         struct mote_value value;
         check(sst_record(iterator, &record), "a record");
-        for (uint32_t c = 0; c < COLUMNS; c++) {
+        for (uint32_t c = 0; c < shape->columns; c++) {
             check(sst_value(iterator, c, &value), "a value");
-            *sum += c > 1 ? value.as.f64 : 0;
+            *sum += value.type == MOTE_TYPE_FLOAT64 ? value.as.f64 : value.type == MOTE_TYPE_FLOAT32 ? (double)value.as.f32 : 0;
         }
     }
     check(on, "the scan");
@@ -211,17 +260,19 @@ static double scan_rows(struct sst_iterator *iterator, double *sum)
 static double seek_rows(struct bench *bench, struct sst_iterator *iterator, uint32_t count, bool image, double *sum)
 {
     uint64_t random = 77;
-    uint8_t room[IMAGE_BYTES];
+    uint8_t room[NODE_BYTES];
     double start = now_ns();
     for (uint32_t n = 0; n < count; n++) {
         const uint8_t *key = bench->nodes + next_random(&random) % bench->rows * NODE_BYTES;
         uint32_t bytes;
         struct record record;
-        check(sst_may_contain(iterator, key, KEY_BYTES) > 0 && sst_seek(iterator, key, KEY_BYTES, UINT64_MAX) > 0 ? 0 : MOTE_EINTERNAL, "a seek");
+        check(sst_may_contain(iterator, key, bench->key_bytes) > 0 && sst_seek(iterator, key, bench->key_bytes, UINT64_MAX) > 0 ? 0 : MOTE_EINTERNAL, "a seek");
         check(sst_record(iterator, &record), "a record");
-        check(memcmp(record.key, key, KEY_BYTES) == 0 ? 0 : MOTE_EINTERNAL, "a seek");
+        check(memcmp(record.key, key, bench->key_bytes) == 0 ? 0 : MOTE_EINTERNAL, "a seek");
         if (image)
             check(sst_row_image(iterator, room, sizeof room, &bytes), "an image");
+        if (image)
+            check(bytes == bench->image_bytes && memcmp(room, key + bench->key_bytes, bytes) == 0 ? 0 : MOTE_EINTERNAL, "an image");
         *sum += (double)record.seq;
     }
     return now_ns() - start;
@@ -235,14 +286,12 @@ static void print(const char *what, double *times, double count)
     printf("%-44s best %9.1f ns, median %9.1f ns\n", what, times[0] / count, times[RUNS / 2] / count);
 }
 
-int main(int argc, char **argv)
+static void run_shape(const struct shape *shape, uint32_t rows, bool build_only)
 {
-    struct bench bench = {.rows = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1000000};
+    struct bench bench = {.rows = rows < SERIES_MAX ? SERIES_MAX : rows, .shape = shape};
     struct segment segment = {0};
     double times[5][RUNS], sum = 0;
     uint32_t seeks = bench.rows < 20000 ? bench.rows : 20000;
-    if (bench.rows < SERIES)
-        bench.rows = SERIES;
     open_bench(&bench);
     make_rows(&bench);
     struct sst_iterator *iterator;
@@ -251,24 +300,32 @@ int main(int argc, char **argv)
         for (uint32_t i = 0; i < segment.record.extent_run_count; i++)
             extents_release_unused(bench.extents, segment.record.runs[i]);
         times[0][run] = build(&bench, 1 + run, &segment);
-        if (argc > 2)
+        if (build_only)
             continue;
         check(sst_iterator_open(iterator, &segment, bench.schema), "open");
-        (void)scan_columns(iterator, &sum); /* warms the cache */
-        times[1][run] = scan_columns(iterator, &sum);
-        times[2][run] = scan_rows(iterator, &sum);
+        (void)scan_columns(shape, iterator, &sum); /* warms the cache */
+        times[1][run] = scan_columns(shape, iterator, &sum);
+        times[2][run] = scan_rows(shape, iterator, &sum);
         times[3][run] = seek_rows(&bench, iterator, seeks, false, &sum);
         times[4][run] = seek_rows(&bench, iterator, seeks, true, &sum);
     }
-    printf("%u rows of %d columns, %.1f bytes a row on the device (checksum %g)\n", bench.rows, COLUMNS, (double)segment.record.segment_bytes / bench.rows, sum);
+    printf("%s: %u rows, %.1f bytes a row on the device (checksum %g)\n", shape->name, bench.rows, (double)segment.record.segment_bytes / bench.rows, sum);
     print("build, a row", times[0], bench.rows);
-    for (uint32_t i = 1; i < 5 && argc > 2; i++)
-        memset(times[i], 0, sizeof times[i]);
-    print("scan of all columns block by block, a row", times[1], bench.rows);
-    print("scan row by row, all values, a row", times[2], bench.rows);
-    print("seek with a warm cache, key and seq", times[3], seeks);
-    print("seek with a warm cache, whole row", times[4], seeks);
+    if (!build_only) {
+        print("scan of all columns block by block, a row", times[1], bench.rows);
+        print("scan row by row, all values, a row", times[2], bench.rows);
+        print("seek with a warm cache, key and seq", times[3], seeks);
+        print("seek with a warm cache, whole row", times[4], seeks);
+    }
     sst_iterator_destroy(iterator);
     close_bench(&bench);
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t rows = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 500000;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (argc < 4 || strtoul(argv[3], NULL, 10) == i + 1)
+            run_shape(&shapes[i], rows, argc > 2);
     return 0;
 }

@@ -1,6 +1,6 @@
 /* timestamp_build.c: writing a timestamp section: the sorted chunks merged into leaves, then the directory, then the root.
  *
- * The merge keeps the chunks in a binary heap by (first time left, chunk number). It copies from the first chunk up to the time at which
+ * The merge of many chunks keeps them in a binary heap by (first time left, chunk number). It copies from the first chunk up to the time at which
  * another one is due, so that chunks that hardly overlap, the usual case, cost one comparison a row.
  * Threads: one. Failures: MOTE_EBUDGET, and what the sink returns; what was written by then is garbage that nothing refers to.
  */
@@ -177,8 +177,29 @@ static uint32_t leading_end(const struct merge_stream *heap, uint32_t count)
     return at;
 }
 
+/* Few chunks: by looking at the next entry of each. */
+static int merge_few_chunks(struct ordinal_index *builder, struct section_writer *writer)
+{
+    struct timestamp_run runs[TIMESTAMP_RUNS_MAX];
+    uint32_t count = builder->chunk_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct timestamp_chunk *chunk = &builder->chunks[i];
+        assert(chunk->count > 0 && chunk->sorted);
+        runs[i] = (struct timestamp_run){chunk->times_ns, chunk->ordinals, chunk->count};
+    }
+    int result = MOTE_OK;
+    while (count > 0 && !result) {
+        writer->filled += timestamp_merge_runs(runs, &count, TIMESTAMP_LEAF_ENTRIES - writer->filled, writer->times_ns + writer->filled, writer->ordinals + writer->filled);
+        if (writer->filled == TIMESTAMP_LEAF_ENTRIES)
+            result = write_leaf(writer);
+    }
+    return result;
+}
+
 static int merge_chunks(struct ordinal_index *builder, struct section_writer *writer)
 {
+    if (builder->chunk_count <= TIMESTAMP_RUNS_MAX)
+        return merge_few_chunks(builder, writer);
     struct merge_stream *heap = memory_alloc(builder->memory, (builder->chunk_count + 1) * sizeof *heap);
     if (!heap)
         return MOTE_EBUDGET;

@@ -28,11 +28,20 @@ struct ordinal_index {
     int64_t last_time_ns;  /* of the present chunk */
     struct timestamp_chunk *chunks;
     uint32_t chunk_count, chunk_capacity;
-    struct timestamp_chunk spare; /* the other half of a radix pass; made when the first chunk needs sorting */
+    struct timestamp_chunk spare; /* the other half of a pass; made when the first chunk needs sorting */
 };
 
 /* timestamp_sort.c: sorts a chunk by time; equal times stay in the order of their ordinals. */
 int timestamp_sort_chunk(struct ordinal_index *builder, struct timestamp_chunk *chunk);
+/* Entries in ascending order of time that are still to be merged. */
+struct timestamp_run {
+    const int64_t *times_ns;
+    const uint32_t *ordinals;
+    uint32_t left;
+};
+#define TIMESTAMP_RUNS_MAX 16u
+/* Takes the first `most` entries of at most TIMESTAMP_RUNS_MAX runs, none of them empty, in order of time, equal ones in the order of the runs; runs that end are removed. Returns how many it took. */
+uint32_t timestamp_merge_runs(struct timestamp_run *runs, uint32_t *run_count, uint32_t most, int64_t *times_ns, uint32_t *ordinals);
 int timestamp_chunk_alloc(struct memory *memory, uint32_t capacity, struct timestamp_chunk *chunk);
 void timestamp_chunk_free(struct memory *memory, struct timestamp_chunk *chunk);
 

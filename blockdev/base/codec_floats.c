@@ -25,6 +25,7 @@ struct float_chunk {
     uint32_t count, groups, best_bytes;
     bool is_f64, narrow;
     bool like_decimals;      /* so it seemed to the search */
+    uint32_t exceptions;     /* of the last SCALED tried */
     struct codec_hint found; /* what best_bytes was reached by */
 };
 
@@ -70,7 +71,7 @@ static uint32_t choose_power(const struct float_chunk *chunk, double *largest)
     bool is_f64 = chunk->is_f64;
     for (uint32_t i = 0; i < count && sampled < SAMPLE_COUNT; i += step) {
         double value = codec_load_float(chunk->work, i, is_f64);
-        uint32_t power = count_decimals(value, is_f64 ? chunk->work->bits[i] : ((const uint32_t *)chunk->work->bits)[i], is_f64);
+        uint32_t power = count_decimals(value, is_f64 ? chunk->work->floats[i] : ((const uint32_t *)chunk->work->floats)[i], is_f64);
         sampled++;
         if (power != POWER_NONE) {
             histogram[power]++;
@@ -158,9 +159,9 @@ static bool write_if_smaller(struct float_chunk *chunk, struct chunk_header head
         store_u16(at, work->exceptions[e]);
     for (uint32_t e = 0; e < header.exception_count; e++, at += value_bytes) {
         if (chunk->is_f64)
-            store_u64(at, work->bits[work->exceptions[e]]);
+            store_u64(at, work->floats[work->exceptions[e]]);
         else
-            store_u32(at, ((const uint32_t *)work->bits)[work->exceptions[e]]);
+            store_u32(at, ((const uint32_t *)work->floats)[work->exceptions[e]]);
     }
     chunk->best_bytes = payload_bytes + CODEC_CHUNK_HEADER_BYTES;
     return true;
@@ -185,13 +186,13 @@ static bool try_decimals(struct float_chunk *chunk, uint32_t power, bool half, b
     double ten_power = codec_powers_of_ten[power];
     uint32_t *halves = (uint32_t *)work->integers;
     if (!chunk->is_f64 && half)
-        kernels->decimals_f32_exact((const uint32_t *)work->bits, chunk->groups, ten_power, halves, work->misses);
+        kernels->decimals_f32_exact((const uint32_t *)work->floats, chunk->groups, ten_power, halves, work->misses);
     else if (!chunk->is_f64)
-        kernels->decimals_f32((const uint32_t *)work->bits, chunk->groups, (float)ten_power, halves, work->misses);
+        kernels->decimals_f32((const uint32_t *)work->floats, chunk->groups, (float)ten_power, halves, work->misses);
     else if (half)
-        kernels->decimals_f64_half(work->bits, chunk->groups, ten_power, halves, work->misses);
+        kernels->decimals_f64_half(work->floats, chunk->groups, ten_power, halves, work->misses);
     else
-        kernels->decimals_f64(work->bits, chunk->groups, ten_power, work->integers, work->misses);
+        kernels->decimals_f64(work->floats, chunk->groups, ten_power, work->integers, work->misses);
     struct chunk_header header = {.codec = CODEC_ALP, .power = power, .half = half, .exception_count = fill_exceptions(chunk, chunk->is_f64 && !half)};
     if (header.exception_count == chunk->count || (fewest && ends_in_zeros(chunk, half || !chunk->is_f64)) || !write_if_smaller(chunk, header, 0))
         return false;
@@ -204,12 +205,13 @@ static bool try_scaled(struct float_chunk *chunk, double scale, bool half)
     struct codec_work *work = chunk->work;
     uint32_t *halves = (uint32_t *)work->integers;
     if (!chunk->is_f64)
-        work->kernels->scaled_f32((const uint32_t *)work->bits, chunk->groups, scale, halves, work->misses);
+        work->kernels->scaled_f32((const uint32_t *)work->floats, chunk->groups, scale, halves, work->misses);
     else if (half)
-        work->kernels->scaled_f64_half(work->bits, chunk->groups, scale, halves, work->misses);
+        work->kernels->scaled_f64_half(work->floats, chunk->groups, scale, halves, work->misses);
     else
-        work->kernels->scaled_f64(work->bits, chunk->groups, scale, work->integers, work->misses);
+        work->kernels->scaled_f64(work->floats, chunk->groups, scale, work->integers, work->misses);
     struct chunk_header header = {.codec = CODEC_SCALED, .half = half, .exception_count = fill_exceptions(chunk, chunk->is_f64 && !half)};
+    chunk->exceptions = header.exception_count;
     if (header.exception_count == chunk->count || !write_if_smaller(chunk, header, scale))
         return false;
     chunk->found = (struct codec_hint){.method = METHOD_SCALED, .half = half, .scale = scale};
@@ -220,17 +222,17 @@ static bool try_scaled(struct float_chunk *chunk, double scale, bool half)
 static bool try_patterns(struct float_chunk *chunk)
 {
     struct codec_work *work = chunk->work;
-    const uint32_t *bits = (const uint32_t *)work->bits, places = chunk->groups * CODEC_GROUP_VALUES;
+    const uint32_t *bits = (const uint32_t *)work->floats, places = chunk->groups * CODEC_GROUP_VALUES;
     uint32_t *integers = (uint32_t *)work->integers;
     uint64_t all = 0;
     for (uint32_t i = 0; i < places; i++)
-        all |= chunk->is_f64 ? work->bits[i] : bits[i];
+        all |= chunk->is_f64 ? work->floats[i] : bits[i];
     uint32_t shift = all ? (uint32_t)__builtin_ctzll(all) : 0;
     if (shift >= (chunk->is_f64 ? 63u : 31u))
         shift = 0;
     if (chunk->is_f64) {
         for (uint32_t i = 0; i < places; i++) {
-            int64_t pattern = (int64_t)work->bits[i] >> shift;
+            int64_t pattern = (int64_t)work->floats[i] >> shift;
             work->integers[i] = (uint64_t)(pattern ^ ((pattern >> 63) & (INT64_MAX >> shift)));
         }
     } else {
@@ -253,10 +255,10 @@ static void write_raw(struct float_chunk *chunk)
     codec_store_chunk_header(work->candidate, &header);
     uint8_t *at = work->candidate + CODEC_CHUNK_HEADER_BYTES;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    memcpy(at, work->bits, header.payload_bytes);
+    memcpy(at, work->floats, header.payload_bytes);
 #else
     for (uint32_t i = 0; i < chunk->count; i++)
-        chunk->is_f64 ? store_u64(at + 8 * i, work->bits[i]) : store_u32(at + 4 * i, ((const uint32_t *)work->bits)[i]);
+        chunk->is_f64 ? store_u64(at + 8 * i, work->floats[i]) : store_u32(at + 4 * i, ((const uint32_t *)work->floats)[i]);
 #endif
     chunk->best_bytes = CODEC_CHUNK_HEADER_BYTES + header.payload_bytes;
     chunk->found = (struct codec_hint){.method = METHOD_RAW};
@@ -268,19 +270,20 @@ static bool follow_hint(struct float_chunk *chunk, const struct codec_hint *hint
     uint32_t raw_bytes = chunk->best_bytes;
     uint64_t expected_bytes = (uint64_t)hint->chunk_bytes * chunk->count / CODEC_CHUNK_VALUES;
     expected_bytes += expected_bytes / 32 + 32;
-    chunk->best_bytes = expected_bytes < raw_bytes ? (uint32_t)expected_bytes : raw_bytes;
+    /* A scale that gives nearly all values back is the right one, however large the values have become. */
+    chunk->best_bytes = hint->method != METHOD_SCALED && expected_bytes < raw_bytes ? (uint32_t)expected_bytes : raw_bytes;
     bool suits = hint->narrow == chunk->narrow && hint->is_f64 == chunk->is_f64;
     if (suits && hint->method == METHOD_RAW)
         write_raw(chunk);
     else if (suits && hint->method == METHOD_DECIMALS)
         suits = try_decimals(chunk, hint->power, hint->half, true);
     else if (suits && hint->method == METHOD_SCALED)
-        suits = try_scaled(chunk, hint->scale, hint->half);
+        suits = try_scaled(chunk, hint->scale, hint->half) && chunk->exceptions <= chunk->count / 16;
     else if (suits)
         suits = try_patterns(chunk);
-    if (!suits)
+    if (chunk->found.method == METHOD_NONE)
         chunk->best_bytes = raw_bytes;
-    return suits;
+    return suits; /* if not, what was written perhaps is what the search has to beat */
 }
 
 /* hint: what served until now; its scale may be more exact than the one that these values suggest. */
@@ -300,7 +303,7 @@ static void try_all(struct float_chunk *chunk, const struct codec_hint *hint, ui
             try_scaled(chunk, scale, false);
         else if (chunk->best_bytes > before_bytes / 2)
             try_scaled(chunk, scale, false); /* perhaps what 32 bits do not hold became exceptions */
-        if (hint->method == METHOD_SCALED)
+        if (hint->method == METHOD_SCALED && hint->is_f64 == chunk->is_f64)
             try_scaled(chunk, hint->scale, hint->half);
     }
     if (chunk->best_bytes > raw_bytes / 2)
@@ -350,17 +353,17 @@ static bool read_exceptions(struct byte_reader *reader, uint32_t count, uint32_t
     return true;
 }
 
-static void restore_patterns(struct codec_work *work, uint32_t places, uint32_t shift, bool is_f64)
+static void restore_patterns(struct codec_work *work, uint32_t first, uint32_t places, uint32_t shift, bool is_f64)
 {
     const uint32_t *integers = (const uint32_t *)work->integers;
     uint32_t *bits = (uint32_t *)work->bits;
     if (is_f64) {
-        for (uint32_t i = 0; i < places; i++) {
+        for (uint32_t i = first; i < first + places; i++) {
             int64_t pattern = (int64_t)work->integers[i];
             work->bits[i] = (uint64_t)(pattern ^ ((pattern >> 63) & (INT64_MAX >> shift))) << shift;
         }
     } else {
-        for (uint32_t i = 0; i < places; i++) {
+        for (uint32_t i = first; i < first + places; i++) {
             int32_t pattern = (int32_t)integers[i];
             bits[i] = (uint32_t)(pattern ^ ((pattern >> 31) & (INT32_MAX >> shift))) << shift;
         }
@@ -371,7 +374,9 @@ bool codec_decode_floats(struct codec_work *work, const struct chunk_header *hea
 {
     const struct codec_kernels *kernels = work->kernels;
     bool patterns = header->codec != CODEC_ALP && header->codec != CODEC_SCALED, wide = is_f64 && !header->half;
-    uint32_t groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES, power = header->power, *halves = (uint32_t *)work->integers, *floats = (uint32_t *)work->bits;
+    uint32_t end = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES, first = work->from_group * CODEC_GROUP_VALUES, power = header->power;
+    uint32_t groups = (end < work->to_group ? end : work->to_group) - work->from_group, *halves = (uint32_t *)work->integers + first, *floats = (uint32_t *)work->bits + first;
+    uint64_t *integers = work->integers + first, *doubles = work->bits + first;
     double scale = header->codec == CODEC_SCALED ? double_of_bits(read_u64(reader)) : 0;
     if (header->half && (patterns || (!is_f64 && header->codec == CODEC_SCALED)))
         return false;
@@ -381,20 +386,20 @@ bool codec_decode_floats(struct codec_work *work, const struct chunk_header *hea
         return false;
     double ten_power = header->codec == CODEC_ALP ? codec_powers_of_ten[power] : 1;
     if (patterns)
-        restore_patterns(work, groups * CODEC_GROUP_VALUES, power, is_f64);
+        restore_patterns(work, first, groups * CODEC_GROUP_VALUES, power, is_f64);
     else if (header->codec == CODEC_ALP && !is_f64 && header->half)
         kernels->from_decimals_f32_exact(halves, groups, ten_power, floats);
     else if (header->codec == CODEC_ALP && !is_f64)
         kernels->from_decimals_f32(halves, groups, (float)ten_power, floats);
     else if (header->codec == CODEC_ALP && wide)
-        kernels->from_decimals_f64(work->integers, groups, ten_power, work->bits);
+        kernels->from_decimals_f64(integers, groups, ten_power, doubles);
     else if (header->codec == CODEC_ALP)
-        kernels->from_decimals_f64_half(halves, groups, ten_power, work->bits);
+        kernels->from_decimals_f64_half(halves, groups, ten_power, doubles);
     else if (!is_f64)
         kernels->from_scaled_f32(halves, groups, scale, floats);
     else if (wide)
-        kernels->from_scaled_f64(work->integers, groups, scale, work->bits);
+        kernels->from_scaled_f64(integers, groups, scale, doubles);
     else
-        kernels->from_scaled_f64_half(halves, groups, scale, work->bits);
+        kernels->from_scaled_f64_half(halves, groups, scale, doubles);
     return read_exceptions(reader, count, header->exception_count, is_f64, work->bits);
 }

@@ -112,9 +112,11 @@ bool codec_read_integers(struct byte_reader *reader, uint32_t codec, uint32_t po
         return false;
     uint64_t *v64 = values;
     uint32_t *v32 = values;
-    for (uint32_t i = 0; power && wide && i < count; i++)
+    uint32_t from = work->from_group * CODEC_GROUP_VALUES, to = work->to_group * CODEC_GROUP_VALUES;
+    to = to < count ? to : count;
+    for (uint32_t i = from; power && wide && i < to; i++)
         v64[i] = origin + v64[i] * factor;
-    for (uint32_t i = 0; power && !wide && i < count; i++)
+    for (uint32_t i = from; power && !wide && i < to; i++)
         v32[i] = (uint32_t)origin + v32[i] * (uint32_t)factor;
     return true;
 }

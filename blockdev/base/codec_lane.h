@@ -132,8 +132,8 @@ static uint8_t *NAME(write_lane)(const struct codec_work *work, const struct int
     return at;
 }
 
-/* The packed numbers and their base, one group after the other. */
-static bool NAME(read_packed)(struct byte_reader *reader, uint32_t count, struct codec_work *work, UINT base, UINT *numbers)
+/* The packed numbers and their base, one group after the other, of those that are wanted. */
+static bool NAME(read_packed)(struct byte_reader *reader, uint32_t count, struct codec_work *work, uint32_t from_group, UINT base, UINT *numbers)
 {
     uint32_t groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES;
     const uint8_t *widths = read_bytes(reader, groups);
@@ -145,6 +145,8 @@ static bool NAME(read_packed)(struct byte_reader *reader, uint32_t count, struct
         const uint8_t *bytes = width <= LANE ? read_bytes(reader, group_bytes) : NULL;
         if (!bytes)
             return false;
+        if (group < from_group || group >= work->to_group)
+            continue;
         if (readable_bytes < (size_t)8 * width + CODEC_UNPACK_SLACK_BYTES) {
             memset(work->padded, 0, sizeof work->padded);
             memcpy(work->padded, bytes, group_bytes);
@@ -158,9 +160,10 @@ static bool NAME(read_packed)(struct byte_reader *reader, uint32_t count, struct
 static bool NAME(read_lane)(struct byte_reader *reader, uint32_t codec, uint32_t count, struct codec_work *work, UINT *values)
 {
     uint32_t groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES;
+    groups = groups < work->to_group ? groups : work->to_group;
     UINT first = codec != CODEC_FOR ? PASTE(read_u, LANE)(reader) : 0, first_delta = codec == CODEC_DOD ? PASTE(read_u, LANE)(reader) : 0;
     UINT base = PASTE(read_u, LANE)(reader);
-    if (!NAME(read_packed)(reader, count, work, base, values))
+    if (!NAME(read_packed)(reader, count, work, codec == CODEC_FOR ? work->from_group : 0, base, values))
         return false;
     if (codec == CODEC_DOD)
         work->kernels->NAME(integrate)(values, groups, first_delta, true);

@@ -31,6 +31,8 @@ struct codec_work {
     uint16_t exceptions[CODEC_CHUNK_VALUES];
     uint8_t candidate[CHUNK_BYTES_MAX + 56]; /* the best chunk so far; sizes are known before a better one overwrites it */
     uint8_t padded[CODEC_GROUP_VALUES * 8 + 64];
+    uint32_t from_group, to_group; /* while decoding: the groups of the chunk that are wanted; of the others the values are left as they were */
+    const uint64_t *floats; /* while encoding: work->bits, or the caller's own values where they are whole groups */
     const struct codec_kernels *kernels;
 };
 
@@ -57,18 +59,20 @@ struct chunk_header {
     bool narrow, half;
 };
 
-/* codec_floats.c. Writes the smallest chunk that it finds for work->bits (64 bits each if is_f64, else 32) to work->candidate and returns its size, header included. narrow: the stream is float64, but its values are float32. */
+/* codec_floats.c. Writes the smallest chunk that it finds for work->floats (64 bits each if is_f64, else 32) to work->candidate and returns its size, header included. narrow: the stream is float64, but its values are float32. */
 uint32_t codec_encode_floats(struct codec_work *work, uint32_t count, bool is_f64, bool narrow, struct codec_hint *hint);
 void codec_store_chunk_header(uint8_t *out, const struct chunk_header *header);
 /* Decodes the payload of ALP, SCALED, FOR, DELTA, DOD into work->bits of is_f64 ? 64 : 32 bits. */
 bool codec_decode_floats(struct codec_work *work, const struct chunk_header *header, struct byte_reader *reader, uint32_t count, bool is_f64);
 
-/* codec_scale.c. The scale of which the values (work->bits) are integer multiples, if there seems to be one. */
+/* codec_scale.c. The scale of which the values (work->floats) are integer multiples, if there seems to be one. */
 bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, double *scale);
 
 /* codec_stream.c. stride_bytes: from one value to the next. */
 void codec_encode_stream(struct codec_work *work, enum codec_kind kind, const uint8_t *values, size_t stride_bytes, size_t count, struct codec_hint *hint, struct byte_writer *writer);
 bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, uint8_t *values, size_t stride_bytes);
+/* Only the value at index row, to *value. */
+bool codec_decode_stream_row(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, size_t row, uint8_t *value);
 
 /* codec_section.c. unit_bytes: the size of one value, for CONSTANT; 0: unknown. trial: size_bytes of room; state: codec_state_bytes(). */
 size_t codec_state_bytes(void);
@@ -80,7 +84,7 @@ extern const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1];
 
 static inline double codec_load_float(const struct codec_work *work, uint32_t i, bool is_f64)
 {
-    return is_f64 ? double_of_bits(work->bits[i]) : (double)float_of_bits(((const uint32_t *)work->bits)[i]);
+    return is_f64 ? double_of_bits(work->floats[i]) : (double)float_of_bits(((const uint32_t *)work->floats)[i]);
 }
 
 #endif

@@ -94,18 +94,18 @@ static uint32_t encode_bitmap(struct codec_work *work, const uint8_t *values, si
 /* True if every value is a float32 exactly (so are most values that come from a sensor's float32 message); bits are then 32 wide. */
 static bool narrow_doubles(struct codec_work *work, uint32_t count)
 {
-    uint32_t *narrow = (uint32_t *)work->bits, *trial = (uint32_t *)work->integers, places = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES * CODEC_GROUP_VALUES;
+    uint32_t *narrow = (uint32_t *)work->quotients, places = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES * CODEC_GROUP_VALUES;
     for (uint32_t i = 0; i < places; i += CODEC_GROUP_VALUES) {
         uint64_t different = 0;
         for (uint32_t k = i; k < i + CODEC_GROUP_VALUES; k++) {
-            float value = (float)double_of_bits(work->bits[k]);
-            trial[k] = bits_of_float(value);
-            different |= bits_of_double((double)value) ^ work->bits[k];
+            float value = (float)double_of_bits(work->floats[k]);
+            narrow[k] = bits_of_float(value);
+            different |= bits_of_double((double)value) ^ work->floats[k];
         }
         if (different)
             return false;
     }
-    memcpy(narrow, trial, (size_t)places * 4);
+    work->floats = work->quotients;
     return true;
 }
 
@@ -133,7 +133,10 @@ static uint32_t encode_chunk(struct codec_work *work, enum codec_kind kind, cons
     if (all_equal(values, stride_bytes, value_bytes, count))
         return write_values(work, CODEC_CONSTANT, values, 1, value_bytes);
     if (codec_kind_is_float(kind)) {
-        gather_values(work->bits, value_bytes, values, stride_bytes, count);
+        bool in_place = stride_bytes == value_bytes && count % CODEC_GROUP_VALUES == 0 && (uintptr_t)values % 8 == 0;
+        work->floats = in_place ? (const uint64_t *)(const void *)values : work->bits;
+        if (!in_place)
+            gather_values(work->bits, value_bytes, values, stride_bytes, count);
         bool narrow = kind == KIND_F64 && narrow_doubles(work, count);
         return codec_encode_floats(work, count, kind == KIND_F64 && !narrow, narrow, hint);
     }
@@ -169,23 +172,23 @@ static bool read_chunk_header(struct byte_reader *reader, struct chunk_header *h
     return by_inner || (header->inner == 0 && header->exception_count == 0 && !header->half);
 }
 
-/* RAW and CONSTANT: values of value_bytes into bits (1 byte: as 32-bit ones). */
-static bool read_values(struct byte_reader *payload, uint32_t value_bytes, bool constant, uint32_t count, uint64_t *bits)
+/* RAW and CONSTANT: values of value_bytes into bits (1 byte: as 32-bit ones), those from first to end. */
+static bool read_values(struct byte_reader *payload, uint32_t value_bytes, bool constant, uint32_t count, uint32_t first, uint32_t end, uint64_t *bits)
 {
     uint32_t *narrow = (uint32_t *)bits;
     const uint8_t *at = read_bytes(payload, (size_t)(constant ? 1 : count) * value_bytes);
     if (!at)
         return false;
     if (value_bytes == 1) {
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = first; i < end; i++)
             narrow[i] = at[constant ? 0 : i];
     } else if (!constant) {
-        copy_little_endian((uint8_t *)bits, at, count, value_bytes);
+        copy_little_endian((uint8_t *)bits + first * value_bytes, at + first * value_bytes, end - first, value_bytes);
     } else if (value_bytes == 4) {
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = first; i < end; i++)
             narrow[i] = load_u32(at);
     } else {
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = first; i < end; i++)
             bits[i] = load_u64(at);
     }
     return true;
@@ -195,20 +198,21 @@ static bool read_values(struct byte_reader *payload, uint32_t value_bytes, bool 
 static bool decode_chunk(struct codec_work *work, enum codec_kind kind, const struct chunk_header *header, struct byte_reader *payload, uint32_t count, const uint64_t **decoded)
 {
     uint32_t value_bytes = header->narrow ? 4 : codec_kind_bytes(kind), *narrow = (uint32_t *)work->bits;
+    uint32_t first = work->from_group * CODEC_GROUP_VALUES, end = work->to_group * CODEC_GROUP_VALUES < count ? work->to_group * CODEC_GROUP_VALUES : count;
     *decoded = work->bits;
     if (header->narrow && kind != KIND_F64)
         return false;
     switch (header->codec) {
     case CODEC_RAW:
     case CODEC_CONSTANT:
-        if (header->power != 0 || !read_values(payload, value_bytes, header->codec == CODEC_CONSTANT, count, work->bits))
+        if (header->power != 0 || !read_values(payload, value_bytes, header->codec == CODEC_CONSTANT, count, first, end, work->bits))
             return false;
         break;
     case CODEC_BITMAP: {
         const uint8_t *at = read_bytes(payload, (count + 7) / 8);
         if (!at || kind != KIND_U8 || header->power != 0)
             return false;
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = first; i < end; i++)
             narrow[i] = at[i / 8] >> (i % 8) & 1;
         break;
     }
@@ -231,7 +235,7 @@ static bool decode_chunk(struct codec_work *work, enum codec_kind kind, const st
         return false;
     }
     if (header->narrow) {
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = first; i < end; i++)
             work->integers[i] = bits_of_double((double)float_of_bits(narrow[i]));
         *decoded = work->integers;
     }
@@ -242,6 +246,8 @@ bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct b
                          size_t stride_bytes)
 {
     work->kernels = codec_kernels();
+    work->from_group = 0;
+    work->to_group = CODEC_GROUPS_MAX;
     for (size_t i = 0; i < count; i += CODEC_CHUNK_VALUES) {
         uint32_t in_chunk = count - i < CODEC_CHUNK_VALUES ? (uint32_t)(count - i) : CODEC_CHUNK_VALUES;
         struct chunk_header header;
@@ -257,4 +263,33 @@ bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct b
         scatter_values(decoded, codec_kind_bytes(kind), values + i * stride_bytes, stride_bytes, in_chunk);
     }
     return true;
+}
+
+bool codec_decode_stream_row(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, size_t row, uint8_t *value)
+{
+    uint32_t value_bytes = codec_kind_bytes(kind), at = (uint32_t)(row % CODEC_CHUNK_VALUES);
+    assert(row < count);
+    work->kernels = codec_kernels();
+    work->from_group = at / CODEC_GROUP_VALUES;
+    work->to_group = work->from_group + 1;
+    for (size_t i = 0;; i += CODEC_CHUNK_VALUES) {
+        uint32_t in_chunk = count - i < CODEC_CHUNK_VALUES ? (uint32_t)(count - i) : CODEC_CHUNK_VALUES;
+        struct chunk_header header;
+        const uint64_t *decoded;
+        if (!read_chunk_header(reader, &header))
+            return false;
+        const uint8_t *bytes = read_bytes(reader, header.payload_bytes);
+        if (!bytes)
+            return false;
+        if (row - i >= CODEC_CHUNK_VALUES)
+            continue;
+        struct byte_reader payload = byte_reader_make(bytes, header.payload_bytes);
+        if (!decode_chunk(work, kind, &header, &payload, in_chunk, &decoded))
+            return false;
+        if (value_bytes == 1)
+            *value = (uint8_t)((const uint32_t *)decoded)[at];
+        else
+            memcpy(value, (const uint8_t *)decoded + at * value_bytes, value_bytes);
+        return true;
+    }
 }

@@ -107,7 +107,7 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
         return refuse_block(iterator, "a block contradicts itself");
     if (codec_inspect(data, size_bytes, &info) || info.values_bytes > SST_BLOCK_RAW_BYTES_MAX || info.count != iterator->block.row_count || info.type != type)
         return refuse_block(iterator, "a column of a block is not what it must be");
-    slot->stamp = 0;
+    slot->stamp = slot->row_stamp = 0;
     result = slot_reserve(iterator, slot, type, dimension, info.values_bytes, &offsets, &validity, &values);
     if (result)
         return result;
@@ -153,6 +153,57 @@ static int fill_default(struct sst_iterator *iterator, const struct schema_colum
     slot->has_nulls = !has_value;
     slot->stamp = iterator->block.stamp;
     return MOTE_OK;
+}
+
+/* Decodes the column's value in the row under the iterator only. 1: done; 0: the whole column must be decoded. */
+static int decode_row(struct sst_iterator *iterator, uint32_t column, struct sst_slot *slot)
+{
+    const struct schema_column *definition = &iterator->schema->columns[column];
+    const uint8_t *data;
+    uint32_t size_bytes, *offsets;
+    uint8_t *validity, *values;
+    size_t width = definition->value_bytes, values_bytes = width * iterator->block.row_count;
+    int result = pin_block(iterator);
+    if (result)
+        return result;
+    if (!find_stream(iterator, column, &data, &size_bytes))
+        return refuse_block(iterator, "a block contradicts itself");
+    slot->stamp = slot->row_stamp = 0;
+    result = slot_reserve(iterator, slot, definition->type, definition->dimension, values_bytes, &offsets, &validity, &values);
+    if (result)
+        return result;
+    size_t scratch_bytes = codec_scratch_bytes(iterator->block.row_count, (uint32_t)values_bytes);
+    void *scratch = sst_scratch_take(iterator->context, scratch_bytes);
+    if (!scratch)
+        return MOTE_EBUDGET;
+    result = codec_decode_row(data, size_bytes, definition->type, iterator->block.row_count, iterator->row, values + iterator->row * width, scratch, scratch_bytes);
+    sst_scratch_give(iterator->context, scratch);
+    if (result == MOTE_EDAMAGED)
+        return refuse_block(iterator, "a column of a block does not decode");
+    if (result == 1) {
+        slot->vector.validity = NULL;
+        slot->has_nulls = false;
+        slot->row_stamp = iterator->block.stamp;
+        slot->row = iterator->row;
+    }
+    return result;
+}
+
+int sst_row_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot)
+{
+    struct sst_slot *found = &iterator->slots[column];
+    *slot = found;
+    if (found->stamp == iterator->block.stamp || (found->row_stamp == iterator->block.stamp && found->row == iterator->row))
+        return MOTE_OK;
+    /* Who was led here by a search wants this row; who asks for a second one of the column will want more. */
+    bool alone = iterator->sought && found->row_stamp != iterator->block.stamp && column < iterator->stored_columns;
+    uint32_t type = iterator->schema->columns[column].type;
+    if (alone && !type_is_var(type) && !type_is_vector(type) && type != MOTE_TYPE_POINT3) {
+        int result = decode_row(iterator, column, found);
+        if (result != 0)
+            return result < 0 ? result : MOTE_OK;
+    }
+    return sst_column_decode(iterator, column, slot);
 }
 
 int sst_column_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot)

@@ -27,7 +27,7 @@ static int encode_stream(struct sst_builder *builder, uint32_t stream, const str
 {
     uint32_t compression = builder->options.compression;
     store_u32(builder->staging + SST_BLOCK_HEADER_BYTES + stream * 4, *at);
-    int64_t size_bytes = codec_encode(vector, compression, builder->staging + *at, builder->staging_bytes - *at, builder->scratch, builder->scratch_bytes);
+    int64_t size_bytes = codec_encode_hinted(vector, compression, &builder->hints[stream], builder->staging + *at, builder->staging_bytes - *at, builder->scratch, builder->scratch_bytes);
     if (size_bytes < 0)
         return (int)size_bytes;
     uint32_t end = *at + (uint32_t)size_bytes;

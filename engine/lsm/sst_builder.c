@@ -84,7 +84,8 @@ static int create_parts(struct sst_builder *builder)
         return result;
     builder->scratch_bytes = codec_scratch_bytes(options->block_rows, SST_BLOCK_RAW_BYTES_MAX);
     builder->scratch = memory_alloc(builder->memory, builder->scratch_bytes);
-    return builder->scratch ? MOTE_OK : MOTE_EBUDGET;
+    builder->hints = memory_alloc_zero(builder->memory, (builder->schema->column_count + 2) * sizeof *builder->hints);
+    return builder->scratch && builder->hints ? MOTE_OK : MOTE_EBUDGET;
 }
 
 int sst_builder_create(const struct sst_builder_options *options, struct sst_builder **builder)
@@ -292,5 +293,6 @@ void sst_builder_destroy(struct sst_builder *builder)
     memory_free(memory, builder->hashes);
     memory_free(memory, builder->staging);
     memory_free(memory, builder->scratch);
+    memory_free(memory, builder->hints);
     memory_free(memory, builder);
 }

@@ -95,8 +95,9 @@ struct sst_rows {
     uint32_t fixed_count, var_count;
     struct sst_fixed_column {
         uint32_t position, row_offset, width;
+        uint32_t together; /* of the first of so many neighbours that are copied together */
         uint8_t *values;
-    } *fixed;
+    } *fixed; /* in the order of row_offset */
     struct sst_var_column {
         uint32_t position;
         uint32_t *offsets; /* in the arena */
@@ -142,6 +143,7 @@ struct sst_builder {
     size_t staging_bytes;
     void *scratch;                        /* of the codecs */
     size_t scratch_bytes;
+    struct codec_hint *hints;             /* of the columns and of the seqs */
     /* The present block. */
     uint8_t first_key[MOTE_KEY_BYTES_MAX], last_key[MOTE_KEY_BYTES_MAX];
     uint32_t first_key_bytes, last_key_bytes, repeat_count;

@@ -109,7 +109,7 @@ static int stand_on(struct sst_iterator *iterator, uint32_t row)
     assert(row < iterator->block.row_count);
     iterator->row = row;
     iterator->on_record = true;
-    iterator->key_valid = false;
+    iterator->key_valid = iterator->sought = false;
     return 1;
 }
 
@@ -229,7 +229,11 @@ int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_byt
         result = search_block(iterator, &target, &row);
     if (result)
         return stand_nowhere(iterator, result);
-    return row < iterator->block.row_count ? stand_on(iterator, row) : go_forward(iterator, partition, index + 1);
+    if (row >= iterator->block.row_count)
+        return go_forward(iterator, partition, index + 1);
+    (void)stand_on(iterator, row);
+    iterator->sought = true;
+    return 1;
 }
 
 int sst_seek_before(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq)

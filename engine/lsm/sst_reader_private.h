@@ -56,6 +56,8 @@ struct sst_slot {
     uint8_t *memory;
     size_t memory_bytes;
     uint64_t stamp; /* of the block that it was decoded for */
+    uint64_t row_stamp; /* of the block of which row `row` alone was decoded, into its place; NULLs: none */
+    uint32_t row;
     bool has_nulls;
     struct codec_vector vector;
 };
@@ -104,6 +106,7 @@ struct sst_iterator {
     uint32_t slot_count;
     uint32_t row;
     bool on_record, key_valid;
+    bool sought; /* the row was searched for: perhaps nothing else of its block is wanted */
     uint32_t key_bytes;
     struct sst_time_range range;
     uint8_t key[MOTE_KEY_BYTES_MAX], probe[MOTE_KEY_BYTES_MAX];
@@ -133,6 +136,8 @@ bool sst_partition_validate(const uint8_t *data, uint32_t length_bytes);
 int sst_block_enter(struct sst_iterator *iterator, uint32_t index);
 void sst_block_leave(struct sst_iterator *iterator);
 /* Decodes a column of the schema, or its default where the segment lacks it. */
+/* Of a row that was searched for, its value only; else the whole column. The slot is good for that row. The block may stay pinned: sst_unpin. */
+int sst_row_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
 int sst_column_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
 int sst_seqs_decode(struct sst_iterator *iterator, const uint64_t **seqs);
 /* NULL if no row is a tombstone. */

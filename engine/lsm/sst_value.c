@@ -30,10 +30,14 @@ int sst_record(struct sst_iterator *iterator, struct record *record)
 
 int sst_value(struct sst_iterator *iterator, uint32_t column, struct mote_value *value)
 {
-    struct sst_slot *slot;
     if (!iterator->on_record)
         return refuse_nowhere();
-    int result = sst_column_decode(iterator, column, &slot);
+    struct sst_slot *slot = &iterator->slots[column];
+    int result = MOTE_OK;
+    if (slot->stamp != iterator->block.stamp) {
+        result = sst_row_decode(iterator, column, &slot);
+        sst_unpin(iterator, &iterator->block_pin);
+    }
     if (!result)
         sst_slot_value(slot, iterator->row, value);
     return result;
@@ -102,14 +106,14 @@ int sst_time(struct sst_iterator *iterator, int64_t *time_ns, bool *has_time)
 
 /* ---- Row images ---- */
 
-/* Decodes every column of the block, and adds up what the row needs. */
+/* Decodes every column of the block, or of the row, and adds up what the row needs. */
 static int measure_image(struct sst_iterator *iterator, uint64_t *size_bytes)
 {
     const struct schema *schema = iterator->schema;
     *size_bytes = schema->fixed_bytes;
     for (uint32_t i = 0; i < schema->column_count; i++) {
         struct sst_slot *slot = &iterator->slots[i];
-        int result = slot->stamp == iterator->block.stamp ? MOTE_OK : sst_column_decode(iterator, i, &slot);
+        int result = slot->stamp == iterator->block.stamp ? MOTE_OK : sst_row_decode(iterator, i, &slot);
         if (result)
             return result;
         if (slot->vector.offsets)
@@ -157,6 +161,7 @@ int sst_row_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacit
     if (result || (kinds && kinds[iterator->row]))
         return result;
     result = measure_image(iterator, &size_bytes);
+    sst_unpin(iterator, &iterator->block_pin);
     if (result)
         return result;
     *image_bytes = (uint32_t)(size_bytes <= UINT32_MAX ? size_bytes : UINT32_MAX);

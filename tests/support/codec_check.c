@@ -75,8 +75,18 @@ bool codec_check_round_trip(const struct codec_vector *v, uint32_t compression, 
     if (result == MOTE_OK)
         result = codec_decode(exact, check->encoded_bytes, v->type, v->dimension, v->count, values, info.values_bytes, offsets, validity,
                               &has_nulls, &values_bytes, scratch, scratch_bytes);
+    size_t value_bytes = codec_value_bytes(v->type, v->dimension);
+    uint32_t wrong = UINT32_MAX;
+    for (uint32_t i = 0; result == MOTE_OK && i < v->count && wrong == UINT32_MAX; i += 1 + v->count / 37) {
+        uint8_t value[64];
+        int single = codec_decode_row(exact, check->encoded_bytes, v->type, v->count, i, value, scratch, scratch_bytes);
+        if (single < 0 || (single && memcmp(value, values + i * value_bytes, value_bytes) != 0))
+            wrong = i;
+    }
     if (result != MOTE_OK)
         snprintf(check->fault, sizeof check->fault, "decode: %s", mote_error_name(result));
+    else if (wrong != UINT32_MAX)
+        snprintf(check->fault, sizeof check->fault, "value %u differs when it is decoded alone", wrong);
     else
         equal = compare(v, values, offsets, validity, check->fault, sizeof check->fault);
     free(offsets);
@@ -107,6 +117,12 @@ int codec_check_decode(const void *bytes, size_t size_bytes, uint32_t type, uint
         uint8_t *validity = allocate(((size_t)count + 7) / 8);
         result = codec_decode(copy, size_bytes, type, dimension, count, values, values_bytes, offsets, validity, NULL, NULL, scratch,
                               scratch_bytes);
+        for (uint32_t i = 0; i < count && count <= 1u << 20; i += 1 + count / 5) {
+            uint8_t value[64];
+            int single = codec_decode_row(copy, size_bytes, type, count, i, value, scratch, scratch_bytes);
+            if (result == MOTE_OK && single < 0)
+                result = single; /* what is sound as a whole is sound in parts */
+        }
         if (result == MOTE_OK && is_text(type)) { /* what it says must be usable */
             volatile uint8_t sum = 0;
             for (uint32_t i = offsets[0]; i < offsets[count]; i++)

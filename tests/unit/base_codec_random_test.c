@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static uint64_t make_seed(void)
@@ -36,6 +37,37 @@ Test(base_codec, random_vectors_come_back)
             free(memory);
         }
     }
+}
+
+/* A hint that fits nothing any more costs bytes, never values: the columns change their nature from block to block. */
+Test(base_codec, hints_never_change_values)
+{
+    static const uint32_t types[] = {MOTE_TYPE_FLOAT32, MOTE_TYPE_FLOAT64, MOTE_TYPE_INT32, MOTE_TYPE_INT64, MOTE_TYPE_POINT3, MOTE_TYPE_VECTOR_F32};
+    uint64_t state = make_seed();
+    static uint64_t back[3 * 1024 + 3];
+    static uint8_t out[40 * 1024];
+    size_t scratch_bytes = codec_scratch_bytes(1024, sizeof back), codecs_seen = 0;
+    void *scratch = malloc(scratch_bytes);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct codec_hint hint = {0};
+        uint32_t shape = 0;
+        for (uint32_t round = 0; round < 400; round++) {
+            struct codec_vector v;
+            struct codec_info info;
+            uint32_t count = codec_check_random(&state) % 4 ? 1024 : 1 + (uint32_t)(codec_check_random(&state) % 1024);
+            shape = codec_check_random(&state) % 6 ? shape : (uint32_t)(codec_check_random(&state) % 80);
+            void *memory = codec_check_random_vector(&state, types[t], 3, count, shape, false, &v);
+            int64_t bytes = codec_encode_hinted(&v, 0, &hint, out, codec_encode_bound(&v), scratch, scratch_bytes);
+            cr_assert_gt(bytes, 0, "type %u, round %u", types[t], round);
+            cr_assert_eq(codec_inspect(out, (size_t)bytes, &info), MOTE_OK);
+            codecs_seen |= 1u << info.codec;
+            cr_assert_eq(codec_decode(out, (size_t)bytes, types[t], 3, count, back, sizeof back, NULL, NULL, NULL, NULL, scratch, scratch_bytes), MOTE_OK);
+            cr_assert_eq(memcmp(back, v.values, codec_vector_bytes(&v)), 0, "type %u, round %u", types[t], round);
+            free(memory);
+        }
+    }
+    cr_assert_eq(codecs_seen & 0x7f, 0x7f, "%zx", codecs_seen);
+    free(scratch);
 }
 
 Test(base_codec, zstd_text_comes_back_smaller)

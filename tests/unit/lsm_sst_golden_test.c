@@ -1,4 +1,4 @@
-/* lsm_sst_golden_test.c: the bytes of a tiny segment, as version 1 of the format has them (sst_format.h, timestamp_format.h): what this program writes today must be what every later one reads. A change here is a change of the format:
+/* lsm_sst_golden_test.c: the bytes of a tiny segment, as version 1 of the format with columns of version 2 has them (sst_format.h, codec_format.h, timestamp_format.h): what this program writes today must be what every later one reads. A change here is a change of the format:
  * version, golden bytes, docs/format.md and changelog go along. */
 #include <criterion/criterion.h>
 #include <stdio.h>
