@@ -195,6 +195,8 @@ int bench_fail_mote(const char *what);
 
 /* Checks the target, makes an image where there is none. Returns an exit code. */
 int target_prepare(struct bench_options *options, struct report *report);
+/* Waits until the kernel has let go of what an ended process had open: with io_uring that is some time after its end. */
+int target_wait(const char *path);
 void target_release(const struct bench_options *options);
 /* Bytes that the kernel counted as written to the device; false for an image file. */
 bool target_written_bytes(const char *path, uint64_t *bytes);

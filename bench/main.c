@@ -11,7 +11,7 @@
 #include "blockdev/base/units.h"
 #include "include/mote.h"
 
-static const struct workload *const workloads[] = {&workload_ceiling, &workload_w1, &workload_w2, NULL};
+static const struct workload *const workloads[] = {&workload_ceiling, &workload_w1, &workload_w2, &workload_w3, &workload_w4, &workload_w5, &workload_w6, &workload_w8, NULL};
 
 static void print_help(FILE *out)
 {
@@ -230,6 +230,8 @@ static int run_all(struct bench_options *options, struct report *report)
     if (!options->json_path || strcmp(options->json_path, "-") != 0)
         report_text(report, options, stdout);
     if (options->json_path && report_json(report, options, options->json_path))
+        return EXIT_DEVICE;
+    if (options->html_path && report_html(report, options, options->html_path))
         return EXIT_DEVICE;
     return EXIT_GOOD;
 }

@@ -98,7 +98,7 @@ static void number_text(double value, char text[32])
         snprintf(text, 32, "-");
         return;
     }
-    int digits = fabs(value) >= 100 ? 0 : fabs(value) >= 10 ? 1 : fabs(value) >= 1 ? 2 : 4;
+    int digits = value == floor(value) && value < 100 ? 0 : fabs(value) >= 100 ? 0 : fabs(value) >= 10 ? 1 : fabs(value) >= 1 ? 2 : 4;
     snprintf(plain, sizeof plain, "%.*f", fabs(value) < 1e15 ? digits : 0, value);
     size_t length = strcspn(plain, "."), at = 0;
     for (size_t i = 0; plain[i] && at + 2 < 32; i++) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -113,6 +114,7 @@ void cgroup_remove(int pid)
 static int child_main(struct run *run, const struct workload *workload)
 {
     char why[NOTE_MAX_BYTES];
+    prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0); /* a paced run sleeps to the microsecond, engine or not */
     if (workload->small_memory && run->engine) {
         cgroup_enter(run->options->memory_bytes, why, sizeof why);
         run_emit(run, NULL, "note", 0, why);
@@ -174,12 +176,11 @@ int run_case(const struct bench_options *options, const struct workload *workloa
         bench_fail("no memory for the figures of a run");
         return EXIT_DEVICE;
     }
-    if (on_filesystem) {
+    if (on_filesystem)
         run.path = options->mount_path;
-        if (engine_filesystem->make(options->path, options->mount_path)) {
-            munmap(run.outbox, sizeof *run.outbox);
-            return EXIT_DEVICE;
-        }
+    if (target_wait(options->path) || (on_filesystem && engine_filesystem->make(options->path, options->mount_path))) {
+        munmap(run.outbox, sizeof *run.outbox);
+        return EXIT_DEVICE;
     }
     bool counted = target_written_bytes(options->path, &before_bytes);
     int code = run_child(&run, workload);

@@ -52,6 +52,15 @@ int target_prepare(struct bench_options *options, struct report *report)
     return EXIT_GOOD;
 }
 
+int target_wait(const char *path)
+{
+    struct blockdev *device;
+    if (blockdev_open(path, &(struct blockdev_open_options){.read_only = true, .busy_timeout_ms = 5000}, &device))
+        return bench_fail_mote("the target does not become free");
+    blockdev_close(device);
+    return 0;
+}
+
 void target_release(const struct bench_options *options)
 {
     if (options->made && !options->keep)
