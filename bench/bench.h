@@ -19,7 +19,7 @@ enum bench_exit { EXIT_GOOD = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_DEVICE =
 
 /* ---- Options ---- */
 
-enum { ROUNDS_MAX = 32, ENGINES_MAX = 12, WORKLOADS_MAX = 12, NAME_MAX_BYTES = 64, NOTE_MAX_BYTES = 160 };
+enum { ROUNDS_MAX = 32, ENGINES_MAX = 12, WORKLOADS_MAX = 12, NAME_MAX_BYTES = 64, NOTE_MAX_BYTES = 160, FAILURES_MAX = 64 };
 
 struct bench_options {
     const char *path;       /* the device or image; DESTROYED */
@@ -129,8 +129,11 @@ struct report {
     struct figure *figures;
     size_t count, room;
     char machine[512], device[256], backend[64], barrier_why[160];
+    char failures[FAILURES_MAX][NOTE_MAX_BYTES]; /* runs of peers that did not come through: they are absent from the figures, and named */
+    unsigned failure_count;
 };
 int report_add(struct report *report, const struct workload *workload, const char *case_name, const char *engine, const char *metric, double value, const char *note);
+void report_failure(struct report *report, const struct workload *workload, const char *case_name, const char *engine, int exit_code);
 double figure_median(const struct figure *figure);
 void figure_spread(const struct figure *figure, double *low, double *high);
 /* The device's figure for the same case and metric, or NULL. */
@@ -198,6 +201,7 @@ int target_prepare(struct bench_options *options, struct report *report);
 /* Waits until the kernel has let go of what an ended process had open: with io_uring that is some time after its end. */
 int target_wait(const char *path);
 void target_release(const struct bench_options *options);
+bool target_is_block_device(const char *path);
 /* Bytes that the kernel counted as written to the device; false for an image file. */
 bool target_written_bytes(const char *path, uint64_t *bytes);
 /* Runs one case of a workload with one engine (NULL: the device) and adds its figures. Returns an exit code. */

@@ -203,8 +203,13 @@ static int run_round(const struct bench_options *options, struct report *report)
             const struct bench_case *bench_case = &workloads[w]->cases[c];
             int code = wanted(options, workloads[w], bench_case, NULL) ? run_case(options, workloads[w], bench_case, NULL, options->barrier, report) : EXIT_GOOD;
             for (unsigned e = 0; engine_types[e] && !code; e++) {
-                if (wanted(options, workloads[w], bench_case, engine_types[e]))
-                    code = run_case(options, workloads[w], bench_case, engine_types[e], options->barrier, report);
+                if (!wanted(options, workloads[w], bench_case, engine_types[e]))
+                    continue;
+                code = run_case(options, workloads[w], bench_case, engine_types[e], options->barrier, report);
+                if (code && engine_types[e]->on_filesystem) { /* a peer's failure is a result, and the others go on */
+                    report_failure(report, workloads[w], bench_case->name, engine_types[e]->name, code);
+                    code = EXIT_GOOD;
+                }
             }
             if (code)
                 return code;
@@ -213,11 +218,24 @@ static int run_round(const struct bench_options *options, struct report *report)
     return EXIT_GOOD;
 }
 
+static bool wants_peers(const struct bench_options *options)
+{
+    for (unsigned e = 0; engine_types[e]; e++) {
+        if (engine_types[e]->on_filesystem && listed(engine_types[e]->name, options->engines, options->engine_count))
+            return true;
+    }
+    return false;
+}
+
 static int run_all(struct bench_options *options, struct report *report)
 {
     int code = target_prepare(options, report);
     if (code)
         return code;
+    if (wants_peers(options) && !target_is_block_device(options->path)) {
+        bench_fail("%s is no block device, and the other engines need one for their ext4: bench/peers/run makes a loop device, --engines mote leaves them out", options->path);
+        return EXIT_USAGE;
+    }
     snprintf(report->barrier_why, sizeof report->barrier_why, "%s, as asked", barrier_name(options->barrier));
     if (options->barrier == MOTE_BARRIER_AUTO && ceiling_choose_barrier(options->path, options->quick ? 0.02 : 0.5, &options->barrier, report->barrier_why, sizeof report->barrier_why))
         return EXIT_DEVICE;

@@ -57,6 +57,12 @@ int report_add(struct report *report, const struct workload *workload, const cha
     return 0;
 }
 
+void report_failure(struct report *report, const struct workload *workload, const char *case_name, const char *engine, int exit_code)
+{
+    if (report->failure_count < FAILURES_MAX)
+        snprintf(report->failures[report->failure_count++], NOTE_MAX_BYTES, "%s, %s, %s: %s", workload->name, case_name, engine, exit_code == EXIT_REFUSED ? "lost or damaged rows" : "did not finish");
+}
+
 static int compare_doubles(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -238,4 +244,6 @@ void report_text(const struct report *report, const struct bench_options *option
         last = workload;
     }
     print_notes(report, out);
+    for (unsigned i = 0; i < report->failure_count; i++)
+        fprintf(out, "FAILED: %s\n", report->failures[i]);
 }

@@ -240,6 +240,11 @@ static void print_head(const struct report *report, const struct bench_options *
         print_escaped(out, engine_types[i]->tuning);
         fputs("</li>", out);
     }
+    for (unsigned i = 0; i < report->failure_count; i++) {
+        fputs("<li><b>FAILED</b>: ", out);
+        print_escaped(out, report->failures[i]);
+        fputs("</li>", out);
+    }
     fputs("</ul>\n", out);
 }
 

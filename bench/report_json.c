@@ -86,7 +86,12 @@ int report_json(const struct report *report, const struct bench_options *options
         fputc(':', out);
         print_string(out, engine_types[i]->tuning);
     }
-    fputs("},\n\"figures\":[\n", out);
+    fputs("},\n\"failures\":[", out);
+    for (unsigned i = 0; i < report->failure_count; i++) {
+        fputs(i ? "," : "", out);
+        print_string(out, report->failures[i]);
+    }
+    fputs("],\n\"figures\":[\n", out);
     for (size_t i = 0; i < report->count; i++) {
         print_figure(report, &report->figures[i], out);
         fputs(i + 1 < report->count ? ",\n" : "\n", out);

@@ -67,6 +67,12 @@ void target_release(const struct bench_options *options)
         unlink(options->path);
 }
 
+bool target_is_block_device(const char *path)
+{
+    struct stat stat_buffer;
+    return stat(path, &stat_buffer) == 0 && S_ISBLK(stat_buffer.st_mode);
+}
+
 bool target_written_bytes(const char *path, uint64_t *bytes)
 {
     struct stat stat_buffer;
