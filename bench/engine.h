@@ -24,7 +24,7 @@ struct engine_options {
     uint32_t barrier;
     uint64_t cache_bytes;  /* of blocks read; 0: the engine's default */
     uint64_t memory_bytes; /* all its memory, about; 0: the engine's default */
-    bool create;           /* empty it first */
+    bool create;           /* the volume or folder is fresh */
 };
 
 struct scan {
@@ -66,6 +66,7 @@ struct engine_type {
     const char *name;
     const char *tuning;  /* what is set, in one sentence, for the report */
     bool on_filesystem;  /* lives in a folder on ext4; else on the device itself */
+    int (*format)(const char *path); /* makes its volume, before a run begins and bytes are counted, as ext4 is made for the others; NULL: nothing to make */
     int (*open)(const struct engine_options *options, void **state);
     int (*close)(void *state);
     int (*put)(void *state, unsigned writer, const struct row *rows, uint32_t count, enum put_level level, uint64_t *ticket);

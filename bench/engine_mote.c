@@ -29,7 +29,7 @@ static int make_table(struct mote_state *state)
 {
     struct mote_column_definition columns[COLUMNS] = {{"series", MOTE_TYPE_INT32, 0, 0, 0, {0}}, {"time", MOTE_TYPE_TIMESTAMP, 0, 0, 0, {0}}, {"sequence", MOTE_TYPE_INT32, 0, 0, 0, {0}}};
     static const uint32_t key[KEY_COLUMNS] = {0, 1, 2};
-    char names[ROW_VALUES][8], name[32];
+    char names[ROW_VALUES][16], name[32];
     for (unsigned v = 0; v < ROW_VALUES; v++) {
         snprintf(names[v], sizeof names[v], "v%u", v);
         columns[KEY_COLUMNS + v] = (struct mote_column_definition){.name = names[v], .type = MOTE_TYPE_FLOAT32};
@@ -82,10 +82,6 @@ static int mote_bench_open(const struct engine_options *options, void **opaque)
     open.barrier = options->barrier;
     open.cache_bytes = options->cache_bytes;
     open.memory_bytes = options->memory_bytes;
-    if (options->create && format_volume(options->path)) {
-        free(state);
-        return -1;
-    }
     if (mote_open(options->path, &open, &state->db, &error)) {
         free(state);
         return bench_fail("cannot open: %s", error.message);
@@ -276,6 +272,7 @@ static int mote_bench_space(void *opaque, uint64_t *bytes)
 const struct engine_type engine_mote = {
     .name = "mote",
     .tuning = "defaults (512 MiB budget, one background worker), but for the cache and the memory limit of the read workloads; 31 columns, each with the codec that the engine picks",
+    .format = format_volume,
     .open = mote_bench_open,
     .close = mote_bench_close,
     .put = mote_bench_put,

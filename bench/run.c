@@ -178,7 +178,7 @@ int run_case(const struct bench_options *options, const struct workload *workloa
     }
     if (on_filesystem)
         run.path = options->mount_path;
-    if (target_wait(options->path) || (on_filesystem && engine_filesystem->make(options->path, options->mount_path))) {
+    if (target_wait(options->path) || (on_filesystem && engine_filesystem->make(options->path, options->mount_path)) || (engine && engine->format && engine->format(options->path))) {
         munmap(run.outbox, sizeof *run.outbox);
         return EXIT_DEVICE;
     }

@@ -117,7 +117,7 @@ static int create(const struct run *run, const struct table *recording, mote_db 
     struct mote_layout layout = {{0}};
     struct mote_options open = MOTE_OPTIONS_INIT;
     struct mote_column_definition columns[COLUMNS_MAX];
-    char names[COLUMNS_MAX][8];
+    char names[COLUMNS_MAX][16];
     struct mote_schema schema = MOTE_SCHEMA_INIT;
     format.extent_bytes = EXTENT_BYTES;
     int code = mote_format(run->path, &format, &layout);
