@@ -208,21 +208,29 @@ static void print_workload(const struct report *report, const struct workload *w
     }
 }
 
+/* A note that several figures share is printed once, for its workload. */
 static void print_notes(const struct report *report, FILE *out)
 {
     bool headed = false;
     for (size_t i = 0; i < report->count; i++) {
         const struct figure *figure = &report->figures[i];
-        bool again = !figure->note[0];
-        for (size_t j = 0; j < i && !again; j++)
-            again = report->figures[j].workload == figure->workload && strcmp(report->figures[j].note, figure->note) == 0 && strcmp(report->figures[j].engine, figure->engine) == 0 &&
-                    strcmp(report->figures[j].case_name, figure->case_name) == 0;
+        bool again = !figure->note[0], shared = false;
+        for (size_t j = 0; j < report->count && !again; j++) {
+            const struct figure *other = &report->figures[j];
+            if (j == i || other->workload != figure->workload || strcmp(other->note, figure->note) != 0)
+                continue;
+            again = j < i;
+            shared = shared || strcmp(other->case_name, figure->case_name) != 0 || strcmp(other->engine, figure->engine) != 0;
+        }
         if (again)
             continue;
         if (!headed)
             fprintf(out, "\nNotes\n");
         headed = true;
-        fprintf(out, "  %s, %s, %s: %s\n", figure->workload->name, figure->case_name, figure->engine, figure->note);
+        if (shared)
+            fprintf(out, "  %s: %s\n", figure->workload->name, figure->note);
+        else
+            fprintf(out, "  %s, %s, %s: %s\n", figure->workload->name, figure->case_name, figure->engine, figure->note);
     }
 }
 
