@@ -208,7 +208,7 @@ static void print_workload(const struct report *report, const struct workload *w
     }
 }
 
-/* A note that several figures share is printed once, for its workload. */
+/* A note that several engines or cases share is printed once, for its workload; the device's tell how each case was done, and stay with it. */
 static void print_notes(const struct report *report, FILE *out)
 {
     bool headed = false;
@@ -217,10 +217,11 @@ static void print_notes(const struct report *report, FILE *out)
         bool again = !figure->note[0], shared = false;
         for (size_t j = 0; j < report->count && !again; j++) {
             const struct figure *other = &report->figures[j];
-            if (j == i || other->workload != figure->workload || strcmp(other->note, figure->note) != 0)
+            bool elsewhere = strcmp(other->case_name, figure->case_name) != 0;
+            if (j == i || other->workload != figure->workload || strcmp(other->note, figure->note) != 0 || (elsewhere && strcmp(figure->engine, "device") == 0))
                 continue;
             again = j < i;
-            shared = shared || strcmp(other->case_name, figure->case_name) != 0 || strcmp(other->engine, figure->engine) != 0;
+            shared = shared || elsewhere || strcmp(other->engine, figure->engine) != 0;
         }
         if (again)
             continue;
