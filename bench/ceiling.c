@@ -1,84 +1,75 @@
-/* ceiling.c: what the device itself can do: direct writes of a given size, each made durable by the same barrier that
- * the log uses, one after the other (depth 1) and several under way (depth 4). No engine takes part; whatever durable
- * rate mote shows can be judged against this.
- *
- *     ceiling [--write-bytes N] [--seconds S] [--barrier flush|fua|none] [--backend NAME] [--size SIZE] [--overwrite
- * FOUND] PATH
- *
- * PATH is a block device, an image file, or a new image file (created with --size, written in full, and removed at the
- * end). Its content is lost: one that holds anything is refused unless --overwrite names what is there, as `mote format
- * --force` does. Writes go to the middle of the device in ascending order, like a log, round and round. The first and
- * last MiB stay as they are. Prints one JSON object. Exit codes as `mote`: 0 good, 2 usage, 3 the device cannot be
- * used.
- */
-#include <getopt.h>
-#include <stdio.h>
+/* ceiling.c: direct writes and reads on the device (ceiling.h). */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "blockdev/base/errors.h"
+#include "bench/ceiling.h"
 #include "blockdev/base/units.h"
-#include "blockdev/blockdev.h"
 #include "blockdev/probe.h"
+#include "include/mote.h"
 
-enum { DEPTH_MAX = 16, SAMPLES_MAX = 4 << 20, EXIT_USAGE = 2, EXIT_DEVICE = 3 };
-
-struct ceiling {
-    const char *path, *overwrite, *barrier;
-    uint64_t write_bytes, image_bytes;
-    double seconds;
-    uint32_t backend;
-    bool created;
-    struct blockdev *device;
-    struct blockdev_queue *queue;
-    uint8_t *buffer;
-    uint64_t first_bytes, room_bytes; /* where writes go */
-    uint64_t *samples_ns;
-};
-
-/* A write and, unless FUA or none, the flush that is linked behind it; large writes take several requests. */
-struct flight {
-    struct blockdev_request writes[32], flush;
-    unsigned pending;
-    uint64_t submitted_ns;
-};
-
-struct result {
-    uint64_t commits, p50_ns, p99_ns, p999_ns, max_ns;
-    double seconds;
-};
-
-static uint64_t now_ns(void)
+uint64_t ceiling_commit_bytes(uint64_t rows)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return round_up(rows * ROW_BYTES + 64, PAGE_BYTES);
 }
 
-static int fail(void)
+const char *barrier_name(uint32_t barrier)
 {
-    struct mote_error error = {0};
-    mote_last_error(&error);
-    fprintf(stderr, "ceiling: %s [%s]\n", error.message, mote_error_name(error.code));
-    return EXIT_DEVICE;
+    static const char *const names[] = {"auto", "flush", "fua", "none"};
+    return barrier < sizeof names / sizeof names[0] ? names[barrier] : "?";
 }
 
-/* Submits one commit at the offset. */
-static int launch(struct ceiling *ceiling, struct flight *flight, uint64_t offset_bytes)
+int ceiling_open(struct ceiling *ceiling, const char *path, uint64_t bytes_max, uint32_t barrier)
 {
-    struct blockdev_request *requests[33];
+    *ceiling = (struct ceiling){.barrier = barrier, .buffer_bytes = round_up(bytes_max, PAGE_BYTES)};
+    ceiling->flights = calloc(CEILING_DEPTH_MAX, sizeof ceiling->flights[0]);
+    /* Reads land side by side; writes may all come from the same bytes. */
+    ceiling->buffer = aligned_alloc(PAGE_BYTES, ceiling->buffer_bytes);
+    if (!ceiling->flights || !ceiling->buffer)
+        return bench_fail("no memory for the ceiling");
+    uint64_t state = 1;
+    for (uint64_t at = 0; at < ceiling->buffer_bytes; at += sizeof(uint64_t)) {
+        uint64_t word = random_next(&state);
+        memcpy(ceiling->buffer + at, &word, sizeof word);
+    }
+    if (blockdev_open(path, &(struct blockdev_open_options){.busy_timeout_ms = 5000}, &ceiling->device))
+        return bench_fail_mote("cannot open for the ceiling");
+    struct blockdev_queue_options queue = {.depth = 1024, .registered_base = ceiling->buffer, .registered_bytes = ceiling->buffer_bytes};
+    if (blockdev_queue_create(ceiling->device, &queue, &ceiling->queue))
+        return bench_fail_mote("cannot make a queue for the ceiling");
+    uint64_t size_bytes = blockdev_geometry(ceiling->device)->size_bytes;
+    if (size_bytes < 4 * ceiling->buffer_bytes + 2 * (uint64_t)MIB_BYTES)
+        return bench_fail("%s is too small for writes of %llu bytes", path, (unsigned long long)ceiling->buffer_bytes);
+    ceiling->first_bytes = MIB_BYTES;
+    ceiling->room_bytes = round_down(size_bytes - 2 * (uint64_t)MIB_BYTES, PAGE_BYTES);
+    return 0;
+}
+
+void ceiling_close(struct ceiling *ceiling)
+{
+    if (ceiling->queue)
+        blockdev_queue_destroy(ceiling->queue);
+    if (ceiling->device)
+        blockdev_close(ceiling->device);
+    free(ceiling->buffer);
+    free(ceiling->flights);
+}
+
+int ceiling_launch(struct ceiling *ceiling, struct ceiling_flight *flight, uint64_t write_bytes)
+{
+    struct blockdev_request *requests[CEILING_REQUESTS_MAX + 1];
     unsigned count = 0;
-    bool fua = strcmp(ceiling->barrier, "fua") == 0, flush = strcmp(ceiling->barrier, "flush") == 0;
+    bool fua = ceiling->barrier == MOTE_BARRIER_FUA, flush = ceiling->barrier == MOTE_BARRIER_FLUSH;
     uint32_t request_bytes = blockdev_geometry(ceiling->device)->request_bytes_max;
-    for (uint64_t done = 0; done < ceiling->write_bytes; done += request_bytes) {
-        uint64_t rest = ceiling->write_bytes - done;
+    if (ceiling->next_bytes + write_bytes > ceiling->room_bytes)
+        ceiling->next_bytes = 0;
+    for (uint64_t done = 0; done < write_bytes; done += request_bytes) {
+        uint64_t rest = write_bytes - done;
         struct blockdev_request *write = &flight->writes[count];
+        if (count == CEILING_REQUESTS_MAX)
+            return bench_fail("a write of %llu bytes takes too many requests", (unsigned long long)write_bytes);
         *write = (struct blockdev_request){.op = BLOCKDEV_WRITE,
-                                           .source = BLOCKDEV_SOURCE_OTHER,
                                            .length_bytes = rest < request_bytes ? (uint32_t)rest : request_bytes,
-                                           .offset_bytes = offset_bytes + done,
+                                           .offset_bytes = ceiling->first_bytes + ceiling->next_bytes + done,
                                            .buffer = ceiling->buffer + done,
                                            .user = flight};
         write->flags = (uint8_t)(fua ? BLOCKDEV_FUA : flush ? BLOCKDEV_LINK : 0);
@@ -88,201 +79,192 @@ static int launch(struct ceiling *ceiling, struct flight *flight, uint64_t offse
     if (flush)
         requests[count++] = &flight->flush;
     flight->pending = count;
-    flight->submitted_ns = now_ns();
+    flight->submitted_ns = clock_ns();
+    ceiling->next_bytes += write_bytes;
     int taken = blockdev_submit(ceiling->queue, requests, count);
-    return taken == (int)count ? 0 : error_set(MOTE_EIO, "the queue took %d of %u requests", taken, count);
+    return taken == (int)count ? 0 : bench_fail("the queue took %d of %u requests", taken, count);
 }
 
-static int compare_u64(const void *a, const void *b)
+int ceiling_reap(struct ceiling *ceiling, int64_t timeout_ns, struct ceiling_flight **done, unsigned done_max)
 {
-    uint64_t x, y;
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    return (x > y) - (x < y);
+    struct blockdev_request *requests[64];
+    unsigned finished = 0;
+    int count = blockdev_reap(ceiling->queue, 1, timeout_ns, requests, done_max < 64 ? done_max : 64);
+    if (count < 0)
+        return bench_fail_mote("the device does not answer");
+    for (int i = 0; i < count; i++) {
+        struct ceiling_flight *flight = requests[i]->user;
+        if (requests[i]->result)
+            return bench_fail("a direct write or read failed: %s", mote_error_name(requests[i]->result));
+        if (--flight->pending == 0)
+            done[finished++] = flight;
+    }
+    return (int)finished;
 }
 
-static void summarise(struct ceiling *ceiling, uint64_t commits, double seconds, struct result *result)
+/* Keeps depth of them under way: launch is called for each. */
+static int keep_under_way(struct ceiling *ceiling, unsigned depth, double seconds, int (*launch)(struct ceiling *, struct ceiling_flight *, void *), void *context, struct ceiling_result *result)
 {
-    uint64_t count = commits < SAMPLES_MAX ? commits : SAMPLES_MAX;
-    qsort(ceiling->samples_ns, count, sizeof ceiling->samples_ns[0], compare_u64);
-    *result = (struct result){.commits = commits, .seconds = seconds};
-    if (count == 0)
-        return;
-    result->p50_ns = ceiling->samples_ns[count / 2];
-    result->p99_ns = ceiling->samples_ns[count - 1 - (count - 1) / 100];
-    result->p999_ns = ceiling->samples_ns[count - 1 - (count - 1) / 1000];
-    result->max_ns = ceiling->samples_ns[count - 1];
-}
-
-/* Keeps `depth` commits under way for the given time. */
-static int measure(struct ceiling *ceiling, unsigned depth, struct result *result)
-{
-    static struct flight flights[DEPTH_MAX];
-    uint64_t started = now_ns(), end = started + (uint64_t)(ceiling->seconds * 1e9), last = started;
-    uint64_t next = 0, commits = 0;
+    struct ceiling_flight *done[CEILING_DEPTH_MAX];
     unsigned under_way = 0;
-    int code = 0;
-    for (unsigned i = 0; i < depth && !code; i++, under_way++, next += ceiling->write_bytes)
-        code = launch(ceiling, &flights[i], ceiling->first_bytes + next % ceiling->room_bytes);
-    while (!code && under_way > 0) {
-        struct blockdev_request *done[64];
-        int count = blockdev_reap(ceiling->queue, 1, -1, done, 64);
-        code = count < 0 ? count : 0;
-        for (int i = 0; i < count && !code; i++) {
-            struct flight *flight = done[i]->user;
-            if (done[i]->result)
-                code = error_set_errno(done[i]->result, done[i]->system_errno, "a write to %s failed", ceiling->path);
-            if (code || --flight->pending > 0)
-                continue;
-            last = now_ns();
-            if (commits < SAMPLES_MAX)
-                ceiling->samples_ns[commits] = last - flight->submitted_ns;
-            commits++;
-            under_way--;
-            if (last >= end)
-                continue;
-            code = launch(ceiling, flight, ceiling->first_bytes + next % ceiling->room_bytes);
-            next += ceiling->write_bytes;
-            under_way++;
+    *result = (struct ceiling_result){0};
+    if (depth > CEILING_DEPTH_MAX || recorder_open(&result->latency))
+        return -1;
+    uint64_t started_ns = clock_ns(), end_ns = started_ns + (uint64_t)(seconds * 1e9), last_ns = started_ns;
+    for (; under_way < depth; under_way++) {
+        if (launch(ceiling, &ceiling->flights[under_way], context))
+            return -1;
+    }
+    while (under_way > 0) {
+        int count = ceiling_reap(ceiling, -1, done, CEILING_DEPTH_MAX);
+        if (count < 0)
+            return -1;
+        for (int i = 0; i < count; i++) {
+            last_ns = clock_ns();
+            recorder_add(&result->latency, last_ns - done[i]->submitted_ns);
+            result->count++;
+            if (last_ns >= end_ns)
+                under_way--;
+            else if (launch(ceiling, done[i], context))
+                return -1;
         }
     }
-    summarise(ceiling, commits, (double)(last - started) / 1e9, result);
-    return code ? fail() : 0;
-}
-
-static int open_device(struct ceiling *ceiling)
-{
-    if (ceiling->image_bytes && access(ceiling->path, F_OK) != 0) {
-        if (blockdev_image_create(ceiling->path, ceiling->image_bytes, false, NULL, NULL))
-            return fail();
-        ceiling->created = true;
-    }
-    struct blockdev_open_options options = {.backend = ceiling->backend, .busy_timeout_ms = 5000};
-    struct blockdev_content content;
-    if (blockdev_open(ceiling->path, &options, &ceiling->device) || blockdev_probe_content(ceiling->device, &content))
-        return fail();
-    if (content.mounted ||
-        (content.found[0] && (!ceiling->overwrite || strcmp(ceiling->overwrite, content.found) != 0))) {
-        fprintf(stderr, "ceiling: %s holds %s; --overwrite with that name destroys it\n", ceiling->path,
-                content.mounted ? "a mounted filesystem" : content.found);
-        return EXIT_DEVICE;
-    }
-    struct blockdev_queue_options queue = {.depth = 1024};
-    if (blockdev_queue_create(ceiling->device, &queue, &ceiling->queue))
-        return fail();
-    uint64_t size_bytes = blockdev_geometry(ceiling->device)->size_bytes;
-    if (size_bytes < 8 * ceiling->write_bytes + 4 * (uint64_t)MIB_BYTES) {
-        fprintf(stderr, "ceiling: %s is too small for writes of this size\n", ceiling->path);
-        return EXIT_DEVICE;
-    }
-    ceiling->first_bytes = MIB_BYTES;
-    ceiling->room_bytes = (size_bytes - 2 * (uint64_t)MIB_BYTES) / ceiling->write_bytes * ceiling->write_bytes;
-    ceiling->buffer = aligned_alloc(PAGE_BYTES, round_up(ceiling->write_bytes, PAGE_BYTES));
-    ceiling->samples_ns = malloc(SAMPLES_MAX * sizeof ceiling->samples_ns[0]);
-    if (!ceiling->buffer || !ceiling->samples_ns) {
-        fprintf(stderr, "ceiling: no memory\n");
-        return EXIT_DEVICE;
-    }
-    uint64_t state = 1;
-    for (uint64_t i = 0; i < ceiling->write_bytes; i++)
-        ceiling->buffer[i] = (uint8_t)((state = state * UINT64_C(6364136223846793005) + 1442695040888963407u) >> 56);
+    result->seconds = (double)(last_ns - started_ns) / 1e9;
     return 0;
 }
 
-static void print_result(const struct ceiling *ceiling, unsigned depth, const struct result *result, bool last)
+static int launch_write(struct ceiling *ceiling, struct ceiling_flight *flight, void *context)
 {
-    double bytes_per_s = (double)result->commits * (double)ceiling->write_bytes / result->seconds;
-    printf("{\"depth\":%u,\"commits\":%llu,\"seconds\":%.3f,\"commits_per_s\":%.1f,\"bytes_per_s\":%.0f,\"commit_ns_"
-           "p50\":%llu,\"commit_ns_p99\":%llu,\"commit_ns_p999\":%llu,"
-           "\"commit_ns_max\":%llu}%s",
-           depth, (unsigned long long)result->commits, result->seconds, (double)result->commits / result->seconds,
-           bytes_per_s, (unsigned long long)result->p50_ns, (unsigned long long)result->p99_ns,
-           (unsigned long long)result->p999_ns, (unsigned long long)result->max_ns, last ? "" : ",");
+    return ceiling_launch(ceiling, flight, *(uint64_t *)context);
 }
 
-static int run(struct ceiling *ceiling)
+int ceiling_write(struct ceiling *ceiling, uint64_t write_bytes, unsigned depth, double seconds, struct ceiling_result *result)
 {
-    static const unsigned depths[] = {1, 4};
-    struct result results[2];
-    int result = open_device(ceiling);
-    for (unsigned i = 0; !result && i < 2; i++)
-        result = measure(ceiling, depths[i], &results[i]);
-    if (!result) {
-        const struct blockdev_geometry *geometry = blockdev_geometry(ceiling->device);
-        printf("{\"model\":\"%s\",\"backend\":\"%s\",\"direct\":%s,\"barrier\":\"%s\",\"write_bytes\":%llu,\"runs\":[",
-               geometry->model, blockdev_backend(ceiling->device), geometry->direct ? "true" : "false",
-               ceiling->barrier, (unsigned long long)ceiling->write_bytes);
-        print_result(ceiling, depths[0], &results[0], false);
-        print_result(ceiling, depths[1], &results[1], true);
-        printf("]}\n");
-    }
-    if (ceiling->queue)
-        blockdev_queue_destroy(ceiling->queue);
-    if (ceiling->device)
-        blockdev_close(ceiling->device);
-    if (ceiling->created)
-        unlink(ceiling->path);
-    free(ceiling->buffer);
-    free(ceiling->samples_ns);
-    return result;
+    return keep_under_way(ceiling, depth, seconds, launch_write, &write_bytes, result);
 }
 
-static bool parse_size(const char *text, uint64_t *bytes)
+struct read_plan {
+    uint64_t read_bytes, state, next;
+    bool random;
+};
+
+static int launch_read(struct ceiling *ceiling, struct ceiling_flight *flight, void *context)
 {
-    char *end;
-    *bytes = strtoull(text, &end, 10);
-    unsigned shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
-    *bytes <<= shift;
-    return end != text && (*end == '\0' || (shift && end[1] == '\0'));
+    struct read_plan *plan = context;
+    uint64_t places = ceiling->room_bytes / plan->read_bytes, slots = ceiling->buffer_bytes / plan->read_bytes;
+    uint64_t place = plan->random ? random_next(&plan->state) % places : plan->next++ % places;
+    struct blockdev_request *read = &flight->writes[0], *requests[1] = {read};
+    uint64_t slot = (uint64_t)(flight - ceiling->flights) % slots;
+    *read = (struct blockdev_request){.op = BLOCKDEV_READ,
+                                      .length_bytes = (uint32_t)plan->read_bytes,
+                                      .offset_bytes = ceiling->first_bytes + place * plan->read_bytes,
+                                      .buffer = ceiling->buffer + slot * plan->read_bytes,
+                                      .user = flight};
+    flight->pending = 1;
+    flight->submitted_ns = clock_ns();
+    int taken = blockdev_submit(ceiling->queue, requests, 1);
+    return taken == 1 ? 0 : bench_fail("the queue does not take a read");
 }
 
-int main(int argc, char **argv)
+int ceiling_read(struct ceiling *ceiling, uint64_t read_bytes, unsigned depth, bool random, double seconds, struct ceiling_result *result)
 {
-    static const struct option options[] = {{"write-bytes", required_argument, NULL, 'w'},
-                                            {"seconds", required_argument, NULL, 's'},
-                                            {"barrier", required_argument, NULL, 'b'},
-                                            {"backend", required_argument, NULL, 'k'},
-                                            {"size", required_argument, NULL, 'z'},
-                                            {"overwrite", required_argument, NULL, 'o'},
-                                            {NULL, 0, NULL, 0}};
-    static const char *const backends[] = {"auto", "io_uring", "libaio", "threads"};
-    struct ceiling ceiling = {.write_bytes = 64 * 1024, .seconds = 2, .barrier = "flush"};
-    bool good = true;
-    int letter;
-    while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (letter) {
-        case 'w':
-            good &= parse_size(optarg, &ceiling.write_bytes);
-            break;
-        case 's':
-            ceiling.seconds = strtod(optarg, NULL);
-            break;
-        case 'b':
-            ceiling.barrier = optarg;
-            break;
-        case 'k':
-            for (ceiling.backend = 3; ceiling.backend > 0 && strcmp(backends[ceiling.backend], optarg) != 0;)
-                ceiling.backend--;
-            break;
-        case 'z':
-            good &= parse_size(optarg, &ceiling.image_bytes);
-            break;
-        case 'o':
-            ceiling.overwrite = optarg;
-            break;
-        default:
-            good = false;
+    struct read_plan plan = {.read_bytes = read_bytes, .state = 7, .random = random};
+    return keep_under_way(ceiling, depth, seconds, launch_read, &plan, result);
+}
+
+static int try_commits(const char *path, uint32_t barrier, uint64_t write_bytes, unsigned depth, double seconds, double *per_s)
+{
+    struct ceiling ceiling;
+    struct ceiling_result result = {0};
+    int code = ceiling_open(&ceiling, path, write_bytes, barrier);
+    if (!code)
+        code = ceiling_write(&ceiling, write_bytes, depth, seconds, &result);
+    *per_s = result.seconds > 0 ? (double)result.count / result.seconds : 0;
+    recorder_close(&result.latency);
+    ceiling_close(&ceiling);
+    return code;
+}
+
+int ceiling_search(const struct run *run, uint64_t rows, unsigned concurrency, double seconds, struct ceiling_choice *choice)
+{
+    *choice = (struct ceiling_choice){0};
+    static const uint32_t both[] = {MOTE_BARRIER_FLUSH, MOTE_BARRIER_FUA};
+    for (unsigned b = 0; b < 2; b++) {
+        for (unsigned depth = 1; depth <= 8 && depth <= concurrency; depth *= 2) {
+            unsigned grouped = concurrency / depth;
+            double per_s;
+            if (try_commits(run->path, both[b], ceiling_commit_bytes(rows * grouped), depth, seconds, &per_s))
+                return -1;
+            if (per_s * grouped > choice->commits_per_s)
+                *choice = (struct ceiling_choice){both[b], depth, grouped, per_s * grouped};
         }
     }
-    bool known = strcmp(ceiling.barrier, "flush") == 0 || strcmp(ceiling.barrier, "fua") == 0 ||
-                 strcmp(ceiling.barrier, "none") == 0;
-    good = good && known && ceiling.seconds > 0 && ceiling.write_bytes >= SECTOR_BYTES &&
-           ceiling.write_bytes % SECTOR_BYTES == 0 && ceiling.write_bytes <= 16 * (uint64_t)MIB_BYTES;
-    if (!good || optind + 1 != argc) {
-        fprintf(stderr, "usage: ceiling [--write-bytes N] [--seconds S] [--barrier flush|fua|none] [--backend NAME] "
-                        "[--size SIZE] [--overwrite FOUND] PATH\n");
-        return EXIT_USAGE;
+    return 0;
+}
+
+int ceiling_choose_barrier(const char *path, double seconds, uint32_t *barrier, char *why, size_t why_bytes)
+{
+    double best[2] = {0, 0}, per_s;
+    for (unsigned turn = 0; turn < 6; turn++) { /* in turn, the better of three each: noise only ever slows down */
+        if (try_commits(path, turn % 2 ? MOTE_BARRIER_FUA : MOTE_BARRIER_FLUSH, PAGE_BYTES, 1, seconds, &per_s))
+            return -1;
+        if (per_s > best[turn % 2])
+            best[turn % 2] = per_s;
     }
-    ceiling.path = argv[optind];
-    return run(&ceiling);
+    *barrier = best[1] > best[0] ? MOTE_BARRIER_FUA : MOTE_BARRIER_FLUSH;
+    snprintf(why, why_bytes, "%s, chosen: 4 KiB made durable %.0f times a second with flush, %.0f with fua", barrier_name(*barrier), best[0], best[1]);
+    return 0;
+}
+
+double ceiling_memory_bytes_per_s(double seconds)
+{
+    size_t bytes = 64 * MIB_BYTES;
+    uint8_t *from = malloc(bytes), *to = malloc(bytes);
+    if (!from || !to) {
+        free(from);
+        free(to);
+        return 0;
+    }
+    memset(from, 1, bytes);
+    memset(to, 2, bytes);
+    uint64_t started_ns = clock_ns(), end_ns = started_ns + (uint64_t)(seconds * 1e9), copies = 0, ns = started_ns;
+    while (ns < end_ns) {
+        from[copies % bytes]++;
+        memcpy(to, from, bytes);
+        __asm__ volatile("" : : "r"(to) : "memory"); /* the copy is wanted although nobody reads it */
+        copies++;
+        ns = clock_ns();
+    }
+    free(from);
+    free(to);
+    return (double)copies * (double)bytes / ((double)(ns - started_ns) / 1e9);
+}
+
+int ceiling_sequential_bytes_per_s(const struct run *run, double *bytes_per_s)
+{
+    struct ceiling ceiling;
+    struct ceiling_result result = {0};
+    int code = ceiling_open(&ceiling, run->path, 8 * REQUEST_BYTES_MAX, run->barrier);
+    if (!code)
+        code = ceiling_read(&ceiling, REQUEST_BYTES_MAX, 8, false, run->options->seconds, &result);
+    *bytes_per_s = result.seconds > 0 ? (double)result.count * REQUEST_BYTES_MAX / result.seconds : 0;
+    recorder_close(&result.latency);
+    ceiling_close(&ceiling);
+    return code;
+}
+
+int ceiling_random_reads_per_s(const struct run *run, uint64_t read_bytes, unsigned depth, double *reads_per_s, struct recorder *latency)
+{
+    struct ceiling ceiling;
+    struct ceiling_result result = {0};
+    int code = ceiling_open(&ceiling, run->path, depth * read_bytes, run->barrier);
+    if (!code)
+        code = ceiling_read(&ceiling, read_bytes, depth, true, run->options->seconds, &result);
+    *reads_per_s = result.seconds > 0 ? (double)result.count / result.seconds : 0;
+    if (latency)
+        *latency = result.latency;
+    else
+        recorder_close(&result.latency);
+    ceiling_close(&ceiling);
+    return code;
 }

@@ -23,6 +23,7 @@ static const struct command commands[] = {
     {"checkpoint", command_checkpoint, "flush, and cut the log"},
     {"calibrate", command_calibrate, "measure the device, and record the cheaper barrier"},
     {"generate", command_generate, "rows of a robot arm or of this machine, as CSV"},
+    {"bench", command_bench, "measure mote beside what the device can do; destroys PATH"},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

@@ -69,5 +69,7 @@ int command_checkpoint(int argc, char **argv);
 int command_flush(int argc, char **argv);
 int command_generate(int argc, char **argv);
 int command_calibrate(int argc, char **argv);
+/* Does not return where it succeeds: another program takes over. */
+int command_bench(int argc, char **argv);
 
 #endif

@@ -11,10 +11,11 @@ export PKG_CONFIG_PATH=$LIB/pkgconfig LD_LIBRARY_PATH=$LIB
 # The prefix of this test is not the one that was configured.
 sed -i "s|^prefix=.*|prefix=$PREFIX|" "$LIB/pkgconfig/mote.pc"
 
-for file in include/mote.h include/mote.hpp bin/mote bin/mkfs.mote bin/fsck.mote share/man/man1/mote.1; do
+for file in include/mote.h include/mote.hpp bin/mote bin/mkfs.mote bin/fsck.mote libexec/mote-bench share/man/man1/mote.1; do
     if [ -e "$PREFIX/$file" ]; then pass; else fail test_install_brings_"$file"; fi
 done
 expect test_installed_mote_runs 0 "$PREFIX/bin/mote" --version
+expect test_installed_mote_finds_its_benchmark 0 "$PREFIX/bin/mote" bench --list
 says test_shared_library_has_its_soname <(readelf -d "$LIB/libmote.so") 'soname: [libmote.so.0]'
 nm -D --defined-only "$LIB/libmote.so" | awk '$2 != "A" {print $3}' | sed 's/@.*//' | grep -v '^mote_' >leaks
 equal test_shared_library_exports_only_mote "$(tr '\n' ' ' <leaks)" ""

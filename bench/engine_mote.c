@@ -1,0 +1,289 @@
+/* engine_mote.c: mote behind the benchmark's interface (engine.h), through include/mote.h alone.
+ *
+ * A row becomes 31 columns: series, time, sequence (the key) and v0 to v27. Batches are turned into columns here, within the measured time. Tables are named sensor0, sensor1, ...
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/engine.h"
+#include "include/mote.h"
+
+enum { KEY_COLUMNS = 3, COLUMNS = KEY_COLUMNS + ROW_VALUES };
+
+/* A writer's batch as columns. */
+struct batch {
+    int32_t series[BATCH_ROWS_MAX], sequence[BATCH_ROWS_MAX];
+    int64_t time_ns[BATCH_ROWS_MAX];
+    float values[ROW_VALUES][BATCH_ROWS_MAX];
+};
+struct mote_state {
+    mote_db *db;
+    mote_table *table;
+    unsigned first_table, table_count; /* numbers of the oldest and behind the newest */
+    struct batch *batches[ENGINE_THREADS_MAX];
+    mote_row *rows[ENGINE_THREADS_MAX];
+};
+
+static int make_table(struct mote_state *state)
+{
+    struct mote_column_definition columns[COLUMNS] = {{"series", MOTE_TYPE_INT32, 0, 0, 0, {0}}, {"time", MOTE_TYPE_TIMESTAMP, 0, 0, 0, {0}}, {"sequence", MOTE_TYPE_INT32, 0, 0, 0, {0}}};
+    static const uint32_t key[KEY_COLUMNS] = {0, 1, 2};
+    char names[ROW_VALUES][16], name[32];
+    for (unsigned v = 0; v < ROW_VALUES; v++) {
+        snprintf(names[v], sizeof names[v], "v%u", v);
+        columns[KEY_COLUMNS + v] = (struct mote_column_definition){.name = names[v], .type = MOTE_TYPE_FLOAT32};
+    }
+    struct mote_schema schema = MOTE_SCHEMA_INIT;
+    snprintf(name, sizeof name, "sensor%u", state->table_count);
+    schema.name = name;
+    schema.columns = columns;
+    schema.column_count = COLUMNS;
+    schema.key_columns = key;
+    schema.key_column_count = KEY_COLUMNS;
+    schema.time_column = 1;
+    if (mote_table_create(state->db, &schema, &state->table))
+        return bench_fail_mote("cannot create a table");
+    state->table_count++;
+    return 0;
+}
+
+static int format_volume(const char *path)
+{
+    struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
+    struct mote_layout layout = {{0}};
+    int code = mote_format(path, &format, &layout);
+    if (code == MOTE_EFOREIGN) {
+        format.force = layout.found; /* what is there may be destroyed: the caller of the program said so */
+        code = mote_format(path, &format, NULL);
+    }
+    return code ? bench_fail_mote("cannot format") : 0;
+}
+
+static int mote_bench_close(void *opaque)
+{
+    struct mote_state *state = opaque;
+    for (unsigned i = 0; i < ENGINE_THREADS_MAX; i++) {
+        mote_row_free(state->rows[i]);
+        free(state->batches[i]);
+    }
+    int code = mote_close(state->db);
+    free(state);
+    return code ? bench_fail_mote("cannot close") : 0;
+}
+
+static int mote_bench_open(const struct engine_options *options, void **opaque)
+{
+    struct mote_options open = MOTE_OPTIONS_INIT;
+    struct mote_error error;
+    struct mote_state *state = calloc(1, sizeof *state);
+    if (!state)
+        return bench_fail("no memory");
+    open.barrier = options->barrier;
+    open.cache_bytes = options->cache_bytes;
+    open.memory_bytes = options->memory_bytes;
+    if (mote_open(options->path, &open, &state->db, &error)) {
+        free(state);
+        return bench_fail("cannot open: %s", error.message);
+    }
+    *opaque = state;
+    if (options->create ? make_table(state) != 0 : mote_table_open(state->db, "sensor0", &state->table) != 0) {
+        mote_bench_close(state);
+        return options->create ? -1 : bench_fail_mote("cannot open the table");
+    }
+    state->table_count = 1;
+    return 0;
+}
+
+static const uint32_t durability_of[] = {[PUT_DURABLE] = MOTE_DURABILITY_SYNC, [PUT_TICKET] = MOTE_DURABILITY_GROUP, [PUT_LAZY] = MOTE_DURABILITY_NONE};
+
+static int put_row(struct mote_state *state, const struct row *row, const struct mote_write_options *how, uint64_t *ticket)
+{
+    struct mote_value values[COLUMNS] = {{.type = MOTE_TYPE_INT32, .as.i32 = row->key.series}, {.type = MOTE_TYPE_TIMESTAMP, .as.i64 = row->key.time_ns}, {.type = MOTE_TYPE_INT32, .as.i32 = row->key.sequence}};
+    for (unsigned v = 0; v < ROW_VALUES; v++)
+        values[KEY_COLUMNS + v] = (struct mote_value){.type = MOTE_TYPE_FLOAT32, .as.f32 = row->values[v]};
+    return mote_append(state->table, values, COLUMNS, how, ticket) ? bench_fail_mote("cannot append") : 0;
+}
+
+static int mote_bench_put(void *opaque, unsigned writer, const struct row *rows, uint32_t count, enum put_level level, uint64_t *ticket)
+{
+    struct mote_state *state = opaque;
+    struct mote_write_options how = MOTE_WRITE_OPTIONS_INIT;
+    how.durability = durability_of[level];
+    if (count == 1)
+        return put_row(state, rows, &how, ticket);
+    struct batch *batch = state->batches[writer];
+    if (!batch) {
+        batch = state->batches[writer] = malloc(sizeof *batch);
+        if (!batch)
+            return bench_fail("no memory");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        batch->series[i] = rows[i].key.series;
+        batch->time_ns[i] = rows[i].key.time_ns;
+        batch->sequence[i] = rows[i].key.sequence;
+        for (unsigned v = 0; v < ROW_VALUES; v++)
+            batch->values[v][i] = rows[i].values[v];
+    }
+    struct mote_column columns[COLUMNS] = {{MOTE_TYPE_INT32, 0, batch->series, NULL, NULL}, {MOTE_TYPE_TIMESTAMP, 0, batch->time_ns, NULL, NULL}, {MOTE_TYPE_INT32, 0, batch->sequence, NULL, NULL}};
+    for (unsigned v = 0; v < ROW_VALUES; v++)
+        columns[KEY_COLUMNS + v] = (struct mote_column){MOTE_TYPE_FLOAT32, 0, batch->values[v], NULL, NULL};
+    struct mote_batch given = {.row_count = count, .column_count = COLUMNS, .columns = columns};
+    return mote_append_columns(state->table, &given, &how, ticket) ? bench_fail_mote("cannot append") : 0;
+}
+
+static int mote_bench_wait(void *opaque, uint64_t ticket)
+{
+    struct mote_state *state = opaque;
+    return mote_wait(state->db, ticket, MOTE_FOREVER) ? bench_fail_mote("cannot wait") : 0;
+}
+
+static int mote_bench_sync(void *opaque)
+{
+    struct mote_state *state = opaque;
+    return mote_wait(state->db, mote_visible_seq(state->db), MOTE_FOREVER) ? bench_fail_mote("cannot wait") : 0;
+}
+
+/* Flushed, and the compactions that this called for done: nothing was written for a tenth of a second. */
+static int mote_bench_settle(void *opaque, uint64_t *settled_ns)
+{
+    struct mote_state *state = opaque;
+    struct mote_stats stats = {.size_bytes = sizeof stats};
+    if (mote_flush(state->db) || mote_get_stats(state->db, &stats))
+        return bench_fail_mote("cannot flush");
+    uint64_t seen_bytes = stats.bytes_compaction;
+    *settled_ns = clock_ns();
+    while (clock_ns() - *settled_ns < 100000000) {
+        usleep(2000);
+        if (mote_get_stats(state->db, &stats))
+            return bench_fail_mote("no statistics");
+        if (stats.bytes_compaction != seen_bytes)
+            *settled_ns = clock_ns();
+        seen_bytes = stats.bytes_compaction;
+    }
+    return 0;
+}
+
+static int mote_bench_next_table(void *opaque)
+{
+    return make_table(opaque);
+}
+
+static int mote_bench_drop_table(void *opaque)
+{
+    struct mote_state *state = opaque;
+    char name[32];
+    snprintf(name, sizeof name, "sensor%u", state->first_table++);
+    return mote_table_drop(state->db, name) ? bench_fail_mote("cannot drop a table") : 0;
+}
+
+static int mote_bench_get(void *opaque, unsigned reader, const struct row_key *key, struct row *row)
+{
+    struct mote_state *state = opaque;
+    struct mote_value parts[KEY_COLUMNS] = {{.type = MOTE_TYPE_INT32, .as.i32 = key->series}, {.type = MOTE_TYPE_TIMESTAMP, .as.i64 = key->time_ns}, {.type = MOTE_TYPE_INT32, .as.i32 = key->sequence}}, value;
+    int code = mote_get(state->table, parts, KEY_COLUMNS, &state->rows[reader]);
+    if (code == MOTE_ENOTFOUND)
+        return 0;
+    if (code)
+        return bench_fail_mote("cannot get");
+    row->key = *key;
+    for (uint32_t v = 0; v < ROW_VALUES; v++) {
+        if (mote_row_value(state->rows[reader], KEY_COLUMNS + v, &value))
+            return bench_fail_mote("cannot get a value");
+        row->values[v] = value.as.f32;
+    }
+    return 1;
+}
+
+/* The harness wants each row's bits; putting the row together from its columns is the price of being asked for whole rows. */
+static void take_rows(const struct mote_chunk *chunk, struct scan_result *result)
+{
+    struct row row;
+    for (size_t i = 0; i < chunk->row_count; i++) {
+        row.key = (struct row_key){((const int32_t *)chunk->columns[0].values)[i], ((const int32_t *)chunk->columns[2].values)[i], ((const int64_t *)chunk->columns[1].values)[i]};
+        for (unsigned v = 0; v < ROW_VALUES; v++)
+            row.values[v] = ((const float *)chunk->columns[KEY_COLUMNS + v].values)[i];
+        result->checksum += row_checksum(&row);
+    }
+    result->rows += chunk->row_count;
+}
+
+static void take_column(const struct scan *scan, const struct mote_chunk *chunk, struct scan_result *result)
+{
+    const uint32_t *bits = chunk->columns[0].values;
+    for (size_t i = 0; i < chunk->row_count; i++)
+        result->checksum += bits[i];
+    result->rows += chunk->row_count;
+    if (!scan->by_minute)
+        return;
+    const float *values = chunk->columns[0].values;
+    const int64_t *times = chunk->columns[1].values;
+    for (size_t i = 0; i < chunk->row_count; i++) {
+        uint64_t minute = (uint64_t)(times[i] / INT64_C(60000000000)) % SCAN_MINUTES;
+        result->minutes[minute].count++;
+        result->minutes[minute].sum += (double)values[i];
+    }
+}
+
+static int mote_bench_scan(void *opaque, const struct scan *scan, struct scan_result *result)
+{
+    struct mote_state *state = opaque;
+    struct mote_scan_options options = MOTE_SCAN_OPTIONS_INIT;
+    uint32_t wanted[2] = {KEY_COLUMNS + (uint32_t)(scan->column < 0 ? 0 : scan->column), 1};
+    struct mote_value series = {.type = MOTE_TYPE_INT32, .as.i32 = scan->series};
+    struct mote_value from[2] = {series, {.type = MOTE_TYPE_TIMESTAMP, .as.i64 = scan->from_ns}};
+    mote_cursor *cursor;
+    struct mote_chunk chunk;
+    options.limit = scan->limit;
+    if (scan->series >= 0) {
+        options.key_prefix = &series;
+        options.key_prefix_count = 1;
+        options.key_from = from;
+        options.key_from_count = 2;
+    }
+    if (scan->column >= 0) {
+        options.columns = wanted;
+        options.column_count = scan->by_minute ? 2 : 1;
+    }
+    if (mote_scan(state->table, &options, &cursor))
+        return bench_fail_mote("cannot scan");
+    int code;
+    while (!(code = mote_cursor_next(cursor, &chunk)) && chunk.row_count > 0) {
+        if (scan->column < 0)
+            take_rows(&chunk, result);
+        else
+            take_column(scan, &chunk, result);
+    }
+    mote_cursor_close(cursor);
+    return code ? bench_fail_mote("cannot scan") : 0;
+}
+
+static int mote_bench_space(void *opaque, uint64_t *bytes)
+{
+    struct mote_state *state = opaque;
+    struct mote_stats stats = {.size_bytes = sizeof stats};
+    /* What is freed is free only after the next checkpoint: the log's old extents, the inputs of compactions. */
+    if (mote_checkpoint(state->db) || mote_get_stats(state->db, &stats))
+        return bench_fail_mote("no statistics");
+    *bytes = (stats.extents_total - stats.extents_free) * stats.extent_bytes;
+    return 0;
+}
+
+const struct engine_type engine_mote = {
+    .name = "mote",
+    .tuning = "defaults (512 MiB budget, one background worker), but for the cache and the memory limit of the read workloads; 31 columns, each with the codec that the engine picks",
+    .format = format_volume,
+    .open = mote_bench_open,
+    .close = mote_bench_close,
+    .put = mote_bench_put,
+    .wait = mote_bench_wait,
+    .sync = mote_bench_sync,
+    .settle = mote_bench_settle,
+    .next_table = mote_bench_next_table,
+    .drop_table = mote_bench_drop_table,
+    .get = mote_bench_get,
+    .multi_get = NULL, /* no call of the library gets several rows at once */
+    .scan = mote_bench_scan,
+    .scans_series = true,
+    .space = mote_bench_space,
+};

@@ -1,0 +1,22 @@
+/* load.h: the rows that the read workloads load before they read (load.c). */
+#ifndef MOTE_BENCH_LOAD_H
+#define MOTE_BENCH_LOAD_H
+
+#include "bench/engine.h"
+
+enum { READ_CACHE_BYTES = 64 << 20, READ_MEMORY_BYTES = 160 << 20, READ_STEP_SCALE = 10 };
+
+struct loaded {
+    void *state; /* the engine, open again after a clean close */
+    struct row_source source;
+    uint64_t rows, ticks; /* rows of each series */
+    uint64_t checksum, column_checksum[ROW_VALUES]; /* what full scans must find */
+    double load_seconds;
+};
+/* So many rows as the options say, or as fit. */
+uint64_t load_rows_count(const struct bench_options *options);
+/* Loads, settles, closes, opens. A failure closes what was opened. */
+int load_rows(struct run *run, struct loaded *loaded);
+int load_close(struct run *run, struct loaded *loaded);
+
+#endif
