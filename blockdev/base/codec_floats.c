@@ -13,7 +13,7 @@
 const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2 };
+enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 8 };
 enum { METHOD_NONE, METHOD_RAW, METHOD_DECIMALS, METHOD_SCALED, METHOD_PATTERNS };
 
 /* Chunks between two searches at most: the dearer one is for such values, the more. */
@@ -323,7 +323,7 @@ uint32_t codec_encode_floats(struct codec_work *work, uint32_t count, bool is_f6
     try_all(&chunk, hint, raw_bytes);
     if (chunk.found.method == METHOD_NONE)
         write_raw(&chunk);
-    uint32_t pause = hint->method == chunk.found.method ? hint->pause * 2u : PAUSE_FIRST, most = chunk.like_decimals && chunk.found.method == METHOD_PATTERNS ? PAUSE_FIRST : pause_max[chunk.found.method];
+    uint32_t pause = hint->method == chunk.found.method ? hint->pause * 2u : PAUSE_FIRST, most = chunk.like_decimals && chunk.found.method == METHOD_PATTERNS ? PAUSE_UNSURE : pause_max[chunk.found.method];
     *hint = chunk.found;
     hint->pause = hint->wait = (uint16_t)(pause > most ? most : pause < PAUSE_FIRST ? PAUSE_FIRST : pause);
     hint->narrow = narrow;
