@@ -69,11 +69,11 @@ static int copy_from_segment(struct sst_iterator *iterator, const struct schema 
 {
     int result = row_reserve(row, schema->fixed_bytes + 4096);
     if (!result)
-        result = sst_row_image(iterator, row->image, row->capacity_bytes, &row->image_bytes);
+        result = sst_get_image(iterator, row->image, row->capacity_bytes, &row->image_bytes);
     if (result == MOTE_ETOOBIG) {
         result = row_reserve(row, ROW_IMAGE_BYTES_MAX);
         if (!result)
-            result = sst_row_image(iterator, row->image, row->capacity_bytes, &row->image_bytes);
+            result = sst_get_image(iterator, row->image, row->capacity_bytes, &row->image_bytes);
     }
     row->image_schema = schema;
     row->seq = seq;
@@ -94,15 +94,10 @@ static int look_in_segment(struct mote_db *db, struct reader *reader, struct seg
         result = sst_iterator_open(iterator, segment, schema);
     if (result)
         return result;
-    result = sst_may_contain(iterator, key, key_bytes);
-    if (result > 0)
-        result = sst_seek(iterator, key, key_bytes, snapshot);
+    result = sst_get(iterator, key, key_bytes, snapshot, &record);
     if (result <= 0)
         return result;
-    result = sst_record(iterator, &record);
-    if (result)
-        return result;
-    if (key_compare(record.key, record.key_bytes, key, key_bytes) != 0 || record.seq <= found->seq)
+    if (record.seq <= found->seq)
         return MOTE_OK;
     *found = (struct found_row){record.kind == RECORD_PUT, record.seq};
     return row && found->found ? copy_from_segment(iterator, schema, row, record.seq) : MOTE_OK;

@@ -317,6 +317,7 @@ struct mote_column_definition {
 
 enum mote_table_flags {
     MOTE_TABLE_APPEND_ONLY = 1, /* rows are never deleted and keys never repeated by promise: mote_insert checks nothing, delete is refused */
+    MOTE_TABLE_ROW_PAGES = 2,   /* rows lie row by row in pages of 4 KiB instead of column by column: a cold mote_get reads one page; not compressed, so it takes more room and scans read more */
 };
 
 struct mote_schema {

@@ -124,6 +124,7 @@ static int json_table(mote_table *table, const char *name, void *context)
     json_u64(json, "id", info.id);
     json_u64(json, "schema_version", info.schema_version);
     json_bool(json, "append_only", (info.flags & MOTE_TABLE_APPEND_ONLY) != 0);
+    json_text(json, "layout", info.flags & MOTE_TABLE_ROW_PAGES ? "rows" : "columns");
     json_u64(json, "pending_updates", info.pending_updates);
     json_u64(json, "segment_count", info.segment_count);
     json_u64(json, "segment_rows", info.segment_rows);
@@ -173,9 +174,9 @@ static int print_table(mote_table *table, const char *name, void *context)
         return code;
     char bytes[32];
     tool_bytes_text(info.segment_bytes, bytes);
-    printf("\ntable %s: %llu row versions in %u segments (%s), %llu row changes not yet flushed%s\n", name,
+    printf("\ntable %s: %llu row versions in %u segments (%s), %llu row changes not yet flushed%s%s\n", name,
            (unsigned long long)info.segment_rows, info.segment_count, bytes, (unsigned long long)info.pending_updates,
-           info.flags & MOTE_TABLE_APPEND_ONLY ? ", append-only" : "");
+           info.flags & MOTE_TABLE_APPEND_ONLY ? ", append-only" : "", info.flags & MOTE_TABLE_ROW_PAGES ? ", row pages" : "");
     for (uint32_t i = 0; i < info.column_count; i++) {
         struct mote_column_definition column;
         if (mote_table_column(table, i, &column))

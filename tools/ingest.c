@@ -1,6 +1,8 @@
 /* ingest.c: `mote ingest`: CSV into a table (ingest.h has the rules). */
 #include "tools/ingest.h"
 
+static const char *const layout_names[] = {"columns", "rows", NULL}; /* enum ingest_layout */
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -277,6 +279,7 @@ static int parse_options(struct ingest *ingest, int argc, char **argv)
         {"header", OPTION_TEXT, "C,...", "the columns' names; the first line is data then", &ingest->header, NULL},
         {"delimiter", OPTION_TEXT, "CHAR", "instead of the comma", &ingest->delimiter, NULL},
         {"append-only", OPTION_FLAG, NULL, "make an append-only table", &ingest->append_only, NULL},
+        {"layout", OPTION_CHOICE, "NAME", "how a new table lies on the device: columns for scans (default), rows for single reads", &ingest->layout, layout_names},
         {"durability", OPTION_TEXT, "LEVEL", "sync, group (default), periodic:MS or none", &ingest->durability, NULL},
         {"batch", OPTION_COUNT, "N", "rows of one append (default 1024)", &ingest->batch_rows, NULL},
         {"rate", OPTION_REAL, "ROWS", "rows per second, to pace like the real sensor", &ingest->rate, NULL},

@@ -15,6 +15,8 @@
 #include "tools/progress.h"
 #include "tools/tool.h"
 
+enum ingest_layout { LAYOUT_COLUMNS, LAYOUT_ROWS };
+
 struct ingest {
     struct tool_common common;
     /* What was asked for. */
@@ -23,6 +25,7 @@ struct ingest {
     uint64_t batch_rows; /* 0: chosen */
     double rate;         /* rows per second, 0: as fast as possible */
     bool skip_bad, append_only;
+    uint32_t layout; /* enum ingest_layout */
     /* What is at work. */
     mote_db *db;
     mote_table *table;

@@ -131,7 +131,7 @@ static int create_table(struct ingest *ingest)
     schema.name = ingest->table_name;
     schema.columns = definitions;
     schema.column_count = (uint32_t)ingest->column_count;
-    schema.flags = ingest->append_only ? MOTE_TABLE_APPEND_ONLY : 0;
+    schema.flags = (ingest->append_only ? MOTE_TABLE_APPEND_ONLY : 0u) | (ingest->layout == LAYOUT_ROWS ? MOTE_TABLE_ROW_PAGES : 0u);
     schema.key_columns = key_count ? key : NULL;
     schema.key_column_count = key_count;
     schema.time_column = time_column;

@@ -18,7 +18,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "row images are copied
 
 enum {
     COLUMN_FLAGS_KNOWN = MOTE_COLUMN_NOT_NULL | MOTE_COLUMN_AUTO_INCREMENT | MOTE_COLUMN_HAS_DEFAULT,
-    TABLE_FLAGS_KNOWN = MOTE_TABLE_APPEND_ONLY,
+    TABLE_FLAGS_KNOWN = MOTE_TABLE_APPEND_ONLY | MOTE_TABLE_ROW_PAGES,
 };
 
 int schema_refuse(const struct schema *schema, int position, int code, const char *format, ...)
@@ -204,10 +204,10 @@ static int check_table(const struct schema *schema)
     return MOTE_OK;
 }
 
-/* Alignment class in the row image. Each class's sizes are multiples of its alignment, so that classes in descending order need no padding. */
-static uint32_t column_align(const struct schema_column *column)
+/* Each class's sizes are multiples of its alignment, so that classes in descending order need no padding. */
+uint32_t type_row_align(uint32_t type)
 {
-    switch (column->type) {
+    switch (type) {
     case MOTE_TYPE_INT64:
     case MOTE_TYPE_FLOAT64:
     case MOTE_TYPE_TIMESTAMP:
@@ -230,7 +230,7 @@ static int lay_out_row(struct schema *schema)
     for (uint32_t align = 8; align > 0; align /= 2) {
         for (uint32_t i = 0; i < schema->column_count; i++) {
             struct schema_column *column = &schema->columns[i];
-            if (column_align(column) != align)
+            if (type_row_align(column->type) != align)
                 continue;
             assert(at % align == 0);
             column->row_offset = (uint32_t)at;

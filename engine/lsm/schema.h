@@ -74,6 +74,7 @@ bool type_is_var(uint32_t type);       /* text, blob */
 bool type_is_vector(uint32_t type);
 bool type_is_key(uint32_t type);       /* may be in a key */
 uint32_t type_value_bytes(uint32_t type, uint32_t dimension); /* 0 for text, blob */
+uint32_t type_row_align(uint32_t type); /* alignment class in the row image: 8, 4, 2 or 1 */
 const char *type_name(uint32_t type);  /* "int64", ... ; "?" */
 
 /* Checks a public definition and builds the schema (adds the hidden rowid when no key is given). Column ids are next_column_id and up, one for each column of the schema (the hidden rowid takes the first).

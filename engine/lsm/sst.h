@@ -112,6 +112,10 @@ int sst_time(struct sst_iterator *iterator, int64_t *time_ns, bool *has_time);
 int sst_row_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes);
 /* false: the key is certainly not in the segment (bounds and filter). Negative: MOTE_E. */
 int sst_may_contain(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes);
+/* The point read: the key's newest version at or below seq, with the filter asked: 1, 0 if the segment has none, negative MOTE_E. Of row pages only the page that holds it is read. The iterator is on no record for any other call but
+ * sst_get_image (as sst_row_image), which holds until the iterator moves, rests or is opened. */
+int sst_get(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct record *record);
+int sst_get_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes);
 
 /* ---- Checking, rebuilding, printing ---- */
 

@@ -39,6 +39,7 @@ int sst_block_enter(struct sst_iterator *iterator, uint32_t index)
         return result;
     const uint8_t *data = iterator->block_pin.data;
     block->length_bytes = entry.header.length_bytes;
+    block->row_pages = entry.pages != NULL;
     block->row_count = load_u32(data + 32);
     block->delete_count = load_u32(data + 36);
     block->repeat_count = load_u32(data + 40);
@@ -46,7 +47,7 @@ int sst_block_enter(struct sst_iterator *iterator, uint32_t index)
     block->seq_min = load_u64(data + 48);
     block->seq_max = load_u64(data + 56);
     if (block->row_count != entry.row_count || block->delete_count != entry.delete_count || block->column_count != iterator->footer.column_count || block->repeat_count >= block->row_count ||
-        block->seq_min != entry.seq_min || block->seq_max != entry.seq_max || (uint64_t)SST_BLOCK_HEADER_BYTES + (block->column_count + 3) * 4 > block->length_bytes) {
+        block->seq_min != entry.seq_min || block->seq_max != entry.seq_max || (!entry.pages && (uint64_t)SST_BLOCK_HEADER_BYTES + (block->column_count + 3) * 4 > block->length_bytes)) {
         result = refuse_block(iterator, "a block contradicts its index");
         sst_unpin(iterator, &iterator->block_pin);
         return result;
@@ -73,7 +74,7 @@ static bool find_stream(const struct sst_iterator *iterator, uint32_t stream, co
 }
 
 /* Lays offsets, bitmap and values out in the slot's memory. */
-static int slot_reserve(struct sst_iterator *iterator, struct sst_slot *slot, uint32_t type, uint32_t dimension, size_t values_bytes, uint32_t **offsets, uint8_t **validity, uint8_t **values)
+int sst_slot_reserve(struct sst_iterator *iterator, struct sst_slot *slot, uint32_t type, uint32_t dimension, size_t values_bytes, uint32_t **offsets, uint8_t **validity, uint8_t **values)
 {
     uint32_t rows = iterator->block.row_count;
     size_t offsets_bytes = type_is_var(type) ? round_up((rows + 1) * sizeof(uint32_t), 16) : 0, validity_bytes = round_up((rows + 7) / 8, 16);
@@ -93,6 +94,15 @@ static int slot_reserve(struct sst_iterator *iterator, struct sst_slot *slot, ui
     return MOTE_OK;
 }
 
+/* From rows; what is taken is the iterator's own, as what is decoded. */
+static int take_from_pages(struct sst_iterator *iterator, uint32_t stream, uint32_t type, uint32_t dimension, struct sst_slot *slot)
+{
+    uint32_t columns = iterator->block.column_count;
+    int result = stream < columns ? sst_pages_column(iterator, stream, type, dimension, slot) : sst_pages_numbers(iterator, stream > columns, slot);
+    sst_unpin(iterator, &iterator->block_pin);
+    return result;
+}
+
 static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_t type, uint32_t dimension, struct sst_slot *slot)
 {
     const uint8_t *data;
@@ -103,12 +113,14 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
     int result = pin_block(iterator);
     if (result)
         return result;
+    if (iterator->block.row_pages)
+        return take_from_pages(iterator, stream, type, dimension, slot);
     if (!find_stream(iterator, stream, &data, &size_bytes))
         return refuse_block(iterator, "a block contradicts itself");
     if (codec_inspect(data, size_bytes, &info) || info.values_bytes > SST_BLOCK_RAW_BYTES_MAX || info.count != iterator->block.row_count || info.type != type)
         return refuse_block(iterator, "a column of a block is not what it must be");
     slot->stamp = slot->row_stamp = 0;
-    result = slot_reserve(iterator, slot, type, dimension, info.values_bytes, &offsets, &validity, &values);
+    result = sst_slot_reserve(iterator, slot, type, dimension, info.values_bytes, &offsets, &validity, &values);
     if (result)
         return result;
     size_t scratch_bytes = codec_scratch_bytes(info.count, info.values_bytes);
@@ -137,7 +149,7 @@ static int fill_default(struct sst_iterator *iterator, const struct schema_colum
     slot->stamp = 0;
     if (width * rows > UINT32_MAX)
         return error_set(MOTE_EBUDGET, "the default of column %s in %u rows takes more than 4 GiB; read fewer rows a block", column->name, rows);
-    int result = slot_reserve(iterator, slot, column->type, column->dimension, width * rows, &offsets, &validity, &values);
+    int result = sst_slot_reserve(iterator, slot, column->type, column->dimension, width * rows, &offsets, &validity, &values);
     if (result)
         return result;
     for (uint32_t i = 0; var && i <= rows; i++)
@@ -169,7 +181,7 @@ static int decode_row(struct sst_iterator *iterator, uint32_t column, struct sst
     if (!find_stream(iterator, column, &data, &size_bytes))
         return refuse_block(iterator, "a block contradicts itself");
     slot->stamp = slot->row_stamp = 0;
-    result = slot_reserve(iterator, slot, definition->type, definition->dimension, values_bytes, &offsets, &validity, &values);
+    result = sst_slot_reserve(iterator, slot, definition->type, definition->dimension, values_bytes, &offsets, &validity, &values);
     if (result)
         return result;
     size_t scratch_bytes = codec_scratch_bytes(iterator->block.row_count, (uint32_t)values_bytes);
@@ -196,7 +208,7 @@ int sst_row_decode(struct sst_iterator *iterator, uint32_t column, struct sst_sl
     if (found->stamp == iterator->block.stamp || (found->row_stamp == iterator->block.stamp && found->row == iterator->row))
         return MOTE_OK;
     /* Who was led here by a search wants this row; who asks for a second one of the column will want more. */
-    bool alone = iterator->sought && found->row_stamp != iterator->block.stamp && column < iterator->stored_columns;
+    bool alone = iterator->sought && !iterator->block.row_pages && found->row_stamp != iterator->block.stamp && column < iterator->stored_columns;
     uint32_t type = iterator->schema->columns[column].type;
     if (alone && !type_is_var(type) && !type_is_vector(type) && type != MOTE_TYPE_POINT3) {
         int result = decode_row(iterator, column, found);
@@ -280,9 +292,7 @@ int sst_keys_decode(struct sst_iterator *iterator)
     const struct schema *schema = iterator->schema;
     for (uint32_t i = 0; i < schema->key_column_count; i++) {
         struct sst_slot *slot = &iterator->slots[schema->key_columns[i]];
-        if (slot->stamp == iterator->block.stamp)
-            continue;
-        int result = sst_column_decode(iterator, schema->key_columns[i], &slot);
+        int result = slot->stamp == iterator->block.stamp ? MOTE_OK : sst_column_decode(iterator, schema->key_columns[i], &slot);
         if (result)
             return result;
         if (slot->has_nulls) {

@@ -149,7 +149,8 @@ static int add_entry(struct sst_builder *builder, const struct sst_header *heade
 {
     const struct sst_rows *rows = &builder->rows;
     uint32_t columns = builder->schema->column_count, zones_bytes = columns * SST_ZONE_BYTES;
-    uint32_t keys_bytes = builder->first_key_bytes + builder->last_key_bytes, entry_bytes = (uint32_t)round_up(SST_ENTRY_BYTES + zones_bytes + keys_bytes, 8);
+    uint32_t keys_bytes = builder->first_key_bytes + builder->last_key_bytes, pages_at = (uint32_t)round_up(SST_ENTRY_BYTES + zones_bytes + keys_bytes, 8);
+    uint32_t entry_bytes = pages_at + (builder->row_pages ? sst_pages_directory_bytes(builder) : 0);
     uint8_t *entry;
     int result = sst_entry_list_grow(builder->memory, &builder->blocks, entry_bytes, &entry);
     if (result)
@@ -168,12 +169,14 @@ static int add_entry(struct sst_builder *builder, const struct sst_header *heade
     store_u32(entry + 72, times->timed_count);
     store_u32(entry + 76, times->untimed_delete_count);
     store_u32(entry + 80, (uint32_t)builder->sums.row_count);
-    store_u16(entry + 84, (uint16_t)builder->first_key_bytes);
+    store_u16(entry + 84, (uint16_t)(builder->first_key_bytes | (builder->row_pages ? SST_ENTRY_PAGES : 0u)));
     store_u16(entry + 86, (uint16_t)builder->last_key_bytes);
     for (uint32_t i = 0; i < columns; i++)
         store_zone(entry + SST_ENTRY_BYTES + i * SST_ZONE_BYTES, &rows->vectors[i]);
     memcpy(entry + SST_ENTRY_BYTES + zones_bytes, builder->first_key, builder->first_key_bytes);
     memcpy(entry + SST_ENTRY_BYTES + zones_bytes + builder->first_key_bytes, builder->last_key, builder->last_key_bytes);
+    if (builder->row_pages)
+        sst_pages_directory_store(builder, entry + pages_at);
     return MOTE_OK;
 }
 
@@ -211,11 +214,13 @@ int sst_block_write(struct sst_builder *builder)
     }
     struct block_times times;
     struct sst_header header;
-    uint32_t length_bytes;
+    uint32_t length_bytes = 0;
     int result = sst_rows_gather(rows);
-    if (!result)
+    if (!result && builder->row_pages)
+        result = sst_pages_write(builder, seq_min, seq_max, &header);
+    else if (!result)
         result = encode_block(builder, seq_min, seq_max, &length_bytes);
-    if (!result)
+    if (!result && !builder->row_pages)
         result = sst_builder_emit(builder, SST_MAGIC_BLOCK, length_bytes, &header);
     if (!result)
         result = collect_times(builder, &times);

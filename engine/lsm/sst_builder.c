@@ -58,6 +58,9 @@ uint64_t sst_bytes_bound(const struct schema *schema, uint32_t block_rows, uint6
         if (schema->columns[i].added_in > 1)
             added_bytes += schema->columns[i].value_bytes + (type_is_var(schema->columns[i].type) && !schema->columns[i].default_value.is_null ? schema->columns[i].default_value.as.bytes.size_bytes : 0);
     raw_bytes += rows * added_bytes;
+    bool row_pages = schema->flags & MOTE_TABLE_ROW_PAGES;
+    if (row_pages && block_rows > SST_PAGES_ROWS_MAX)
+        block_rows = SST_PAGES_ROWS_MAX;
     /* A block ends at block_rows rows, or when the next row, at most MOTE_ROW_BYTES_MAX, would exceed half a MiB. */
     uint64_t blocks = 1 + rows / block_rows + (raw_bytes + rows * schema->fixed_bytes) / MOTE_ROW_BYTES_MAX;
     blocks = blocks < rows ? blocks : rows;
@@ -67,8 +70,13 @@ uint64_t sst_bytes_bound(const struct schema *schema, uint32_t block_rows, uint6
     uint64_t filters = rows * SST_FILTER_BITS_PER_KEY / 8 + (divide_up(rows, SST_PARTITION_ROWS_MAX) + blocks) * (SST_FILTER_HEADER_BYTES + 2 * SST_FILTER_LINE_BYTES);
     uint64_t times = schema->time_column >= 0 ? ordinal_index_bytes_max(rows) : 0;
     uint64_t all = raw_bytes + structures + filters + times + SST_FOOTER_HEADER_BYTES + schema->column_count * SST_FOOTER_COLUMN_BYTES + 8 * PAGE_BYTES;
+    if (row_pages) {
+        uint64_t pages_bytes = sst_pages_block_bound(schema, rows, raw_bytes + rows * schema->fixed_bytes /* tombstones have it too */) + blocks * 3 * SST_PAGE_BYTES; /* what a block leaves in its last page, and what is skipped before it */
+        all += pages_bytes - (pages_bytes < raw_bytes ? pages_bytes : raw_bytes) + sst_pages_directory_bound(schema, pages_bytes);
+    }
     /* What is skipped at the end of a run is smaller than the structure that follows. */
-    uint64_t skipped = (SEGMENT_RUNS_MAX - 1) * (uint64_t)(MOTE_ROW_BYTES_MAX * 2 + 65536);
+    uint64_t structure_max = row_pages ? sst_pages_block_bound(schema, rows_a_block, SST_PAGES_RAW_BYTES_MAX) : MOTE_ROW_BYTES_MAX * 2 + 65536;
+    uint64_t skipped = (SEGMENT_RUNS_MAX - 1) * structure_max;
     return all + (skipped < all ? skipped : all);
 }
 
@@ -105,8 +113,20 @@ int sst_builder_create(const struct sst_builder_options *options, struct sst_bui
     made->seq_min = UINT64_MAX;
     made->time_min_ns = made->sums.time_min_ns = INT64_MAX;
     made->time_max_ns = made->sums.time_max_ns = INT64_MIN;
+    made->row_pages = options->schema->flags & MOTE_TABLE_ROW_PAGES;
+    if (made->row_pages && made->options.block_rows > SST_PAGES_ROWS_MAX)
+        made->options.block_rows = SST_PAGES_ROWS_MAX;
+    if (made->row_pages && made->options.block_bytes_max > SST_PAGES_RAW_BYTES_MAX)
+        made->options.block_bytes_max = SST_PAGES_RAW_BYTES_MAX;
     made->block_bytes_bound = sst_block_bytes_bound(options->schema, options->block_rows, options->block_bytes_max);
     made->entry_bytes_bound = SST_ENTRY_BYTES + options->schema->column_count * SST_ZONE_BYTES + 2 * key_bytes_bound(options->schema);
+    if (made->row_pages) {
+        made->block_bytes_bound = sst_pages_block_bound(options->schema, made->options.block_rows, made->options.block_bytes_max + (uint64_t)MOTE_ROW_BYTES_MAX) + SST_PAGE_BYTES;
+        if (made->block_bytes_bound < made->options.block_bytes_max + SST_PAGE_BYTES)
+            made->block_bytes_bound = made->options.block_bytes_max + SST_PAGE_BYTES;
+        made->pages.directory_bytes_bound = (uint32_t)sst_pages_directory_bound(options->schema, made->block_bytes_bound);
+        made->entry_bytes_bound += made->pages.directory_bytes_bound;
+    }
     uint64_t likely_bytes = sst_bytes_bound(options->schema, options->block_rows, options->rows_max, options->rows_max * options->schema->fixed_bytes * (options->schema->has_var ? 4 : 1));
     made->stream = (struct sst_stream){.context = options->context, .queue = options->queue, .reservation = options->reservation, .segment_id = options->segment_id, .source = (uint8_t)options->source};
     made->stream.wanted_bytes = likely_bytes < options->segment_bytes_max ? likely_bytes : options->segment_bytes_max;
@@ -142,7 +162,7 @@ static int end_block(struct sst_builder *builder)
         builder->hash_count = 0;
     }
     bool partition_ends = builder->blocks.count == SST_PARTITION_BLOCKS_MAX || sums->row_count >= SST_PARTITION_ROWS_MAX ||
-                          builder->blocks.bytes_used + builder->entry_bytes_bound > SST_PARTITION_BYTES_MAX;
+                          (builder->row_pages ? builder->blocks.bytes_used > SST_PARTITION_BYTES_MAX / 2 : builder->blocks.bytes_used + builder->entry_bytes_bound > SST_PARTITION_BYTES_MAX);
     if (partition_ends)
         result = sst_partition_write(builder);
     builder->tail_bytes = tail_bound(builder);
@@ -222,11 +242,13 @@ bool sst_builder_full(const struct sst_builder *builder)
     uint64_t row_max = builder->schema->has_var ? (uint64_t)MOTE_ROW_BYTES_MAX : builder->schema->fixed_bytes;
     uint64_t overhead = builder->block_bytes_bound - builder->options.block_bytes_max; /* of a block, beyond its rows */
     /* The present block, one row more (perhaps in a block of its own), what follows, and what may be skipped at the end of a run. */
+    /* The size is a wish, the room a need: where keys vary, the page directories could be a hundred times what they are. */
+    uint64_t likely_tail = builder->tail_bytes - 2ull * builder->pages.directory_bytes_bound + 2ull * builder->pages.directory_bytes_most;
     uint64_t tail = builder->tail_bytes, pending = rows->raw_bytes + row_max + 2 * overhead;
     uint64_t room = sst_stream_room(&builder->stream), skip = builder->stream.run_count < SEGMENT_RUNS_MAX ? pending : 0;
     bool footer_full = builder->partitions.bytes_used + 4 * builder->partitions.count + SST_FOOTER_HEADER_BYTES + builder->schema->column_count * SST_FOOTER_COLUMN_BYTES +
                            4 * (SST_DIRECTORY_ENTRY_BYTES + MOTE_KEY_BYTES_MAX) > SST_FOOTER_BYTES_MAX;
-    return builder->stream.at + rows->raw_bytes + tail >= builder->options.segment_bytes_max || pending + tail + skip > room || footer_full ||
+    return builder->stream.at + rows->raw_bytes + likely_tail >= builder->options.segment_bytes_max || pending + tail + skip > room || footer_full ||
            builder->row_count + rows->count >= builder->options.rows_max;
 }
 
@@ -290,6 +312,7 @@ void sst_builder_destroy(struct sst_builder *builder)
     builder->options.context->timestamps->destroy(builder->timestamps);
     sst_entry_list_free(memory, &builder->blocks);
     sst_entry_list_free(memory, &builder->partitions);
+    sst_pages_free(builder);
     memory_free(memory, builder->hashes);
     memory_free(memory, builder->staging);
     memory_free(memory, builder->scratch);

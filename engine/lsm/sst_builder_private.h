@@ -3,6 +3,7 @@
  *     sst_builder.c      rows in; decides where blocks, partitions and the segment end
  *     sst_rows.c         struct sst_rows: the present block's rows, and their gathering into columns
  *     sst_block_write.c  columns -> an encoded block, and its entry in the partition
+ *     sst_page_write.c   the same for row pages
  *     sst_index_write.c  partition, filter, timestamp section, footer
  *     sst_stream.c       struct sst_stream: the segment's bytes -> extents, aligned buffers, requests in flight
  *
@@ -50,6 +51,8 @@ struct sst_stream {
 };
 
 int sst_stream_create(struct sst_stream *stream);
+/* Fills up with zeros so that the next structure, of at most length_bytes, begins at a multiple of align_bytes (a power of two that divides the extent). Before sst_stream_place. */
+int sst_stream_align(struct sst_stream *stream, uint32_t align_bytes);
 /* Makes the next structure lie contiguously: *offset_bytes is a multiple of 64, and `length_bytes` from there on are in one run. tail_bytes: what should fit behind it, if the run is the last. */
 int sst_stream_place(struct sst_stream *stream, uint64_t length_bytes, uint64_t tail_bytes, uint64_t *offset_bytes);
 /* Appends; at most what was placed. */
@@ -132,6 +135,16 @@ struct sst_partition_sums {
     int64_t time_min_ns, time_max_ns;
 };
 
+/* The page directory of the present block, in its parts. */
+struct sst_pages {
+    uint8_t *units; /* SST_UNIT_BYTES each */
+    uint8_t *keys;
+    uint32_t unit_count, units_capacity, keys_used_bytes, keys_capacity;
+    uint32_t directory_bytes_bound, directory_bytes_most; /* what it can be, and what it was */
+    uint8_t *image; /* of a row that is not there as an image of the newest schema */
+    uint32_t image_capacity;
+};
+
 struct sst_builder {
     struct sst_builder_options options;
     struct memory *memory;
@@ -139,6 +152,8 @@ struct sst_builder {
     struct sst_stream stream;
     struct sst_rows rows;
     struct ordinal_index *timestamps; /* NULL: no time column */
+    bool row_pages;                   /* blocks hold rows, not columns */
+    struct sst_pages pages;
     uint8_t *staging;                     /* a structure while it is encoded */
     size_t staging_bytes;
     void *scratch;                        /* of the codecs */
@@ -184,6 +199,15 @@ uint64_t sst_builder_tail_bytes(const struct sst_builder *builder);
 /* sst_block_write.c */
 uint64_t sst_block_bytes_bound(const struct schema *schema, uint32_t rows, uint64_t raw_bytes);
 int sst_block_write(struct sst_builder *builder);
+/* sst_page_write.c */
+/* Of a block, its page directory included or alone. */
+uint64_t sst_pages_block_bound(const struct schema *schema, uint64_t rows, uint64_t raw_bytes);
+uint64_t sst_pages_directory_bound(const struct schema *schema, uint64_t block_bytes);
+/* Lays the gathered rows out in pages and writes them. */
+int sst_pages_write(struct sst_builder *builder, uint64_t seq_min, uint64_t seq_max, struct sst_header *header);
+uint32_t sst_pages_directory_bytes(const struct sst_builder *builder);
+void sst_pages_directory_store(const struct sst_builder *builder, uint8_t *at);
+void sst_pages_free(struct sst_builder *builder);
 /* sst_index_write.c */
 int sst_partition_write(struct sst_builder *builder);
 int sst_timestamps_write(struct sst_builder *builder);

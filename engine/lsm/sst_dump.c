@@ -108,7 +108,7 @@ static int print_partition(struct sst_iterator *iterator, uint32_t partition, FI
     for (uint32_t i = 0; i < directory.block_count; i++) {
         struct sst_block_entry entry;
         sst_block_entry_load(iterator, i, &entry);
-        fprintf(out, "    block %u: %u bytes at %" PRIu64 " checksum %08x, rows %u from %" PRIu64 ", tombstones %u, seqs %" PRIu64 " to %" PRIu64 ", keys ", directory.first_block + i, entry.header.length_bytes,
+        fprintf(out, "    block %u: %u bytes%s at %" PRIu64 " checksum %08x, rows %u from %" PRIu64 ", tombstones %u, seqs %" PRIu64 " to %" PRIu64 ", keys ", directory.first_block + i, entry.header.length_bytes, entry.pages ? " of row pages" : "",
                 entry.header.offset_bytes, entry.header.crc, entry.row_count, directory.first_ordinal + entry.first_ordinal, entry.delete_count, entry.seq_min, entry.seq_max);
         print_hex(out, entry.first_key, entry.first_key_bytes, 24);
         fprintf(out, " to ");
@@ -135,6 +135,20 @@ static void print_streams(struct sst_iterator *iterator, FILE *out)
     }
 }
 
+/* The row pages of the present block. */
+static void print_units(struct sst_iterator *iterator, uint32_t index, FILE *out)
+{
+    struct sst_block_entry entry;
+    sst_block_entry_load(iterator, index, &entry);
+    for (uint32_t i = 0; i < entry.unit_count; i++) {
+        struct sst_unit unit;
+        sst_unit_load(&entry, i, &unit);
+        fprintf(out, "  page %u: %u bytes at %" PRIu64 " checksum %08x, %u rows from seq %" PRIu64 " key ", i, unit.length_bytes, unit.offset_bytes, unit.crc, unit.row_count, unit.seq);
+        print_hex(out, unit.key, unit.key_bytes, 24);
+        fputc('\n', out);
+    }
+}
+
 static int print_block(struct sst_iterator *iterator, uint32_t number, FILE *out)
 {
     struct sst_directory_entry directory;
@@ -145,7 +159,10 @@ static int print_block(struct sst_iterator *iterator, uint32_t number, FILE *out
     if (result)
         return result;
     fprintf(out, "block %u: %u rows, %u tombstones, %u repeated keys\n", number, iterator->block.row_count, iterator->block.delete_count, iterator->block.repeat_count);
-    print_streams(iterator, out);
+    if (iterator->block.row_pages)
+        print_units(iterator, number - directory.first_block, out);
+    else
+        print_streams(iterator, out);
     for (uint32_t row = 0; row < iterator->block.row_count; row++) {
         struct record record;
         iterator->row = row;

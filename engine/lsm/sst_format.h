@@ -29,6 +29,19 @@
  *                 seqs:   codec.h, INT64 bit patterns
  *                 kinds:  codec.h, BOOL, 1 = tombstone; empty if there is none
  *
+ * Block of row pages: rows, row by row, in pages of SST_PAGE_BYTES. Offset and length are multiples of SST_PAGE_BYTES. A unit is what a point read reads: one page of whole rows, or, of a row that is larger than a page, as many as it takes,
+ * with this row alone.
+ *       32        as in a block, up to 64; magic SST_MAGIC_ROWS
+ *       64        the first unit; every later one begins with a page
+ *   Unit (offsets of rows count from its first page's start; A is 64 in the block's first unit, else 0)
+ *        A     2  row count                   A + 2     2  page count
+ *    A + 4     4  end of the last row's image
+ *    A + 8        slots, 2 bytes for each row: where the row begins (a multiple of 8, in the first page), how many zero bytes (0 to 7) lie between its image and the next row (of the last row: 0), SST_SLOT_DELETED for a tombstone;
+ *                 zeros up to a multiple of 8, then the rows, then zeros
+ *   Row
+ *        0     8  seq
+ *        8        row image (schema.h) in the layout of the segment's columns; of a tombstone the key columns have their values, the others are NULL
+ *
  * Partition: the index of up to SST_PARTITION_BLOCKS_MAX blocks
  *       32     4  block count
  *       36     4  column count
@@ -44,8 +57,16 @@
  *       56     8  least time                    64     8  greatest time   (nanoseconds; of rows and tombstones that have one; least > greatest: none)
  *       72     4  rows with a time              76     4  tombstones without one
  *       80     4  ordinal of the first row, counted from the partition's
- *       84     2  first key's length            86     2  last key's length
- *       88        zone maps, SST_ZONE_BYTES for each column, then the first key, the last key, zeros up to a multiple of 8
+ *       84     2  first key's length, and SST_ENTRY_PAGES if the block holds row pages
+ *       86     2  last key's length
+ *       88        zone maps, SST_ZONE_BYTES for each column, then the first key, the last key, zeros up to a multiple of 8, and of row pages their directory
+ *   Page directory, zeros up to a multiple of 8 behind it
+ *        0     4  unit count                     4     4  reserved
+ *        8        units, SST_UNIT_BYTES each, then the key of each unit's first row, without gaps
+ *   Unit of the directory
+ *        0     8  seq of its first row           8     4  checksum        CRC32C of all its bytes, seeded with (UUID, SST_MAGIC_PAGE, segment id, its offset in the segment)
+ *       12     4  end of its first row's key, counted from the first key
+ *       16     2  number of its first page in the block                    18     2  row count
  *   Zone map
  *        0     4  values that are not NULL       4     4  flags (SST_ZONE_...)
  *        8     8  min                           16     8  max             24     8  sum      (int64, or the bits of a float64, by the flags; 0 where a flag is not set)
@@ -87,6 +108,8 @@
 #include "blockdev/base/crc32c.h"
 
 #define SST_MAGIC_BLOCK 0x4b42534du     /* "MSBK" */
+#define SST_MAGIC_ROWS 0x4252534du      /* "MSRB" */
+#define SST_MAGIC_PAGE 0x4750534du      /* "MSPG"; only in seeds */
 #define SST_MAGIC_PARTITION 0x5450534du /* "MSPT" */
 #define SST_MAGIC_FILTER 0x4c46534du    /* "MSFL" */
 #define SST_MAGIC_FOOTER 0x5446534du    /* "MSFT" */
@@ -105,6 +128,16 @@ enum {
     SST_PARTITION_BYTES_MAX = 64 * 1024,   /* and before the block that would exceed it */
     SST_ENTRY_BYTES = 88,
     SST_ZONE_BYTES = 32,
+    SST_ENTRY_PAGES = 0x8000,
+    SST_PAGE_BYTES = 4096,
+    SST_PAGES_HEADER_BYTES = 8,            /* of the page directory */
+    SST_UNIT_BYTES = 20,
+    SST_UNIT_HEADER_BYTES = 8,
+    SST_SLOT_START = 0x0FF8,
+    SST_SLOT_PADDING = 7,
+    SST_SLOT_DELETED = 0x8000,
+    SST_PAGES_RAW_BYTES_MAX = 512 * 1024,  /* of a block of row pages: with what is left empty in its pages it stays below SST_BLOCK_BYTES_MAX */
+    SST_PAGES_ROWS_MAX = 16384,
     SST_FILTER_HEADER_BYTES = 64,
     SST_FILTER_LINE_BYTES = 64,
     SST_FILTER_PROBES = 7,

@@ -127,10 +127,13 @@ bool sst_partition_validate(const uint8_t *data, uint32_t length_bytes)
         uint32_t start = load_u32(data + SST_PARTITION_HEADER_BYTES + i * 4), entry_bytes = load_u32(data + SST_PARTITION_HEADER_BYTES + (i + 1) * 4) - start;
         const uint8_t *entry = data + start;
         uint32_t length = load_u32(entry + 8), rows = load_u32(entry + 16), deletes = load_u32(entry + 20), timed = load_u32(entry + 72), untimed_deletes = load_u32(entry + 76);
-        uint32_t first_key_bytes = load_u16(entry + 84), last_key_bytes = load_u16(entry + 86);
+        uint32_t first_key_bytes = load_u16(entry + 84) & ~(uint32_t)SST_ENTRY_PAGES, last_key_bytes = load_u16(entry + 86);
+        uint64_t keys_end = (uint64_t)SST_ENTRY_BYTES + columns * SST_ZONE_BYTES + first_key_bytes + last_key_bytes, pages_at = round_up(keys_end, 8);
         bool fits = length >= SST_BLOCK_HEADER_BYTES && length <= SST_BLOCK_BYTES_MAX && rows > 0 && rows <= SST_BLOCK_ROWS_MAX && deletes <= rows && timed <= rows && untimed_deletes <= deletes &&
                     untimed_deletes <= rows - timed && load_u32(entry + 80) == ordinal && first_key_bytes <= MOTE_KEY_BYTES_MAX && last_key_bytes <= MOTE_KEY_BYTES_MAX &&
-                    SST_ENTRY_BYTES + columns * SST_ZONE_BYTES + first_key_bytes + last_key_bytes <= entry_bytes;
+                    keys_end <= entry_bytes;
+        if (fits && (load_u16(entry + 84) & SST_ENTRY_PAGES))
+            fits = pages_at < entry_bytes && sst_pages_validate(entry + pages_at, entry_bytes - pages_at, load_u64(entry), length, rows);
         if (!fits)
             return false;
         ordinal += rows;
@@ -258,11 +261,16 @@ void sst_block_entry_load(const struct sst_iterator *iterator, uint32_t index, s
     entry->time_min_ns = (int64_t)load_u64(at + 56);
     entry->time_max_ns = (int64_t)load_u64(at + 64);
     entry->first_ordinal = load_u32(at + 80);
-    entry->first_key_bytes = load_u16(at + 84);
+    entry->first_key_bytes = load_u16(at + 84) & ~(uint32_t)SST_ENTRY_PAGES;
     entry->last_key_bytes = load_u16(at + 86);
     entry->zones = at + SST_ENTRY_BYTES;
     entry->first_key = entry->zones + iterator->footer.column_count * SST_ZONE_BYTES;
     entry->last_key = entry->first_key + entry->first_key_bytes;
+    if (load_u16(at + 84) & SST_ENTRY_PAGES) {
+        entry->header.magic = SST_MAGIC_ROWS;
+        entry->pages = at + round_up((uint64_t)(entry->last_key + entry->last_key_bytes - at), 8);
+        entry->unit_count = load_u32(entry->pages);
+    }
 }
 
 void sst_target_make(const struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct sst_target *target)

@@ -26,6 +26,7 @@ int sst_iterator_create(struct sst_context *context, struct blockdev_queue *queu
 
 void sst_iterator_unpin(struct sst_iterator *iterator)
 {
+    sst_unpin(iterator, &iterator->unit_pin);
     sst_unpin(iterator, &iterator->block_pin);
     sst_unpin(iterator, &iterator->partition_pin);
     sst_unpin(iterator, &iterator->footer_pin);
@@ -46,6 +47,7 @@ static void close_segment(struct sst_iterator *iterator)
     sst_iterator_unpin(iterator);
     sst_block_leave(iterator);
     sst_range_clear(iterator);
+    sst_layout_clear(iterator);
     iterator->segment = NULL;
     iterator->segment_id = 0;
 }
@@ -57,6 +59,7 @@ void sst_iterator_destroy(struct sst_iterator *iterator)
     struct sst_context *context = iterator->context;
     close_segment(iterator);
     free_slots(iterator);
+    memory_free(context->memory, iterator->rows);
     memory_free(context->memory, iterator);
     if (atomic_fetch_sub(&context->iterator_count, 1) == 1)
         sst_scratch_drain(context);
@@ -290,4 +293,46 @@ int sst_may_contain(struct sst_iterator *iterator, const uint8_t *key, uint32_t 
     struct sst_directory_entry directory;
     sst_directory_load(iterator, partition, &directory);
     return ask_filter(iterator, &directory, key, key_bytes);
+}
+
+int sst_get(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct record *record)
+{
+    struct sst_target target;
+    uint32_t partition, index, row;
+    iterator->got_unit = false;
+    sst_target_make(iterator, key, key_bytes, seq, &target);
+    int result = sst_locate(iterator, &target, &partition, &index);
+    if (result <= 0)
+        return stand_nowhere(iterator, result);
+    struct sst_block_entry entry;
+    sst_block_entry_load(iterator, index, &entry);
+    if (key_compare(key, key_bytes, entry.first_key, entry.first_key_bytes) < 0)
+        return stand_nowhere(iterator, 0);
+    struct sst_directory_entry directory;
+    sst_directory_load(iterator, partition, &directory);
+    result = ask_filter(iterator, &directory, key, key_bytes);
+    if (result <= 0)
+        return stand_nowhere(iterator, result);
+    if (entry.pages) {
+        result = sst_pages_get(iterator, &entry, key, key_bytes, seq, record);
+        iterator->got_unit = result > 0;
+        return stand_nowhere(iterator, result);
+    }
+    result = sst_block_enter(iterator, index);
+    if (!result)
+        result = sst_row_search(iterator, &target, 0, &row);
+    if (result || row == iterator->block.row_count)
+        return stand_nowhere(iterator, result);
+    uint32_t found_bytes;
+    result = sst_key_make(iterator, row, iterator->probe, &found_bytes);
+    if (result || key_compare(iterator->probe, found_bytes, key, key_bytes) != 0)
+        return stand_nowhere(iterator, result);
+    stand_on(iterator, row);
+    result = sst_record(iterator, record);
+    return result ? stand_nowhere(iterator, result) : 1;
+}
+
+int sst_get_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes)
+{
+    return iterator->got_unit ? sst_pages_image(iterator, room, capacity_bytes, image_bytes) : sst_row_image(iterator, room, capacity_bytes, image_bytes);
 }

@@ -3,6 +3,7 @@
  *     sst_reader.c       life and positioning
  *     sst_index_read.c   footer and partitions: pinned, checked, searched
  *     sst_block_read.c   one block: pinned, columns decoded on demand, keys made, rows searched
+ *     sst_page_read.c    blocks of row pages: point reads, and columns out of rows
  *     sst_value.c        what a caller takes out of the present row and block
  *     sst_time_range.c   which blocks a time range needs
  *     sst_timestamp.c    the timestamp section: search, rebuild
@@ -42,6 +43,27 @@ struct sst_block_entry {
     uint64_t seq_min, seq_max, first_seq, last_seq;
     int64_t time_min_ns, time_max_ns;
     const uint8_t *zones, *first_key, *last_key;
+    const uint8_t *pages; /* the page directory; NULL: the block holds columns */
+    uint32_t unit_count;
+};
+
+/* A unit of row pages as the page directory has it. */
+struct sst_unit {
+    uint64_t seq, offset_bytes; /* of its first row; in the segment */
+    uint32_t crc, length_bytes, row_count, key_bytes;
+    const uint8_t *key; /* of its first row */
+};
+
+/* Where the columns lie in the segment's row images. */
+struct sst_row_layout {
+    uint32_t *offsets; /* one for each column; NULL: not made yet */
+    uint32_t *vars;    /* positions of text and blobs */
+    uint32_t var_count, fixed_bytes;
+};
+
+/* A row of the present block of row pages: where its image begins in the block. */
+struct sst_row_place {
+    uint32_t start, deleted;
 };
 
 struct sst_footer {
@@ -66,6 +88,7 @@ struct sst_block {
     uint32_t number;    /* in the segment; SST_NONE: no block */
     uint32_t partition; /* and its place in it */
     uint32_t index;
+    bool row_pages;
     uint32_t row_count, delete_count, repeat_count, column_count, length_bytes;
     uint64_t seq_min, seq_max;
     uint64_t stamp; /* new for each block, never 0 */
@@ -97,7 +120,7 @@ struct sst_iterator {
     uint64_t segment_id;     /* that the rest belongs to */
     uint32_t footer_crc, schema_version;
     uint32_t stored_columns; /* of the schema's columns, the first so many are in the segment */
-    struct sst_pin footer_pin, partition_pin, block_pin;
+    struct sst_pin footer_pin, partition_pin, block_pin, unit_pin;
     struct sst_footer footer;
     uint32_t partition;      /* number of the pinned one */
     struct sst_block block;
@@ -109,6 +132,13 @@ struct sst_iterator {
     bool sought; /* the row was searched for: perhaps nothing else of its block is wanted */
     uint32_t key_bytes;
     struct sst_time_range range;
+    /* Row pages. */
+    struct sst_row_layout layout;
+    struct sst_row_place *rows; /* of the block whose stamp rows_stamp is */
+    uint32_t rows_capacity, unit_image_bytes;
+    uint64_t rows_stamp;
+    const uint8_t *unit_image; /* what sst_get found, while unit_pin holds it; NULL: a tombstone */
+    bool got_unit;             /* the last sst_get found its row in a row page */
     uint8_t key[MOTE_KEY_BYTES_MAX], probe[MOTE_KEY_BYTES_MAX];
 };
 
@@ -148,7 +178,24 @@ int sst_key_make(struct sst_iterator *iterator, uint32_t row, uint8_t key[MOTE_K
 /* The first row from `from` on at or behind the target (row_count: none), galloping. */
 int sst_row_search(struct sst_iterator *iterator, const struct sst_target *target, uint32_t from, uint32_t *row);
 bool sst_same_key(struct sst_iterator *iterator, uint32_t row, uint32_t other_row);
+int sst_slot_reserve(struct sst_iterator *iterator, struct sst_slot *slot, uint32_t type, uint32_t dimension, size_t values_bytes, uint32_t **offsets, uint8_t **validity, uint8_t **values);
 void sst_slot_value(const struct sst_slot *slot, uint32_t row, struct mote_value *value);
+
+/* ---- sst_page_read.c ---- */
+void sst_layout_clear(struct sst_iterator *iterator);
+bool sst_pages_validate(const uint8_t *pages, uint64_t size_bytes, uint64_t block_offset_bytes, uint32_t block_length_bytes, uint32_t block_rows);
+void sst_unit_load(const struct sst_block_entry *entry, uint32_t index, struct sst_unit *unit);
+/* The key's newest version at or below seq in the block: 1, 0 if it has none. */
+int sst_pages_get(struct sst_iterator *iterator, const struct sst_block_entry *entry, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct record *record);
+/* The unit that sst_pages_get reads first; false: none. */
+bool sst_pages_place(const struct sst_block_entry *entry, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct sst_unit *unit);
+/* The image of the row that sst_pages_get found, as sst_row_image. */
+int sst_pages_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes);
+/* Of the present block, which is pinned: a column, the seqs or the kinds into the slot. */
+int sst_pages_column(struct sst_iterator *iterator, uint32_t column, uint32_t type, uint32_t dimension, struct sst_slot *slot);
+int sst_pages_numbers(struct sst_iterator *iterator, bool kinds, struct sst_slot *slot);
+/* Compares the pinned block's pages with their directory. */
+int sst_pages_verify(struct sst_iterator *iterator, const struct sst_block_entry *entry);
 
 /* ---- sst_scratch.c ---- */
 /* Scratch for one decoding; NULL with MOTE_EBUDGET. */

@@ -177,6 +177,16 @@ static int add_run(struct sst_stream *stream, uint64_t length_bytes, uint64_t ta
     return result;
 }
 
+int sst_stream_align(struct sst_stream *stream, uint32_t align_bytes)
+{
+    assert(is_power_of_two(align_bytes) && stream->context->layout->extent_bytes % align_bytes == 0 && stream->context->layout->extents_offset_bytes % align_bytes == 0);
+    if (stream->error)
+        return error_restore(&stream->error_detail);
+    /* A run ends at an extent's end, which is aligned: there is room for the zeros. */
+    uint64_t gap = round_up(stream->at, align_bytes) - stream->at;
+    return gap ? put_bytes(stream, NULL, gap) : MOTE_OK;
+}
+
 int sst_stream_place(struct sst_stream *stream, uint64_t length_bytes, uint64_t tail_bytes, uint64_t *offset_bytes)
 {
     assert(length_bytes > 0);

@@ -165,6 +165,8 @@ static void check_block(struct verify *verify, uint32_t index, const uint8_t *fi
     if (sst_block_enter(iterator, index)) {
         note(verify);
     } else {
+        if (entry.pages && sst_pages_verify(iterator, &entry))
+            note(verify);
         check_columns(verify, &entry);
         check_first_key(verify, &entry);
         if (walk_rows(verify, filter, filter_bytes, &facts))

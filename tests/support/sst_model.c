@@ -53,6 +53,7 @@ struct schema *sst_random_schema(struct sst_world *world, uint64_t table_id)
     definition.key_columns = keys;
     definition.key_column_count = sst_random_below(world, 8) == 0 && time_column != 0 ? 0 : key_count;
     definition.time_column = time_column;
+    definition.flags = sst_random_below(world, 2) ? MOTE_TABLE_ROW_PAGES : 0;
     struct schema *schema;
     sst_world_check(schema_create(world->memory, &definition, table_id, 100, &schema), "a random schema");
     return schema;

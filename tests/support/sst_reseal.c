@@ -1,6 +1,7 @@
 /* sst_reseal.c: hostile segments: a change somewhere in a structure, and every checksum above it made good again, as someone who knows the format would. Used by the fault test and the fuzz target. */
 #include <string.h>
 
+#include "blockdev/base/units.h"
 #include "engine/lsm/sst_format.h"
 #include "index/timestamp_format.h"
 #include "tests/support/sst_world.h"
@@ -25,6 +26,23 @@ static uint8_t *entry_at(uint8_t *structure, uint32_t length_bytes, uint32_t at,
     return start <= length_bytes && entry_bytes <= length_bytes - start ? structure + start : NULL;
 }
 
+/* The checksums in a block's page directory, as far as that lies within the partition and its pages within the segment. */
+static void seal_units(struct sst_world *world, const uint8_t *bytes, uint64_t size_bytes, uint8_t *entry, const uint8_t *end, uint32_t columns, uint64_t segment_id)
+{
+    uint64_t at = round_up((uint64_t)SST_ENTRY_BYTES + (uint64_t)columns * SST_ZONE_BYTES + (load_u16(entry + 84) & ~(uint32_t)SST_ENTRY_PAGES) + load_u16(entry + 86), 8), left = (uint64_t)(end - entry);
+    uint64_t offset = load_u64(entry), length = load_u32(entry + 8);
+    if (!(load_u16(entry + 84) & SST_ENTRY_PAGES) || at > left || left - at < SST_PAGES_HEADER_BYTES || offset > size_bytes || length > size_bytes - offset)
+        return;
+    uint8_t *units = entry + at + SST_PAGES_HEADER_BYTES;
+    for (uint64_t i = 0; i < load_u32(entry + at) && (i + 1) * SST_UNIT_BYTES <= (uint64_t)(end - units); i++) {
+        uint8_t *unit = units + i * SST_UNIT_BYTES;
+        bool last = i + 1 == load_u32(entry + at) || (i + 2) * SST_UNIT_BYTES > (uint64_t)(end - units);
+        uint64_t from = load_u16(unit + 16) * (uint64_t)SST_PAGE_BYTES, to = last ? length : load_u16(unit + SST_UNIT_BYTES + 16) * (uint64_t)SST_PAGE_BYTES;
+        if (from < to && to <= length)
+            store_u32(unit + 8, crc32c(crc32c_seed(world->context.uuid, SST_MAGIC_PAGE, segment_id, offset + from), bytes + offset + from, to - from));
+    }
+}
+
 static void seal_partition(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, uint64_t at, uint32_t length_bytes)
 {
     if (at > size_bytes || length_bytes < SST_PARTITION_HEADER_BYTES || length_bytes > size_bytes - at)
@@ -32,8 +50,10 @@ static void seal_partition(struct sst_world *world, uint8_t *bytes, uint64_t siz
     uint32_t blocks = load_u32(bytes + at + 32);
     for (uint32_t i = 0; i < blocks && i < SST_PARTITION_BLOCKS_MAX; i++) {
         uint8_t *entry = entry_at(bytes + at, length_bytes, SST_PARTITION_HEADER_BYTES, i, SST_ENTRY_BYTES);
-        if (entry)
-            store_u32(entry + 12, seal(world, bytes, size_bytes, load_u64(entry), load_u32(entry + 8)));
+        if (!entry)
+            continue;
+        store_u32(entry + 12, seal(world, bytes, size_bytes, load_u64(entry), load_u32(entry + 8)));
+        seal_units(world, bytes, size_bytes, entry, bytes + at + length_bytes, load_u32(bytes + at + 36), load_u64(bytes + at + 8));
     }
 }
 

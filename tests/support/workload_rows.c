@@ -33,11 +33,11 @@ static const struct table_template TEMPLATES[WORKLOAD_TEMPLATES] = {
       {"moving", MOTE_TYPE_BOOL, 0, 0}, {"label", MOTE_TYPE_TEXT, 0, 0}}, {0, 1}, 2, 1, 0},
     /* Events without a key of their own: the hidden rowid is column 0. */
     {{{"time", MOTE_TYPE_TIMESTAMP, 0, 0}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"payload", MOTE_TYPE_BLOB, 0, 0}, {"level", MOTE_TYPE_INT32, 0, 0}}, {0}, 0, 0, 0},
-    /* Settings that are replaced again and again: a text key; the time, in seconds, is not in the key. */
-    {{{"name", MOTE_TYPE_TEXT, 0, REQUIRED}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"value", MOTE_TYPE_TEXT, 0, 0}, {"place", MOTE_TYPE_POINT3, 0, 0}, {"updated", MOTE_TYPE_FLOAT64, 0, 0}}, {0}, 1, 4, 0},
+    /* Settings that are replaced again and again: a text key; the time, in seconds, is not in the key. Row by row. */
+    {{{"name", MOTE_TYPE_TEXT, 0, REQUIRED}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"value", MOTE_TYPE_TEXT, 0, 0}, {"place", MOTE_TYPE_POINT3, 0, 0}, {"updated", MOTE_TYPE_FLOAT64, 0, 0}}, {0}, 1, 4, MOTE_TABLE_ROW_PAGES},
     /* Frames numbered by the engine or by the caller; no time. */
     {{{"id", MOTE_TYPE_INT64, 0, REQUIRED | MOTE_COLUMN_AUTO_INCREMENT}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"embedding", MOTE_TYPE_VECTOR_F32, 4, 0}, {"half", MOTE_TYPE_VECTOR_F16, 3, 0},
-      {"bytes", MOTE_TYPE_VECTOR_U8, 5, 0}}, {0}, 1, -1, 0},
+      {"bytes", MOTE_TYPE_VECTOR_U8, 5, 0}}, {0}, 1, -1, MOTE_TABLE_ROW_PAGES},
     /* Append-only samples, keyed by integer time. */
     {{{"time", MOTE_TYPE_INT64, 0, REQUIRED}, {"part", MOTE_TYPE_INT32, 0, REQUIRED}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"value", MOTE_TYPE_FLOAT32, 0, 0}}, {0, 1}, 2, 0, MOTE_TABLE_APPEND_ONLY},
 };

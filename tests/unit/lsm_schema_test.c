@@ -66,8 +66,9 @@ Test(lsm_schema, wrong_definitions_are_refused)
     REFUSED(MOTE_EINVAL, f.definition.columns = NULL);
     REFUSED(MOTE_ETOOBIG, f.definition.column_count = MOTE_COLUMNS_MAX + 1);
     REFUSED(MOTE_ETOOBIG, (f.definition.column_count = MOTE_COLUMNS_MAX, f.definition.key_column_count = 0));
-    REFUSED(MOTE_EINVAL, f.definition.flags = 2);
+    REFUSED(MOTE_EINVAL, f.definition.flags = 4);
     REFUSED(MOTE_OK, f.definition.flags = MOTE_TABLE_APPEND_ONLY);
+    REFUSED(MOTE_OK, f.definition.flags = MOTE_TABLE_APPEND_ONLY | MOTE_TABLE_ROW_PAGES);
     REFUSED(MOTE_EINVAL, f.definition.name = NULL);
     REFUSED(MOTE_EINVAL, f.definition.name = "");
     REFUSED(MOTE_EINVAL, f.definition.name = "a\nb");

@@ -13,6 +13,19 @@
 
 static const struct sst_world_options small = {.device_bytes = 8 * MIB_BYTES, .cache_bytes = MIB_BYTES};
 
+/* The point read of one row. */
+static int get_one(struct sst_iterator *iterator, const struct model_row *row, const struct schema *schema, bool *wrong)
+{
+    static uint8_t image[MOTE_ROW_BYTES_MAX];
+    struct record record;
+    uint32_t image_bytes;
+    int got = sst_get(iterator, row->key, row->key_bytes, row->seq, &record);
+    *wrong = got == 0 || (got > 0 && (record.seq != row->seq || record.kind != row->kind));
+    int result = got > 0 ? sst_get_image(iterator, image, sizeof image, &image_bytes) : got;
+    *wrong |= !result && row->schema == schema && (image_bytes != row->image_bytes || (image_bytes && memcmp(image, row->image, image_bytes) != 0));
+    return result;
+}
+
 /* Reads forward, by seeks and backward. The result of the first call that fails, or 0; *wrong: an answer that is not the model's. */
 static int read_all(struct sst_world *world, struct segment *segment, const struct schema *schema, const struct model *model, bool seeks, bool *wrong)
 {
@@ -35,6 +48,8 @@ static int read_all(struct sst_world *world, struct segment *segment, const stru
         *wrong |= on == 0 || (on > 0 && !sst_row_equals(iterator, schema, &model->rows[i], fault, &error) && !error);
         result = error ? error : on < 0 ? on : 0;
     }
+    for (uint32_t i = 0; seeks && !result && !*wrong && i < model->count; i += 1 + model->count / 13)
+        result = get_one(iterator, &model->rows[i], schema, wrong);
     sst_iterator_destroy(iterator);
     return result;
 }
@@ -64,10 +79,10 @@ static void count_fault(const struct mote_error *fault, void *context)
 /* Which bytes of the segment belong to a structure: the rest is padding that nobody reads. */
 static bool in_structure(const uint8_t *bytes, uint64_t size_bytes, uint64_t at)
 {
-    static const uint32_t magics[] = {SST_MAGIC_BLOCK, SST_MAGIC_PARTITION, SST_MAGIC_FILTER, SST_MAGIC_FOOTER};
+    static const uint32_t magics[] = {SST_MAGIC_BLOCK, SST_MAGIC_ROWS, SST_MAGIC_PARTITION, SST_MAGIC_FILTER, SST_MAGIC_FOOTER};
     for (uint64_t start = 0; start + 64 <= size_bytes; start += 64) {
         uint32_t length = load_u32(bytes + start + 24);
-        for (uint32_t i = 0; i < 4; i++)
+        for (uint32_t i = 0; i < 5; i++)
             if (load_u32(bytes + start) == magics[i] && load_u64(bytes + start + 16) == start && at >= start && at < start + length)
                 return true;
     }

@@ -60,6 +60,30 @@ static void check_walks(struct sst_iterator *iterator, const struct schema *sche
     cr_assert_eq(at, 0);
 }
 
+/* The point read against the first row at or behind (key, seq). */
+static void check_get(struct sst_iterator *iterator, const struct schema *schema, const struct model_row *row, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
+{
+    static uint8_t image[MOTE_ROW_BYTES_MAX], expected[MOTE_ROW_BYTES_MAX];
+    struct record record;
+    uint32_t image_bytes, expected_bytes;
+    bool held = row && key_compare(row->key, row->key_bytes, key, key_bytes) == 0;
+    int got = sst_get(iterator, key, key_bytes, seq, &record);
+    cr_assert_eq(got, held, "get: %d", got);
+    if (!held)
+        return;
+    cr_assert(record.kind == row->kind && record.seq == row->seq && key_compare(record.key, record.key_bytes, key, key_bytes) == 0);
+    cr_assert_eq(sst_get_image(iterator, image, sizeof image, &image_bytes), 0);
+    if (image_bytes > 0)
+        cr_assert_eq(sst_get_image(iterator, image, image_bytes - 1, &expected_bytes), MOTE_ETOOBIG);
+    cr_assert_eq(sst_get_image(iterator, image, sizeof image, &image_bytes), 0);
+    cr_assert_eq(sst_seek(iterator, key, key_bytes, seq), 1);
+    cr_assert_eq(sst_row_image(iterator, expected, sizeof expected, &expected_bytes), 0);
+    cr_assert_eq(image_bytes, expected_bytes);
+    cr_assert_eq(memcmp(image, expected, image_bytes), 0);
+    if (row->schema == schema && row->kind == RECORD_PUT)
+        cr_assert(image_bytes == row->image_bytes && memcmp(image, row->image, image_bytes) == 0);
+}
+
 static void check_seek(struct sst_iterator *iterator, const struct schema *schema, const struct model *model, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
 {
     uint32_t expected = model_find(model, key, key_bytes, seq);
@@ -71,6 +95,7 @@ static void check_seek(struct sst_iterator *iterator, const struct schema *schem
     cr_assert_eq(on, expected > 0);
     if (on)
         assert_row(iterator, schema, &model->rows[expected - 1]);
+    check_get(iterator, schema, expected < model->count ? &model->rows[expected] : NULL, key, key_bytes, seq);
     bool held = false;
     for (uint32_t i = expected; i < model->count && !held; i++)
         held = key_compare(model->rows[i].key, model->rows[i].key_bytes, key, key_bytes) == 0;
@@ -255,6 +280,7 @@ Test(lsm_sst, runs_that_are_not_contiguous_read_back_as_written)
         uint32_t taken_count, written = 0, segments = 0;
         fragment(&world, 1 + round % 4, taken, &taken_count);
         struct schema *schema = sst_plain_schema(&world, 4 + 2 * round);
+        schema->flags |= round % 3 == 1 ? MOTE_TABLE_ROW_PAGES : 0;
         struct model model = sst_random_rows(&world, schema, NULL, 9000, 100000, 5);
         while (written < model.count) {
             struct extent_reservation reservation;
@@ -373,8 +399,11 @@ Test(lsm_sst, rows_of_the_largest_size_read_back)
     sst_model_sort(&model);
     for (uint32_t id = 1; id <= 2; id++) { /* images kept, and copied */
         struct segment segment;
-        sst_world_segment(&world, schema, &model, id, 1024, &segment);
-        check_segment(&world, &segment, schema, &model, 20);
+        for (uint32_t layout = 0; layout < 2; layout++) {
+            schema->flags = layout ? MOTE_TABLE_ROW_PAGES : 0;
+            sst_world_segment(&world, schema, &model, id + 2 * layout, 1024, &segment);
+            check_segment(&world, &segment, schema, &model, 20);
+        }
     }
     free(bytes);
     free(vector);
