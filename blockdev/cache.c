@@ -330,6 +330,64 @@ int cache_get(struct cache *cache, struct cache_key key, struct blockdev_queue *
     return result;
 }
 
+bool cache_try(struct cache *cache, struct cache_key key, uint32_t length_bytes, struct cache_entry **entry, const uint8_t **data)
+{
+    uint64_t hash = hash_key(key);
+    struct shard *shard = shard_of_key(cache, hash);
+    pthread_mutex_lock(&shard->lock);
+    struct cache_entry *got = pin_cached(cache, shard, key, hash, length_bytes);
+    pthread_mutex_unlock(&shard->lock);
+    if (!got)
+        return false;
+    *entry = got;
+    *data = data_of(shard, got);
+    return true;
+}
+
+int cache_fill_begin(struct cache *cache, struct cache_key key, uint32_t logical_block_bytes, uint64_t device_offset_bytes, uint32_t length_bytes, struct cache_fill *fill)
+{
+    uint64_t hash = hash_key(key), from_bytes = round_down(device_offset_bytes, logical_block_bytes);
+    uint64_t size_bytes = round_up(device_offset_bytes + length_bytes, logical_block_bytes) - from_bytes;
+    struct shard *shard = shard_of_key(cache, hash);
+    assert(length_bytes > 0);
+    pthread_mutex_lock(&shard->lock);
+    struct cache_entry *got = pin_cached(cache, shard, key, hash, length_bytes);
+    bool cached = got != NULL;
+    if (cached)
+        got->pin_count--;
+    else
+        got = take_run(cache, shard, (uint32_t)divide_up(size_bytes, PAGE_BYTES));
+    if (got && !cached)
+        count_one(&shard->misses);
+    pthread_mutex_unlock(&shard->lock);
+    if (!got || cached)
+        return got ? 0 : MOTE_EBUDGET;
+    got->key = key;
+    got->length_bytes = length_bytes;
+    got->head_bytes = (uint16_t)(device_offset_bytes - from_bytes);
+    uint8_t *pages = shard->region + (size_t)page_of(shard, got) * PAGE_BYTES;
+    *fill = (struct cache_fill){.entry = got, .buffer = pages, .data = pages + got->head_bytes, .from_bytes = from_bytes, .size_bytes = size_bytes};
+    return 1;
+}
+
+void cache_fill_end(struct cache *cache, struct cache_fill *fill, bool good)
+{
+    struct cache_entry *entry = fill->entry;
+    struct shard *shard = &cache->shards[(size_t)(entry - cache->pages) / cache->pages_per_shard];
+    pthread_mutex_lock(&shard->lock);
+    assert(entry->state == PAGE_FILLING && entry->pin_count == 1);
+    if (good) {
+        entry = publish(cache, shard, entry, hash_key(entry->key));
+        entry->used = 1; /* It was read for somebody who comes for it soon. */
+        entry->pin_count--;
+    } else {
+        entry->pin_count = 0;
+        free_entry(shard, entry);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    fill->entry = NULL;
+}
+
 void cache_release(struct cache *cache, struct cache_entry *entry)
 {
     struct shard *shard = &cache->shards[(size_t)(entry - cache->pages) / cache->pages_per_shard];

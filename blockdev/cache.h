@@ -30,7 +30,20 @@ void cache_destroy(struct cache *cache);
  * (may be NULL) before anyone else sees them. *data points to the first byte asked for. Release each entry. queue must be idle and is used by this thread alone. */
 int cache_get(struct cache *cache, struct cache_key key, struct blockdev_queue *queue, uint64_t device_offset_bytes, uint32_t length_bytes,
               int (*check)(const uint8_t *data, uint32_t length_bytes, void *context), void *context, struct cache_entry **entry, const uint8_t **data);
+/* The same without reading: false if the range is not cached. */
+bool cache_try(struct cache *cache, struct cache_key key, uint32_t length_bytes, struct cache_entry **entry, const uint8_t **data);
 void cache_release(struct cache *cache, struct cache_entry *entry);
+/* A miss whose read the caller does himself, so that he can have many in flight. */
+struct cache_fill {
+    struct cache_entry *entry;
+    uint8_t *buffer;             /* to be filled with the device's size_bytes from from_bytes on: whole logical blocks */
+    const uint8_t *data;         /* the first byte asked for, in buffer */
+    uint64_t from_bytes, size_bytes;
+};
+/* 1: begun, cache_fill_end must follow; 0: the range is cached; MOTE_EBUDGET, without a sentence: no room. */
+int cache_fill_begin(struct cache *cache, struct cache_key key, uint32_t logical_block_bytes, uint64_t device_offset_bytes, uint32_t length_bytes, struct cache_fill *fill);
+/* good: the data was read and passes its check; else nothing is cached. */
+void cache_fill_end(struct cache *cache, struct cache_fill *fill, bool good);
 /* Forgets a segment's entries (its extents are freed). Pinned ones vanish at their release. */
 void cache_forget_segment(struct cache *cache, uint64_t segment_id);
 void cache_get_counters(const struct cache *cache, struct cache_counters *counters);

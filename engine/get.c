@@ -3,17 +3,9 @@
  * A row handle holds a copy of the row image; it needs neither view nor reader. */
 #include <string.h>
 
-#include "engine/engine_private.h"
+#include "engine/get_private.h"
 
 #define ROW_IMAGE_BYTES_MAX (MOTE_ROW_BYTES_MAX + 32u * 1024u) /* values, null bits and offsets */
-
-struct mote_row {
-    struct mote_db *db;
-    const struct schema *schema, *image_schema;
-    uint64_t seq;
-    uint8_t *image;
-    uint32_t image_bytes, capacity_bytes;
-};
 
 static int row_reserve(struct mote_row *row, uint32_t image_bytes)
 {
@@ -30,7 +22,7 @@ static int row_reserve(struct mote_row *row, uint32_t image_bytes)
 
 /* ---- Memtables ---- */
 
-static int look_in_memtables(const struct view *view, uint64_t table_id, const uint8_t *key, uint32_t key_bytes, uint64_t snapshot, struct mote_row *row, struct found_row *found, bool *decided)
+int get_from_memtables(const struct view *view, uint64_t table_id, const struct get_key *key, struct mote_row *row, struct found_row *found, bool *decided)
 {
     for (uint32_t i = 0; i < view->generation_count; i++) {
         struct memtable *memtable = memtable_of_table(view->generations[i]->memtables, table_id, false);
@@ -42,10 +34,10 @@ static int look_in_memtables(const struct view *view, uint64_t table_id, const u
         if (!memtable)
             continue;
         memtable_iterate(memtable, &iterator);
-        if (!memtable_seek(&iterator, key, key_bytes, snapshot))
+        if (!memtable_seek(&iterator, key->key, key->key_bytes, key->snapshot))
             continue;
         memtable_record(&iterator, &record, &image_schema, &image, &image_bytes);
-        if (key_compare(record.key, record.key_bytes, key, key_bytes) != 0)
+        if (key_compare(record.key, record.key_bytes, key->key, key->key_bytes) != 0)
             continue;
         *decided = true;
         *found = (struct found_row){record.kind == RECORD_PUT, record.seq};
@@ -80,21 +72,20 @@ static int copy_from_segment(struct sst_iterator *iterator, const struct schema 
     return result;
 }
 
-/* Asks one segment for the key's newest version under the snapshot; a newer one than *found replaces it. */
-static int look_in_segment(struct mote_db *db, struct reader *reader, struct segment *segment, const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint64_t snapshot, struct mote_row *row,
-                           struct found_row *found)
+int get_iterator(struct mote_db *db, struct reader *reader, struct segment *segment, const struct schema *schema, struct sst_iterator **iterator)
 {
     uint32_t slot = (uint32_t)(segment->record.id % READER_ITERATORS_KEPT);
-    struct record record;
     int result = MOTE_OK;
     if (!reader->iterators[slot])
         result = sst_iterator_create(&db->sst, reader->queue, &reader->iterators[slot]);
-    struct sst_iterator *iterator = reader->iterators[slot];
-    if (!result)
-        result = sst_iterator_open(iterator, segment, schema);
-    if (result)
-        return result;
-    result = sst_get(iterator, key, key_bytes, snapshot, &record);
+    *iterator = reader->iterators[slot];
+    return result ? result : sst_iterator_open(*iterator, segment, schema);
+}
+
+int get_from_segment(struct sst_iterator *iterator, const struct schema *schema, const struct get_key *key, struct mote_row *row, struct found_row *found)
+{
+    struct record record;
+    int result = sst_get(iterator, key->key, key->key_bytes, key->snapshot, &record);
     if (result <= 0)
         return result;
     if (record.seq <= found->seq)
@@ -103,19 +94,25 @@ static int look_in_segment(struct mote_db *db, struct reader *reader, struct seg
     return row && found->found ? copy_from_segment(iterator, schema, row, record.seq) : MOTE_OK;
 }
 
-static int look_in_segments(struct mote_db *db, struct reader *reader, const struct view *view, const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint64_t snapshot, struct mote_row *row,
-                            struct found_row *found)
+bool get_may_be_in(const struct segment_record *record, const struct schema *schema, const struct get_key *key, int64_t time_ns, const struct found_row *found)
 {
-    const struct segment_list *list = version_find(view->version, schema->table_id);
+    if (schema->time_in_key && !segment_may_hold_times(record, time_ns, time_ns))
+        return false;
+    return record->seq_max > found->seq && segment_may_hold(record, key->key, key->key_bytes, key->key, key->key_bytes);
+}
+
+static int look_in_segments(struct mote_db *db, struct reader *reader, const struct segment_list *list, const struct schema *schema, const struct get_key *key, struct mote_row *row, struct found_row *found)
+{
     int64_t time_ns = 0;
-    bool timed = schema->time_in_key && list;
-    int result = timed ? key_time(schema, key, key_bytes, &time_ns) : MOTE_OK;
-    for (uint32_t i = list ? list->count : 0; i > 0 && !result; i--) {
+    int result = schema->time_in_key ? key_time(schema, key->key, key->key_bytes, &time_ns) : MOTE_OK;
+    for (uint32_t i = list->count; i > 0 && !result; i--) {
         struct segment *segment = list->segments[i - 1];
-        if (timed && !segment_may_hold_times(&segment->record, time_ns, time_ns))
+        struct sst_iterator *iterator;
+        if (!get_may_be_in(&segment->record, schema, key, time_ns, found))
             continue;
-        if (segment->record.seq_max > found->seq && segment_may_hold(&segment->record, key, key_bytes, key, key_bytes))
-            result = look_in_segment(db, reader, segment, schema, key, key_bytes, snapshot, row, found);
+        result = get_iterator(db, reader, segment, schema, &iterator);
+        if (!result)
+            result = get_from_segment(iterator, schema, key, row, found);
     }
     return result;
 }
@@ -130,11 +127,13 @@ int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, str
     /* Loaded after the view: every version that the view can miss is newer, and jobs kept the newest at or below it. */
     uint64_t snapshot = atomic_load(&db->visible_seq);
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
-    int result = look_in_memtables(&view, table->id, key, key_bytes, snapshot, row, found, &decided);
-    if (!result && !decided && version_find(view.version, table->id)) {
+    const struct get_key wanted = {key, key_bytes, snapshot};
+    const struct segment_list *list = version_find(view.version, table->id);
+    int result = get_from_memtables(&view, table->id, &wanted, row, found, &decided);
+    if (!result && !decided && list) {
         struct reader *reader = reader_take(db, false);
         if (reader) {
-            result = look_in_segments(db, reader, &view, schema, key, key_bytes, snapshot, row, found);
+            result = look_in_segments(db, reader, list, schema, &wanted, row, found);
             reader_rest(reader);
             reader_give(db, reader, false);
         } else {
@@ -151,6 +150,18 @@ int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, str
 
 /* ---- Public ---- */
 
+int row_make(struct mote_db *db, mote_row **row, bool *made)
+{
+    *made = *row == NULL;
+    if (!*made)
+        return MOTE_OK;
+    *row = memory_alloc_zero(db->memory, sizeof **row);
+    if (!*row)
+        return MOTE_EBUDGET;
+    (*row)->db = db;
+    return MOTE_OK;
+}
+
 int mote_get(mote_table *table, const struct mote_value *key_values, size_t key_count, mote_row **row)
 {
     int result = table_check(table);
@@ -166,14 +177,11 @@ int mote_get(mote_table *table, const struct mote_value *key_values, size_t key_
     result = key_from_values(schema, key_values, key_count, key, &key_bytes);
     if (result)
         return result;
-    bool made = *row == NULL;
-    if (made) {
-        *row = memory_alloc_zero(table->db->memory, sizeof **row);
-        if (!*row)
-            return MOTE_EBUDGET;
-        (*row)->db = table->db;
-    }
     struct found_row found;
+    bool made;
+    result = row_make(table->db, row, &made);
+    if (result)
+        return result;
     result = lookup(table, key, key_bytes, *row, &found);
     if (!result && !found.found)
         result = error_set(MOTE_ENOTFOUND, "table %s has no row with this key", schema->name);

@@ -484,6 +484,9 @@ MOTE_API int mote_producer_close(mote_producer *producer);
 
 /* The row with this key: *row is made if NULL, else reused. MOTE_ENOTFOUND if there is none. */
 MOTE_API int mote_get(mote_table *table, const struct mote_value *key, size_t key_count, mote_row **row);
+/* The rows with `count` keys, all as of one moment, with many reads in flight at once. keys: key_count values for each key, one key behind the other; the same key may come again. rows[i] is made if NULL, else reused;
+ * results[i] is MOTE_OK, or MOTE_ENOTFOUND: rows[i] then stays NULL, or holds nothing of use. Returns MOTE_OK when each key was answered, else one error for all: what rows were made is then the caller's to free all the same, and results say nothing. */
+MOTE_API int mote_get_many(mote_table *table, const struct mote_value *keys, size_t key_count, size_t count, mote_row **rows, int32_t *results);
 /* Column `position` of the row; bytes live until the row is reused or freed. */
 MOTE_API int mote_row_value(const mote_row *row, uint32_t position, struct mote_value *value);
 /* The seq of the change that made this version of the row. */

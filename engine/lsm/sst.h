@@ -116,6 +116,17 @@ int sst_may_contain(struct sst_iterator *iterator, const uint8_t *key, uint32_t 
  * sst_get_image (as sst_row_image), which holds until the iterator moves, rests or is opened. */
 int sst_get(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct record *record);
 int sst_get_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes);
+/* What a point read would have to read next: for callers who read for many keys at once. */
+struct sst_want {
+    struct cache_key key;
+    uint64_t device_offset_bytes;
+    uint32_t length_bytes, magic, crc;
+    bool (*validate)(const uint8_t *data, uint32_t length_bytes); /* NULL: the checksum is enough */
+};
+/* 1: *want is not in the cache; 0: sst_get would find all that it needs there (or fails as this call does: it tells); reads nothing but a footer. */
+int sst_get_want(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct sst_want *want);
+/* Whether what was read is right: it may enter the cache. */
+bool sst_want_fits(const struct sst_context *context, const struct sst_want *want, const uint8_t *data);
 
 /* ---- Checking, rebuilding, printing ---- */
 

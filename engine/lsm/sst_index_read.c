@@ -291,7 +291,7 @@ static bool is_before(const uint8_t *key, uint32_t key_bytes, uint64_t seq, cons
     return order < 0 || (order == 0 && seq > target->seq);
 }
 
-int sst_locate(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *partition, uint32_t *index)
+int sst_locate_partition(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *partition)
 {
     int result = sst_footer_pin(iterator);
     if (result)
@@ -309,12 +309,19 @@ int sst_locate(struct sst_iterator *iterator, const struct sst_target *target, u
     if (low == iterator->footer.partition_count)
         return 0;
     *partition = low;
-    result = sst_partition_pin(iterator, low);
+    return 1;
+}
+
+int sst_locate(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *partition, uint32_t *index)
+{
+    int result = sst_locate_partition(iterator, target, partition);
+    if (result <= 0)
+        return result;
+    result = sst_partition_pin(iterator, *partition);
     if (result)
         return result;
     /* The last block's last row is the partition's: it need not be asked. */
-    low = 0;
-    high = sst_partition_block_count(iterator) - 1;
+    uint32_t low = 0, high = sst_partition_block_count(iterator) - 1;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         struct sst_block_entry entry;

@@ -4,6 +4,7 @@
  *     sst_index_read.c   footer and partitions: pinned, checked, searched
  *     sst_block_read.c   one block: pinned, columns decoded on demand, keys made, rows searched
  *     sst_page_read.c    blocks of row pages: point reads, and columns out of rows
+ *     sst_want.c         what a point read would read next
  *     sst_value.c        what a caller takes out of the present row and block
  *     sst_time_range.c   which blocks a time range needs
  *     sst_timestamp.c    the timestamp section: search, rebuild
@@ -157,6 +158,8 @@ uint32_t sst_partition_block_count(const struct sst_iterator *iterator);
 void sst_block_entry_load(const struct sst_iterator *iterator, uint32_t index, struct sst_block_entry *entry);
 /* The first block whose last row is at or behind the target: 1, or 0 if there is none. Pins its partition. */
 int sst_locate(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *partition, uint32_t *index);
+/* Its partition alone: nothing but the footer is read. */
+int sst_locate_partition(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *partition);
 void sst_target_make(const struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct sst_target *target);
 bool sst_footer_validate(const uint8_t *data, uint32_t length_bytes);
 bool sst_partition_validate(const uint8_t *data, uint32_t length_bytes);

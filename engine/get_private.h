@@ -1,0 +1,33 @@
+/* get_private.h: what mote_get and mote_get_many share: the row handle, and looking for one key in memtables and in one segment. */
+#ifndef MOTE_ENGINE_GET_PRIVATE_H
+#define MOTE_ENGINE_GET_PRIVATE_H
+
+#include "engine/engine_private.h"
+
+struct mote_row {
+    struct mote_db *db;
+    const struct schema *schema, *image_schema;
+    uint64_t seq;
+    uint8_t *image;
+    uint32_t image_bytes, capacity_bytes;
+};
+
+/* One key under one snapshot. */
+struct get_key {
+    const uint8_t *key;
+    uint32_t key_bytes;
+    uint64_t snapshot;
+};
+
+/* *row is made if NULL; *made tells. */
+int row_make(struct mote_db *db, mote_row **row, bool *made);
+/* Generations are ordered by seq: the first that has the key decides. row may be NULL. */
+int get_from_memtables(const struct view *view, uint64_t table_id, const struct get_key *key, struct mote_row *row, struct found_row *found, bool *decided);
+/* Whether the segment may hold a version of the key that is newer than what was found. */
+bool get_may_be_in(const struct segment_record *record, const struct schema *schema, const struct get_key *key, int64_t time_ns, const struct found_row *found);
+/* The reader's iterator, on the segment. */
+int get_iterator(struct mote_db *db, struct reader *reader, struct segment *segment, const struct schema *schema, struct sst_iterator **iterator);
+/* Asks one segment for the key's newest version under the snapshot; a newer one than *found replaces it. */
+int get_from_segment(struct sst_iterator *iterator, const struct schema *schema, const struct get_key *key, struct mote_row *row, struct found_row *found);
+
+#endif
