@@ -136,7 +136,7 @@ enum {
     SST_SLOT_START = 0x0FF8,
     SST_SLOT_PADDING = 7,
     SST_SLOT_DELETED = 0x8000,
-    SST_PAGES_RAW_BYTES_MAX = 512 * 1024,  /* of a block of row pages: with what is left empty in its pages it stays below SST_BLOCK_BYTES_MAX */
+    SST_PAGES_RAW_BYTES_MAX = 256 * 1024,  /* of a block of row pages, so that a scan over many segments needs little of the cache; with what is left empty in its pages it stays far below SST_BLOCK_BYTES_MAX */
     SST_PAGES_ROWS_MAX = 16384,
     SST_FILTER_HEADER_BYTES = 64,
     SST_FILTER_LINE_BYTES = 64,

@@ -121,7 +121,7 @@ Test(get_many, agrees_with_get_over_memtables_segments_and_deletes)
         memset(known, 0, sizeof known);
         fixture_image(&fixture, 256ull << 20);
         fixture.options.memory_bytes = 96ull << 20;
-        fixture.options.cache_bytes = round ? 24ull << 20 : 1ull << 20;
+        fixture.options.cache_bytes = round ? 24ull << 20 : 3ull << 20;
         fixture_open(&fixture);
         for (uint32_t i = 0; i < 2; i++)
             tables[i] = make_table(fixture.db, i ? MOTE_TABLE_ROW_PAGES : 0);
