@@ -208,20 +208,18 @@ static int begin_key(struct many *many, const struct mote_value *values, size_t 
 static int run_group(struct many *many)
 {
     int result = MOTE_OK;
-    for (bool open = true; open && !result;) {
-        open = false;
-        for (uint32_t i = 0; i < many->state_count && !result; i++) {
-            struct key_state *state = &many->states[i];
-            if (state->done)
-                continue;
-            /* A key may read by itself, through the same queue: nothing may be in flight yet. */
-            result = advance_key(many, state);
-            open = open || !state->done;
-            if (many->want_count == WANTS_MAX || many->want_bytes >= many->want_bytes_max)
-                result = result ? result : read_wants(many);
+    uint32_t first = 0; /* all before it are done */
+    while (first < many->state_count && !result) {
+        /* Whatever was read is used in the next pass, before more is wanted than the cache's share holds. */
+        for (uint32_t i = first; i < many->state_count && !result && many->want_count < WANTS_MAX && many->want_bytes < many->want_bytes_max; i++) {
+            /* A key may read by itself, through the same queue: nothing is in flight yet. */
+            if (!many->states[i].done)
+                result = advance_key(many, &many->states[i]);
         }
         int read = read_wants(many);
         result = result ? result : read;
+        while (first < many->state_count && many->states[first].done)
+            first++;
     }
     many->state_count = 0;
     return result;
