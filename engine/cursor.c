@@ -13,6 +13,7 @@
 #include "engine/engine_private.h"
 
 #define CHUNK_ROWS_DEFAULT 4096u
+#define AHEAD_ROWS_MIN 4096u /* a scan that has fewer rows to go does not read ahead */
 #define BOUND_BYTES_MAX (MOTE_KEY_BYTES_MAX + 8u)
 
 /* A key, or a key prefix, used as a boundary. */
@@ -101,6 +102,9 @@ static int add_segment(struct mote_cursor *cursor, struct segment *segment, cons
     if (result)
         return result;
     reader->iterator_segment[slot] = segment->record.id;
+    if (!reader->ahead && !cursor->descending && cursor->rows_left > AHEAD_ROWS_MIN && sst_ahead_create(&db->sst, &reader->ahead))
+        reader->ahead = NULL; /* without memory for it a scan is only slower */
+    sst_iterator_set_ahead(reader->iterators[slot], cursor->descending || cursor->rows_left <= AHEAD_ROWS_MIN ? NULL : reader->ahead);
     if (cursor->use_time && cursor->prunable)
         sst_iterator_set_time_range(reader->iterators[slot], cursor->time_from_ns, cursor->time_to_ns);
     return merge_add_segment(reader->merge, reader->iterators[slot]);

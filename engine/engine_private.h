@@ -56,6 +56,7 @@ struct reader {
     struct sst_iterator *iterators[READER_ITERATORS_MAX];
     uint64_t iterator_segment[READER_ITERATORS_MAX]; /* segment that it was opened on, 0: none */
     struct merge *merge;
+    struct sst_ahead *ahead; /* of its iterators while a cursor has it; made at the first scan that is not short */
     struct reader *next_free;
 };
 

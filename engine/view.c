@@ -122,6 +122,7 @@ static void reader_destroy(struct reader *reader)
         if (reader->iterators[i])
             sst_iterator_destroy(reader->iterators[i]);
     }
+    sst_ahead_destroy(reader->ahead);
     if (reader->merge)
         merge_destroy(reader->merge);
     if (reader->queue)
@@ -192,6 +193,10 @@ struct reader *reader_take(struct mote_db *db, bool for_cursor)
 /* What a scan over many segments opened is given back; a few iterators keep their memory for the next read. */
 static void close_iterators(struct reader *reader)
 {
+    for (uint32_t i = 0; reader->ahead && i < READER_ITERATORS_MAX; i++)
+        if (reader->iterators[i])
+            sst_iterator_set_ahead(reader->iterators[i], NULL);
+    sst_ahead_rest(reader->ahead);
     for (uint32_t i = READER_ITERATORS_KEPT; i < READER_ITERATORS_MAX; i++) {
         if (reader->iterators[i])
             sst_iterator_destroy(reader->iterators[i]);

@@ -88,6 +88,13 @@ void sst_iterator_destroy(struct sst_iterator *iterator);
 int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, const struct schema *schema);
 /* Lets go of what the iterator holds in the cache (a footer, a partition, a block); it stays where it is and takes it again when needed. For iterators that rest. */
 void sst_iterator_unpin(struct sst_iterator *iterator);
+/* Reading ahead: what the iterators of one thread share; iterators without read block by block through the cache. An iterator gives its part up when it is closed, destroyed or set to NULL. */
+struct sst_ahead;
+int sst_ahead_create(struct sst_context *context, struct sst_ahead **ahead);
+/* No iterator uses it any more; it may be used again. Gives its memory back. */
+void sst_ahead_rest(struct sst_ahead *ahead);
+void sst_ahead_destroy(struct sst_ahead *ahead);
+void sst_iterator_set_ahead(struct sst_iterator *iterator, struct sst_ahead *ahead);
 /* Rows outside [from, to] may be left out from now on (by zone maps, and by the timestamp index where that skips more); rows inside never are. The caller decides when that is safe (an older version must not come to light). */
 void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns);
 /* Positioning: 1 on a record, 0 at the end, negative MOTE_E. After 0 or an error the iterator is on no record: only seek, seek_before, first and last move it again (next and previous: 0). */

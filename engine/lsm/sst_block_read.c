@@ -14,7 +14,10 @@ static int refuse_block(const struct sst_iterator *iterator, const char *what)
 
 static int pin_block(struct sst_iterator *iterator)
 {
-    return iterator->block_pin.entry ? MOTE_OK : sst_pin_structure(iterator, &iterator->block.header, NULL, &iterator->block_pin);
+    if (iterator->block_pin.data)
+        return MOTE_OK;
+    iterator->block_pin.data = iterator->ahead ? sst_ahead_take(iterator, &iterator->block.header) : NULL;
+    return iterator->block_pin.data ? MOTE_OK : sst_pin_structure(iterator, &iterator->block.header, NULL, &iterator->block_pin);
 }
 
 void sst_block_leave(struct sst_iterator *iterator)
@@ -34,6 +37,8 @@ int sst_block_enter(struct sst_iterator *iterator, uint32_t index)
     sst_block_leave(iterator);
     sst_block_entry_load(iterator, index, &entry);
     block->header = entry.header;
+    iterator->ahead_checked = UINT64_MAX;
+    sst_ahead_enter(iterator, first_block + index, left, entry.header.offset_bytes);
     int result = pin_block(iterator);
     if (result)
         return result;

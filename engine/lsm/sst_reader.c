@@ -4,7 +4,6 @@
  *   1. on_record: the present block is entered and row is one of its rows.
  *   2. Movement passes over blocks that the time range does not want, in either direction, and over whole partitions where the footer says enough.
  *   3. A failed movement leaves the iterator on no record.
- * Sequential reading ahead would belong into sst_enter, which sees every block in turn.
  * Threads: one. Failures: MOTE_EIO, MOTE_EDAMAGED, MOTE_EBUDGET.
  */
 #include <assert.h>
@@ -29,6 +28,7 @@ void sst_iterator_unpin(struct sst_iterator *iterator)
     sst_unpin(iterator, &iterator->unit_pin);
     sst_unpin(iterator, &iterator->block_pin);
     sst_unpin(iterator, &iterator->partition_pin);
+    sst_unpin(iterator, &iterator->ahead_pin);
     sst_unpin(iterator, &iterator->footer_pin);
 }
 
@@ -46,6 +46,7 @@ static void close_segment(struct sst_iterator *iterator)
 {
     sst_iterator_unpin(iterator);
     sst_block_leave(iterator);
+    sst_ahead_leave(iterator);
     sst_range_clear(iterator);
     sst_layout_clear(iterator);
     iterator->segment = NULL;

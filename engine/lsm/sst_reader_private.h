@@ -5,6 +5,7 @@
  *     sst_block_read.c   one block: pinned, columns decoded on demand, keys made, rows searched
  *     sst_page_read.c    blocks of row pages: point reads, and columns out of rows
  *     sst_want.c         what a point read would read next
+ *     sst_ahead.c        reading ahead for scans
  *     sst_value.c        what a caller takes out of the present row and block
  *     sst_time_range.c   which blocks a time range needs
  *     sst_timestamp.c    the timestamp section: search, rebuild
@@ -133,6 +134,14 @@ struct sst_iterator {
     bool sought; /* the row was searched for: perhaps nothing else of its block is wanted */
     uint32_t key_bytes;
     struct sst_time_range range;
+    /* Reading ahead. */
+    struct sst_ahead *ahead;  /* NULL: never */
+    struct sst_pin ahead_pin; /* a partition that is ahead of the present one */
+    uint32_t ahead_pinned;    /* its number */
+    uint32_t streak;          /* blocks entered one after the other */
+    uint32_t ahead_number, ahead_partition; /* the next block to be asked for, and where to look for it */
+    uint32_t ahead_grown;     /* windows asked for since the scan began */
+    uint64_t ahead_checked;   /* offset of the block whose checksum held in its window */
     /* Row pages. */
     struct sst_row_layout layout;
     struct sst_row_place *rows; /* of the block whose stamp rows_stamp is */
@@ -183,6 +192,14 @@ int sst_row_search(struct sst_iterator *iterator, const struct sst_target *targe
 bool sst_same_key(struct sst_iterator *iterator, uint32_t row, uint32_t other_row);
 int sst_slot_reserve(struct sst_iterator *iterator, struct sst_slot *slot, uint32_t type, uint32_t dimension, size_t values_bytes, uint32_t **offsets, uint8_t **validity, uint8_t **values);
 void sst_slot_value(const struct sst_slot *slot, uint32_t row, struct mote_value *value);
+
+/* ---- sst_ahead.c ---- */
+/* Before block `number` is pinned, after `left` (SST_NONE: none): notices a scan and asks for what comes. */
+void sst_ahead_enter(struct sst_iterator *iterator, uint32_t number, uint32_t left, uint64_t offset_bytes);
+/* The structure out of a window, checked; NULL: it is in none. Lives until the iterator enters another block. */
+const uint8_t *sst_ahead_take(struct sst_iterator *iterator, const struct sst_header *header);
+/* Gives all windows up. */
+void sst_ahead_leave(struct sst_iterator *iterator);
 
 /* ---- sst_page_read.c ---- */
 void sst_layout_clear(struct sst_iterator *iterator);
