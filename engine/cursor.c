@@ -34,7 +34,10 @@ struct mote_cursor {
     uint64_t rows_left;
     struct bound lower, upper; /* [lower, upper) of keys */
     struct bound last;         /* last key yielded or passed */
+    struct bound series;       /* the key columns before the time column, where the scan stays within one of their values: a segment's times then bound its keys */
     /* For the time of a call: */
+    const struct schema *schema;
+    uint64_t slots_used[READER_ITERATORS_MAX / 64];
     struct bound window; /* ascending: its exclusive end; descending: its inclusive begin */
 };
 
@@ -77,8 +80,11 @@ static void segment_end(const struct segment_record *record, struct bound *end)
 
 static bool slot_used(const uint64_t *slots_used, uint32_t slot) { return (slots_used[slot / 64] >> slot % 64) & 1; }
 
-static int add_segment(struct mote_cursor *cursor, struct segment *segment, const struct schema *schema, uint64_t slots_used[READER_ITERATORS_MAX / 64])
+static int open_segment(void *context, struct segment *segment, struct sst_iterator **iterator)
 {
+    struct mote_cursor *cursor = context;
+    const struct schema *schema = cursor->schema;
+    uint64_t *slots_used = cursor->slots_used;
     struct mote_db *db = cursor->table->db;
     struct reader *reader = cursor->reader;
     uint32_t slot = READER_ITERATORS_MAX;
@@ -107,7 +113,42 @@ static int add_segment(struct mote_cursor *cursor, struct segment *segment, cons
     sst_iterator_set_ahead(reader->iterators[slot], cursor->descending || cursor->rows_left <= AHEAD_ROWS_MIN ? NULL : reader->ahead);
     if (cursor->use_time && cursor->prunable)
         sst_iterator_set_time_range(reader->iterators[slot], cursor->time_from_ns, cursor->time_to_ns);
-    return merge_add_segment(reader->merge, reader->iterators[slot]);
+    *iterator = reader->iterators[slot];
+    return MOTE_OK;
+}
+
+/* The least and the greatest start of a key that a segment may have in the scan's series. */
+static bool series_bounds(const struct mote_cursor *cursor, const struct segment_record *record, struct bound *least, struct bound *greatest)
+{
+    if (!cursor->series.set || record->time_min > record->time_max)
+        return false;
+    struct mote_value time = {.type = MOTE_TYPE_TIMESTAMP};
+    *least = *greatest = cursor->series;
+    time.as.i64 = record->time_min;
+    least->length += key_append_value(time.type, &time, least->bytes + least->length);
+    time.as.i64 = record->time_max;
+    greatest->length += key_append_value(time.type, &time, greatest->bytes + greatest->length);
+    return true;
+}
+
+/* Whether the segment has no key in the scan's series from the position on (descending: before it). */
+static bool beside_series(const struct mote_cursor *cursor, const struct bound *position, const struct bound *least, const struct bound *greatest)
+{
+    const struct bound *from = cursor->descending ? &cursor->lower : position, *to = cursor->descending ? position : &cursor->upper;
+    if (to->set && bound_compare(least, to->bytes, to->length) >= 0)
+        return true;
+    uint32_t common = from->length < greatest->length ? from->length : greatest->length;
+    return from->set && key_compare(greatest->bytes, greatest->length, from->bytes, common) < 0;
+}
+
+static int add_segment(struct mote_cursor *cursor, struct segment *segment, const struct bound *least, const struct bound *position)
+{
+    struct merge *merge = cursor->reader->merge;
+    struct sst_iterator *iterator;
+    if (least && !cursor->descending && least->length <= MERGE_BOUND_BYTES && (!position->set || bound_compare(position, least->bytes, least->length) < 0))
+        return merge_add_segment_later(merge, segment, least->bytes, least->length, open_segment, cursor);
+    int result = open_segment(cursor, segment, &iterator);
+    return result ? result : merge_add_segment(merge, iterator);
 }
 
 /* Whether the segment covers the position (ascending: holds keys at or after it and begins at or before it); otherwise its boundary may end the window. */
@@ -144,9 +185,11 @@ static int plan_window(struct mote_cursor *cursor, const struct view *view, cons
 {
     struct reader *reader = cursor->reader;
     const struct segment_list *list = version_find(view->version, cursor->table->id);
-    uint64_t slots_used[READER_ITERATORS_MAX / 64] = {0};
+    struct bound least, greatest;
     int result = MOTE_OK;
     cursor->window.set = false;
+    cursor->schema = schema;
+    memset(cursor->slots_used, 0, sizeof cursor->slots_used);
     merge_reset(reader->merge, MERGE_VISIBLE, cursor->descending, cursor->snapshot, schema);
     for (uint32_t i = 0; i < view->generation_count && !result; i++) {
         struct memtable *memtable = memtable_of_table(view->generations[i]->memtables, cursor->table->id, false);
@@ -157,9 +200,12 @@ static int plan_window(struct mote_cursor *cursor, const struct view *view, cons
         struct segment *segment = list->segments[i];
         if (cursor->use_time && schema->time_in_key && !segment_may_hold_times(&segment->record, cursor->time_from_ns, cursor->time_to_ns))
             continue;
+        bool bounded = series_bounds(cursor, &segment->record, &least, &greatest);
+        if (bounded && beside_series(cursor, position, &least, &greatest))
+            continue;
         bool covers = cursor->descending ? covers_descending(cursor, position, &segment->record) : covers_ascending(cursor, position, &segment->record);
         if (covers)
-            result = add_segment(cursor, segment, schema, slots_used);
+            result = add_segment(cursor, segment, bounded ? &least : NULL, position);
     }
     return result;
 }
@@ -374,6 +420,23 @@ static int set_bounds(struct mote_cursor *cursor, const struct schema *schema, c
     return MOTE_OK;
 }
 
+/* The series, if the key prefix names all of it. */
+static int set_series(struct mote_cursor *cursor, const struct schema *schema, const struct mote_scan_options *options)
+{
+    uint32_t before = 0, key_bytes;
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    if (!schema->time_in_key || !options->key_prefix)
+        return MOTE_OK;
+    while ((int32_t)schema->key_columns[before] != schema->time_column)
+        before++;
+    if (before == 0 || options->key_prefix_count < before)
+        return MOTE_OK;
+    int result = key_from_values(schema, options->key_prefix, before, key, &key_bytes);
+    if (!result && key_bytes <= MOTE_KEY_BYTES_MAX - 8)
+        bound_set(&cursor->series, key, key_bytes);
+    return result;
+}
+
 static bool time_prunable(const struct schema *schema)
 {
     for (uint32_t k = 0; k < schema->key_column_count; k++) {
@@ -442,6 +505,8 @@ int mote_scan(mote_table *table, const struct mote_scan_options *given, mote_cur
     cursor->time_to_ns = options.time_to_ns;
     cursor->rows_left = options.limit ? options.limit : UINT64_MAX;
     result = set_bounds(cursor, schema, &options);
+    if (!result)
+        result = set_series(cursor, schema, &options);
     if (!result)
         result = choose_columns(cursor, schema, &options);
     if (!result)

@@ -1,6 +1,7 @@
 /* merge.c: the merge of merge.h: a binary heap of sources on (key, seq).
  *
  * Each source keeps its present record beside it, the first eight bytes of the key as an integer, so that most comparisons touch no key bytes.
+ *   Ascending: a segment may be added before it is open; its source then stands on a bound below all its records, and is opened when that comes to the top.
  *   Ascending: a source stands on its next record in (key ascending, seq descending) order; records above the snapshot and older versions of a key that was yielded are stepped over when they reach the top.
  *   Descending: a source always stands on its newest version, at or below the snapshot, of some key: stepping back meets a key's oldest version first, so it goes on back to the newest that the snapshot sees.
  *
@@ -28,6 +29,11 @@ struct source {
     struct segment *const *segments; /* of merge_add_segments */
     uint32_t segment_count, segment_next;
     const struct schema *reader_schema;
+    struct segment *later; /* of merge_add_segment_later, until it is opened: record is then its bound */
+    merge_open open;
+    void *open_context;
+    uint8_t bound[MERGE_BOUND_BYTES];
+    uint32_t bound_bytes;
 };
 
 struct merge {
@@ -106,6 +112,20 @@ int merge_add_segment(struct merge *merge, struct sst_iterator *iterator)
     return MOTE_OK;
 }
 
+int merge_add_segment_later(struct merge *merge, struct segment *segment, const uint8_t *bound, uint32_t bound_bytes, merge_open open, void *context)
+{
+    assert(!merge->descending && bound_bytes <= MERGE_BOUND_BYTES);
+    struct source *source = add_source(merge);
+    if (!source)
+        return MOTE_EBUDGET;
+    source->later = segment;
+    source->open = open;
+    source->open_context = context;
+    source->bound_bytes = bound_bytes;
+    memcpy(source->bound, bound, bound_bytes);
+    return MOTE_OK;
+}
+
 int merge_add_segments(struct merge *merge, struct sst_iterator *iterator, struct segment *const *segments, uint32_t count)
 {
     assert(!merge->descending && count);
@@ -177,6 +197,23 @@ static int seek_forward(struct source *source, const uint8_t *key, uint32_t key_
     if (!key)
         return load_source(source, source->segment ? sst_first(source->segment) : memtable_first(&source->memtable));
     return load_source(source, source->segment ? sst_seek(source->segment, key, key_bytes, seq) : memtable_seek(&source->memtable, key, key_bytes, seq));
+}
+
+/* A segment that is not open yet stands on its bound, before every record there, unless the position is beyond it. */
+static int seek_or_wait(struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
+{
+    if (source->later && (!key || key_compare(key, key_bytes, source->bound, source->bound_bytes) < 0)) {
+        source->record = (struct record){.key = source->bound, .key_bytes = source->bound_bytes, .kind = RECORD_PUT, .seq = UINT64_MAX};
+        source->key_prefix = load_prefix(source->bound, source->bound_bytes);
+        return 1;
+    }
+    if (source->later) {
+        int result = source->open(source->open_context, source->later, &source->segment);
+        if (result)
+            return result;
+        source->later = NULL;
+    }
+    return seek_forward(source, key, key_bytes, seq);
 }
 
 static int seek_back(struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
@@ -317,7 +354,13 @@ static int pass_over(struct merge *merge, bool passed)
 static int find_record(struct merge *merge)
 {
     while (merge->live) {
-        const struct source *top = top_source(merge);
+        struct source *top = top_source(merge);
+        if (top->later) {
+            int result = settle_top(merge, seek_or_wait(top, top->bound, top->bound_bytes, UINT64_MAX));
+            if (result)
+                return result;
+            continue;
+        }
         if (merge->mode == MERGE_ALL)
             return 1;
         bool passed = merge->has_current && has_key(top, merge->current_prefix, merge->current_key, merge->current_key_bytes);
@@ -344,7 +387,7 @@ static int position(struct merge *merge, const uint8_t *key, uint32_t key_bytes,
     merge->failed = MOTE_OK;
     for (uint32_t i = 0; i < merge->count; i++) {
         struct source *source = &merge->sources[i];
-        int found = merge->descending ? settle_back(merge, source, seek_back(source, key, key_bytes, seq)) : seek_forward(source, key, key_bytes, seq);
+        int found = merge->descending ? settle_back(merge, source, seek_back(source, key, key_bytes, seq)) : seek_or_wait(source, key, key_bytes, seq);
         if (found < 0) {
             merge->live = 0;
             return merge->failed = found;

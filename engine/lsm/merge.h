@@ -19,6 +19,10 @@ void merge_destroy(struct merge *merge);
 void merge_reset(struct merge *merge, enum merge_mode mode, bool descending, uint64_t snapshot_seq, const struct schema *schema);
 int merge_add_memtable(struct merge *merge, struct memtable *memtable);
 int merge_add_segment(struct merge *merge, struct sst_iterator *iterator);
+/* A segment that holds nothing in this view before the key `bound` (at most MERGE_BOUND_BYTES, copied): it is opened, by the caller, when the merge comes to that key, if ever. Ascending only. */
+#define MERGE_BOUND_BYTES 64u
+typedef int (*merge_open)(void *context, struct segment *segment, struct sst_iterator **iterator);
+int merge_add_segment_later(struct merge *merge, struct segment *segment, const uint8_t *bound, uint32_t bound_bytes, merge_open open, void *context);
 /* Segments that do not overlap, in key order, read one after the other through one iterator (which this opens): for compaction. Ascending only, and only from the first record on (merge_seek with NULL). The array lives as long as the
  * merge uses it. */
 int merge_add_segments(struct merge *merge, struct sst_iterator *iterator, struct segment *const *segments, uint32_t count);

@@ -207,3 +207,48 @@ Test(series, rows_agree_with_a_model)
         fixture_remove(&world.fixture);
     }
 }
+
+/* Segments of different times lie above each other by key; a look at the start of one series opens those alone that it comes to. */
+Test(series, short_scan_of_one_series_opens_few_segments)
+{
+    enum { FLUSHES = 20, ROWS = 100 };
+    static struct world world;
+    make_world(&world, 4711);
+    world.fixture.options.compaction_spread_max = 64;
+    fixture_reopen(&world.fixture);
+    world.table = open_table(&world, false);
+    for (uint32_t flush = 0; flush < FLUSHES; flush++) {
+        for (uint32_t series = 0; series < SERIES; series++)
+            for (uint32_t i = 0; i < ROWS; i++)
+                put(&world, series, flush * ROWS + i);
+        must(mote_flush(world.fixture.db));
+    }
+    fixture_reopen(&world.fixture);
+    world.table = open_table(&world, false);
+    struct mote_table_info info = MOTE_INIT(struct mote_table_info);
+    must(mote_table_describe(world.table, &info));
+    cr_assert_geq(info.segment_count, 10, "%u segments: the test needs many", info.segment_count);
+    for (uint32_t part = 0; part < 3; part++) {
+        struct mote_value prefix = value_i32(2), from[] = {value_i32(2), value_timestamp(part * FLUSHES * ROWS / 3 + 7)};
+        struct mote_scan_options options = MOTE_SCAN_OPTIONS_INIT;
+        mote_cursor *cursor;
+        struct mote_chunk chunk;
+        options.key_prefix = &prefix;
+        options.key_prefix_count = 1;
+        options.key_from = from;
+        options.key_from_count = 2;
+        options.limit = 20;
+        uint64_t misses = fixture_stats(&world.fixture).cache_misses;
+        must(mote_scan(world.table, &options, &cursor));
+        must(mote_cursor_next(cursor, &chunk));
+        cr_assert_eq(chunk.row_count, 20);
+        for (uint32_t i = 0; i < 20; i++)
+            cr_assert_eq(chunk_value(&chunk, 1, i).as.i64, from[1].as.i64 + i);
+        mote_cursor_close(cursor);
+        misses = fixture_stats(&world.fixture).cache_misses - misses;
+        cr_assert_leq(misses, 10, "%llu structures were read for 20 rows of one series in %u segments", (unsigned long long)misses, info.segment_count);
+    }
+    check_all(&world);
+    fixture_close(&world.fixture);
+    fixture_remove(&world.fixture);
+}
