@@ -329,6 +329,7 @@ int sst_get(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_byte
     if (result || key_compare(iterator->probe, found_bytes, key, key_bytes) != 0)
         return stand_nowhere(iterator, result);
     stand_on(iterator, row);
+    iterator->sought = true;
     result = sst_record(iterator, record);
     return result ? stand_nowhere(iterator, result) : 1;
 }
