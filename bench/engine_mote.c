@@ -19,12 +19,15 @@ struct batch {
     int64_t time_ns[BATCH_ROWS_MAX];
     float values[ROW_VALUES][BATCH_ROWS_MAX];
 };
+enum { MULTI_MAX = 32 };
+
 struct mote_state {
     mote_db *db;
     mote_table *table;
     unsigned first_table, table_count; /* numbers of the oldest and behind the newest */
     struct batch *batches[ENGINE_THREADS_MAX];
     mote_row *rows[ENGINE_THREADS_MAX];
+    mote_row *many[ENGINE_THREADS_MAX][MULTI_MAX];
 };
 
 static int make_table(struct mote_state *state)
@@ -67,6 +70,8 @@ static int mote_bench_close(void *opaque)
     struct mote_state *state = opaque;
     for (unsigned i = 0; i < ENGINE_THREADS_MAX; i++) {
         mote_row_free(state->rows[i]);
+        for (unsigned j = 0; j < MULTI_MAX; j++)
+            mote_row_free(state->many[i][j]);
         free(state->batches[i]);
     }
     int code = mote_close(state->db);
@@ -187,22 +192,50 @@ static int mote_bench_drop_table(void *opaque)
     return mote_table_drop(state->db, name) ? bench_fail_mote("cannot drop a table") : 0;
 }
 
-static int mote_bench_get(void *opaque, unsigned reader, const struct row_key *key, struct row *row)
+/* The values of a row that was got; 1, or -1. */
+static int take_row(const mote_row *from, const struct row_key *key, struct row *row)
 {
-    struct mote_state *state = opaque;
-    struct mote_value parts[KEY_COLUMNS] = {{.type = MOTE_TYPE_INT32, .as.i32 = key->series}, {.type = MOTE_TYPE_TIMESTAMP, .as.i64 = key->time_ns}, {.type = MOTE_TYPE_INT32, .as.i32 = key->sequence}}, value;
-    int code = mote_get(state->table, parts, KEY_COLUMNS, &state->rows[reader]);
-    if (code == MOTE_ENOTFOUND)
-        return 0;
-    if (code)
-        return bench_fail_mote("cannot get");
+    struct mote_value value;
     row->key = *key;
     for (uint32_t v = 0; v < ROW_VALUES; v++) {
-        if (mote_row_value(state->rows[reader], KEY_COLUMNS + v, &value))
+        if (mote_row_value(from, KEY_COLUMNS + v, &value))
             return bench_fail_mote("cannot get a value");
         row->values[v] = value.as.f32;
     }
     return 1;
+}
+
+static int mote_bench_get(void *opaque, unsigned reader, const struct row_key *key, struct row *row)
+{
+    struct mote_state *state = opaque;
+    struct mote_value parts[KEY_COLUMNS] = {{.type = MOTE_TYPE_INT32, .as.i32 = key->series}, {.type = MOTE_TYPE_TIMESTAMP, .as.i64 = key->time_ns}, {.type = MOTE_TYPE_INT32, .as.i32 = key->sequence}};
+    int code = mote_get(state->table, parts, KEY_COLUMNS, &state->rows[reader]);
+    if (code == MOTE_ENOTFOUND)
+        return 0;
+    return code ? bench_fail_mote("cannot get") : take_row(state->rows[reader], key, row);
+}
+
+static int mote_bench_multi_get(void *opaque, unsigned reader, const struct row_key *keys, uint32_t count, struct row *rows)
+{
+    struct mote_state *state = opaque;
+    struct mote_value parts[MULTI_MAX * KEY_COLUMNS] = {{0}};
+    int32_t results[MULTI_MAX];
+    int found = 0;
+    if (count > MULTI_MAX)
+        return bench_fail("mote: %u rows were asked for at once, at most %d are provided for", count, MULTI_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        parts[i * KEY_COLUMNS] = (struct mote_value){.type = MOTE_TYPE_INT32, .as.i32 = keys[i].series};
+        parts[i * KEY_COLUMNS + 1] = (struct mote_value){.type = MOTE_TYPE_TIMESTAMP, .as.i64 = keys[i].time_ns};
+        parts[i * KEY_COLUMNS + 2] = (struct mote_value){.type = MOTE_TYPE_INT32, .as.i32 = keys[i].sequence};
+    }
+    if (mote_get_many(state->table, parts, KEY_COLUMNS, count, state->many[reader], results))
+        return bench_fail_mote("cannot get many");
+    for (uint32_t i = 0; i < count; i++) {
+        if (results[i] == MOTE_OK && take_row(state->many[reader][i], &keys[i], &rows[i]) < 0)
+            return -1;
+        found += results[i] == MOTE_OK;
+    }
+    return found;
 }
 
 /* The harness wants each row's bits; putting the row together from its columns is the price of being asked for whole rows. */
@@ -292,7 +325,7 @@ const struct engine_type engine_mote = {
     .next_table = mote_bench_next_table,
     .drop_table = mote_bench_drop_table,
     .get = mote_bench_get,
-    .multi_get = NULL, /* no call of the library gets several rows at once */
+    .multi_get = mote_bench_multi_get,
     .scan = mote_bench_scan,
     .scans_series = true,
     .space = mote_bench_space,

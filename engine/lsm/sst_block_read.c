@@ -243,6 +243,36 @@ int sst_seqs_decode(struct sst_iterator *iterator, const uint64_t **seqs)
     return !result && slot->has_nulls ? refuse_block(iterator, "a row without a seq") : result;
 }
 
+int sst_seq_of_row(struct sst_iterator *iterator, uint32_t row, uint64_t *seq)
+{
+    const struct sst_slot *slot = &iterator->slots[iterator->schema->column_count];
+    const uint64_t *seqs;
+    const uint8_t *data;
+    uint32_t size_bytes;
+    int result = MOTE_OK;
+    if (slot->stamp != iterator->block.stamp && !iterator->block.row_pages) {
+        result = pin_block(iterator);
+        if (result)
+            return result;
+        if (!find_stream(iterator, iterator->block.column_count, &data, &size_bytes))
+            return refuse_block(iterator, "a block contradicts itself");
+        size_t scratch_bytes = codec_scratch_bytes(iterator->block.row_count, iterator->block.row_count * 8u);
+        void *scratch = sst_scratch_take(iterator->context, scratch_bytes);
+        if (!scratch)
+            return MOTE_EBUDGET;
+        result = codec_decode_row(data, size_bytes, MOTE_TYPE_INT64, iterator->block.row_count, row, seq, scratch, scratch_bytes);
+        sst_scratch_give(iterator->context, scratch);
+        if (result == MOTE_EDAMAGED)
+            return refuse_block(iterator, "a column of a block does not decode");
+        if (result != 0)
+            return result < 0 ? result : MOTE_OK;
+    }
+    result = sst_seqs_decode(iterator, &seqs);
+    if (!result)
+        *seq = seqs[row];
+    return result;
+}
+
 int sst_kinds_decode(struct sst_iterator *iterator, const uint8_t **kinds)
 {
     struct sst_slot *slot = &iterator->slots[iterator->schema->column_count + 1];

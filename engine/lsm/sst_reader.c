@@ -296,10 +296,37 @@ int sst_may_contain(struct sst_iterator *iterator, const uint8_t *key, uint32_t 
     return ask_filter(iterator, &directory, key, key_bytes);
 }
 
+/* The point read in a block of columns. */
+static int get_from_columns(struct sst_iterator *iterator, struct sst_target *target, uint32_t index, struct record *record)
+{
+    uint32_t row = 0, found_bytes;
+    int result = sst_block_enter(iterator, index);
+    /* Where no key comes twice and every version is seen, the key decides alone, and of the seqs one is enough. */
+    bool simple = !result && iterator->block.repeat_count == 0 && iterator->block.seq_max <= target->seq;
+    if (simple)
+        target->seq = UINT64_MAX;
+    if (!result)
+        result = sst_row_search(iterator, target, 0, &row);
+    if (result || row == iterator->block.row_count)
+        return stand_nowhere(iterator, result);
+    result = sst_key_make(iterator, row, iterator->probe, &found_bytes);
+    if (result || key_compare(iterator->probe, found_bytes, target->key, target->key_bytes) != 0)
+        return stand_nowhere(iterator, result);
+    stand_on(iterator, row);
+    iterator->sought = true;
+    if (simple && iterator->block.delete_count == 0) {
+        *record = (struct record){.key = target->key, .key_bytes = target->key_bytes, .kind = RECORD_PUT};
+        result = sst_seq_of_row(iterator, row, &record->seq);
+    } else {
+        result = sst_record(iterator, record);
+    }
+    return result ? stand_nowhere(iterator, result) : 1;
+}
+
 int sst_get(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct record *record)
 {
     struct sst_target target;
-    uint32_t partition, index, row;
+    uint32_t partition, index;
     iterator->got_unit = false;
     sst_target_make(iterator, key, key_bytes, seq, &target);
     int result = sst_locate(iterator, &target, &partition, &index);
@@ -319,19 +346,7 @@ int sst_get(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_byte
         iterator->got_unit = result > 0;
         return stand_nowhere(iterator, result);
     }
-    result = sst_block_enter(iterator, index);
-    if (!result)
-        result = sst_row_search(iterator, &target, 0, &row);
-    if (result || row == iterator->block.row_count)
-        return stand_nowhere(iterator, result);
-    uint32_t found_bytes;
-    result = sst_key_make(iterator, row, iterator->probe, &found_bytes);
-    if (result || key_compare(iterator->probe, found_bytes, key, key_bytes) != 0)
-        return stand_nowhere(iterator, result);
-    stand_on(iterator, row);
-    iterator->sought = true;
-    result = sst_record(iterator, record);
-    return result ? stand_nowhere(iterator, result) : 1;
+    return get_from_columns(iterator, &target, index, record);
 }
 
 int sst_get_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacity_bytes, uint32_t *image_bytes)

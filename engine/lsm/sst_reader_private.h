@@ -182,6 +182,8 @@ void sst_block_leave(struct sst_iterator *iterator);
 int sst_row_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
 int sst_column_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
 int sst_seqs_decode(struct sst_iterator *iterator, const uint64_t **seqs);
+/* Of one row, if possible without the others. */
+int sst_seq_of_row(struct sst_iterator *iterator, uint32_t row, uint64_t *seq);
 /* NULL if no row is a tombstone. */
 int sst_kinds_decode(struct sst_iterator *iterator, const uint8_t **kinds);
 /* Decodes the key columns; before the three below. */
