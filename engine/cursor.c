@@ -207,6 +207,9 @@ static int plan_window(struct mote_cursor *cursor, const struct view *view, cons
         if (covers)
             result = add_segment(cursor, segment, bounded ? &least : NULL, position);
     }
+    for (uint32_t i = 0; reader->ahead && i < READER_ITERATORS_MAX; i++)
+        if (reader->iterators[i] && !slot_used(cursor->slots_used, i))
+            sst_iterator_set_ahead(reader->iterators[i], NULL); /* others of this window need what it holds */
     return result;
 }
 

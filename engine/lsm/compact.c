@@ -25,6 +25,7 @@ struct compact_work {
     struct lsm_bad bad;
     struct lsm_output output;
     struct merge *merge;
+    struct sst_ahead *ahead; /* NULL: none */
     struct blockdev_queue *own_queue; /* for reading, if the caller gave none */
     uint8_t *image; /* IMAGE_BYTES_MAX: one row */
     uint64_t rows_expected;
@@ -77,6 +78,11 @@ static int allocate(struct compact_work *work)
     struct blockdev_queue *read_queue = job->read_queue ? job->read_queue : work->own_queue;
     for (uint32_t i = 0; i < work->lane_count && !result; i++)
         result = sst_iterator_create(job->sst, read_queue, &work->iterators[i]);
+    /* Without memory for it the inputs are read block by block, through the cache. */
+    if (!result && sst_ahead_create(job->sst, &work->ahead))
+        work->ahead = NULL;
+    for (uint32_t i = 0; i < work->lane_count && !result; i++)
+        sst_iterator_set_ahead(work->iterators[i], work->ahead);
     if (result)
         return result;
     work->image = memory_alloc_aligned(memory, IMAGE_BYTES_MAX, 16);
@@ -89,6 +95,7 @@ static void release(struct compact_work *work)
     for (uint32_t i = 0; i < work->lane_count; i++)
         if (work->iterators[i])
             sst_iterator_destroy(work->iterators[i]);
+    sst_ahead_destroy(work->ahead);
     if (work->own_queue)
         blockdev_queue_destroy(work->own_queue);
     merge_destroy(work->merge);

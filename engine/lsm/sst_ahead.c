@@ -29,7 +29,7 @@ struct sst_ahead {
     struct sst_context *context;
     struct blockdev_queue *queue; /* NULL: not needed yet */
     bool unusable;
-    uint32_t window_count, window_bytes;
+    uint32_t window_count, window_bytes, user_count; /* iterators that may ask */
     struct window windows[WINDOWS_MAX];
 };
 
@@ -100,7 +100,11 @@ void sst_iterator_set_ahead(struct sst_iterator *iterator, struct sst_ahead *ahe
     if (iterator->ahead == ahead)
         return;
     sst_ahead_leave(iterator);
+    if (iterator->ahead)
+        iterator->ahead->user_count--;
     iterator->ahead = ahead;
+    if (ahead)
+        ahead->user_count++;
 }
 
 void sst_ahead_rest(struct sst_ahead *ahead)
@@ -165,7 +169,8 @@ static struct window *take_window(struct sst_iterator *iterator)
     struct sst_ahead *ahead = iterator->ahead;
     struct memory *memory = ahead->context->memory;
     struct window *found = NULL;
-    uint32_t owned = 0;
+    uint32_t owned = 0, share = ahead->window_count / (ahead->user_count ? ahead->user_count : 1);
+    share = share < 2 ? 2 : share > WINDOWS_OF_ITERATOR ? WINDOWS_OF_ITERATOR : share;
     if (ahead->queue && blockdev_queue_inflight(ahead->queue) > 0)
         reap_some(ahead, 0);
     for (uint32_t i = 0; i < ahead->window_count; i++) {
@@ -174,7 +179,7 @@ static struct window *take_window(struct sst_iterator *iterator)
         if (window->state == WINDOW_FREE && (!found || (!found->data && window->data)))
             found = window;
     }
-    if (!found || owned >= WINDOWS_OF_ITERATOR || ahead->unusable)
+    if (!found || owned >= share || ahead->unusable)
         return NULL;
     if (!ahead->queue) {
         struct blockdev_queue_options options = {.depth = WINDOWS_MAX, .flags = BLOCKDEV_QUEUE_SHARED};

@@ -59,6 +59,7 @@ void sst_iterator_destroy(struct sst_iterator *iterator)
         return;
     struct sst_context *context = iterator->context;
     close_segment(iterator);
+    sst_iterator_set_ahead(iterator, NULL);
     free_slots(iterator);
     memory_free(context->memory, iterator->rows);
     memory_free(context->memory, iterator);
@@ -142,6 +143,7 @@ static int go_forward(struct sst_iterator *iterator, uint32_t partition, uint32_
             return result ? stand_nowhere(iterator, result) : stand_on(iterator, 0);
         }
     }
+    sst_ahead_leave(iterator);
     return stand_nowhere(iterator, result);
 }
 
