@@ -340,24 +340,16 @@ class table
     std::vector<std::optional<row>> get_many(const std::vector<std::vector<value>> &keys) const
     {
         std::vector<mote_value> values;
-        const std::size_t key_count = keys.empty() ? 0 : keys.front().size();
-        for (const std::vector<value> &key : keys) {
-            if (key.size() != key_count)
-                throw std::invalid_argument("mote: keys of different numbers of columns");
-            const std::vector<mote_value> part = unwrap(std::span<const value>(key.data(), key.size()));
-            values.insert(values.end(), part.begin(), part.end());
-        }
+        for (const std::vector<value> &key : keys)
+            for (const mote_value &part : unwrap(key)) values.push_back(part);
+        if (!keys.empty() && values.size() != keys.size() * keys.front().size()) throw std::invalid_argument("mote: keys of different numbers of columns");
         std::vector<std::optional<row>> found(keys.size());
-        if (keys.empty())
-            return found;
-        std::vector<mote_row *> handles(keys.size(), nullptr);
+        std::vector<mote_row *> handles(keys.size());
         std::vector<std::int32_t> results(keys.size());
-        const int result = mote_get_many(table_, values.data(), key_count, keys.size(), handles.data(), results.data());
-        for (std::size_t i = 0; i < keys.size(); i++) {
-            row owner(handles[i]); /* owns it whatever follows */
-            if (result == MOTE_OK && results[i] == MOTE_OK)
+        const int result = keys.empty() ? MOTE_OK : mote_get_many(table_, values.data(), keys.front().size(), keys.size(), handles.data(), results.data());
+        for (std::size_t i = 0; i < keys.size(); i++)
+            if (row owner(handles[i]); result == MOTE_OK && results[i] == MOTE_OK)
                 found[i] = std::move(owner);
-        }
         check(result);
         return found;
     }

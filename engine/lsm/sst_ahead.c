@@ -270,7 +270,7 @@ static bool ask_for_window(struct sst_iterator *iterator)
     struct sst_ahead *ahead = iterator->ahead;
     struct window *window = take_window(iterator);
     uint64_t device_offset_bytes = 0;
-    uint32_t limit_bytes = WINDOW_BYTES_FIRST << (iterator->ahead_grown < 4 ? iterator->ahead_grown : 4);
+    uint32_t limit_bytes = (uint32_t)WINDOW_BYTES_FIRST << (iterator->ahead_grown < 4 ? iterator->ahead_grown : 4);
     if (!window || !plan_window(iterator, limit_bytes < ahead->window_bytes ? limit_bytes : ahead->window_bytes, &window->start_bytes, &window->end_bytes, &device_offset_bytes))
         return false;
     struct blockdev_request *request = &window->request;
