@@ -126,3 +126,61 @@ Test(lsm_sst_golden, first_block_follows_the_offset_table)
     store_u64(seed + 28, 0);
     cr_assert_eq(load_u32(golden + 4), crc32c(crc32c(0, seed, 36), golden + 8, load_u32(golden + 24) - 8));
 }
+
+/* The same table row by row: two blocks of a page each (three rows, two rows); every field by the offset tables, images as the schema has them. */
+Test(lsm_sst_golden, row_pages_follow_the_offset_tables)
+{
+    struct sst_world world;
+    struct schema *schema;
+    struct model model;
+    struct segment segment;
+    sst_world_open(&world, &options);
+    make_table(&world, &schema, &model);
+    schema->flags = MOTE_TABLE_ROW_PAGES;
+    sst_world_segment(&world, schema, &model, 0x0A0B0C0D, 3, &segment);
+    uint8_t *bytes = requests_buffer(segment.record.segment_bytes, 0);
+    sst_world_check(blockdev_read_range(world.queue, layout_extent_offset(&world.layout, segment.record.runs[0].first), bytes, segment.record.segment_bytes), "read");
+    cr_assert_eq(load_u32(bytes), SST_MAGIC_ROWS);
+    cr_assert_eq(load_u32(bytes + 24), 4096);         /* length */
+    cr_assert_eq(load_u32(bytes + 32), 3);            /* rows: -3, 5, 5 */
+    cr_assert_eq(load_u32(bytes + 40), 1);            /* repeats */
+    cr_assert_eq(load_u16(bytes + 64), 3);            /* the first unit: rows */
+    cr_assert_eq(load_u16(bytes + 66), 1);            /* pages */
+    uint32_t start = 80, image_bytes[3];              /* 64, 8, three slots rounded up to 8 */
+    for (uint32_t i = 0; i < 3; i++) {
+        uint32_t slot = load_u16(bytes + 72 + i * 2);
+        image_bytes[i] = model.rows[i].image_bytes;
+        cr_assert_eq(slot & SST_SLOT_START, start, "row %u", i);
+        cr_assert_eq(slot & ~(uint32_t)SST_SLOT_START, i < 2 ? (8 - image_bytes[i] % 8) % 8 : 0, "no tombstone, and its padding");
+        cr_assert_eq(load_u64(bytes + start), model.rows[i].seq);
+        cr_assert_arr_eq(bytes + start + 8, model.rows[i].image, image_bytes[i]);
+        start += 8 + (uint32_t)round_up(image_bytes[i], 8);
+    }
+    cr_assert_eq(load_u32(bytes + 68), start - (uint32_t)round_up(image_bytes[2], 8) + image_bytes[2], "the end of the last row");
+    cr_assert_eq(load_u32(bytes + 4096), SST_MAGIC_ROWS, "the second block begins with a page");
+    cr_assert_eq(load_u16(bytes + 4096 + 72) & SST_SLOT_DELETED, SST_SLOT_DELETED, "key 7 is a tombstone");
+    const uint8_t *deleted = bytes + 4096 + 80 + 8;
+    cr_assert_eq(load_u64(deleted), 0xE, "of a tombstone all but the key is NULL");
+    cr_assert_eq(load_u64(deleted + schema->columns[0].row_offset), 7);
+    /* The page directory of the first block: behind the zone maps and the keys of its entry in the partition. */
+    uint64_t partition = 8192;
+    cr_assert_eq(load_u32(bytes + partition), SST_MAGIC_PARTITION);
+    const uint8_t *entry = bytes + partition + load_u32(bytes + partition + SST_PARTITION_HEADER_BYTES), *pages = entry + SST_ENTRY_BYTES + 4 * SST_ZONE_BYTES + 16;
+    cr_assert_eq(load_u16(entry + 84), SST_ENTRY_PAGES | 8);
+    cr_assert_eq(load_u32(pages), 1);                 /* units */
+    cr_assert_eq(load_u64(pages + 8), model.rows[0].seq);
+    cr_assert_eq(load_u32(pages + 8 + 12), 8);        /* end of the key */
+    cr_assert_eq(load_u16(pages + 8 + 16), 0);        /* first page */
+    cr_assert_eq(load_u16(pages + 8 + 18), 3);        /* rows */
+    cr_assert_arr_eq(pages + 8 + 20, model.rows[0].key, 8);
+    uint8_t seed[36];
+    memcpy(seed, world.context.uuid, 16);
+    store_u32(seed + 16, SST_MAGIC_PAGE);
+    store_u64(seed + 20, 0x0A0B0C0D);
+    store_u64(seed + 28, 0);
+    cr_assert_eq(load_u32(pages + 8 + 8), crc32c(crc32c(0, seed, 36), bytes, 4096));
+    free(bytes);
+    sst_model_free(&model);
+    schema_free(world.memory, schema);
+    sst_world_close(&world);
+}
