@@ -13,11 +13,11 @@
 const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 8 };
+enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32 };
 enum { METHOD_NONE, METHOD_RAW, METHOD_DECIMALS, METHOD_SCALED, METHOD_PATTERNS };
 
 /* Chunks between two searches at most: the dearer one is for such values, the more. */
-static const uint16_t pause_max[] = {[METHOD_RAW] = 32, [METHOD_DECIMALS] = 4, [METHOD_SCALED] = 64, [METHOD_PATTERNS] = 16};
+static const uint16_t pause_max[] = {[METHOD_RAW] = 32, [METHOD_DECIMALS] = 16, [METHOD_SCALED] = 64, [METHOD_PATTERNS] = 16};
 
 /* The chunk that is being coded. */
 struct float_chunk {
