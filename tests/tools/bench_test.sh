@@ -10,7 +10,7 @@ import json, sys, xml.etree.ElementTree as tree
 report = json.load(open(sys.argv[1]))
 figures = report["figures"]
 workloads = {f["workload"] for f in figures}
-assert workloads >= {"ceiling", "w1", "w2", "w3", "w4", "w5", "w6"}, workloads
+assert workloads >= {"ceiling", "w1", "w2", "w3", "w4", "w5", "w6", "w7"}, workloads
 assert {f["engine"] for f in figures} == {"device", "mote"}
 for f in figures:
     assert f["min"] <= f["median"] <= f["max"], f
@@ -23,6 +23,17 @@ for f in figures:
         assert f["ratio"] is not None and f["median"] > 0, f
 assert all(f["median"] == 0 for f in figures if f["metric"] == "rows_lost")
 assert len({f["case"] for f in figures if f["workload"] == "w1"}) == 18
+pushes = {(f["case"], f["metric"]): f["median"] for f in figures if f["workload"] == "w7"}
+assert {f["engine"] for f in figures if f["workload"] == "w7"} == {"mote"}
+for rate in "1 kHz", "48 kHz x 8":
+    for case in "plain copy", "idle", "full ingest", "rewriting ingest":
+        of = lambda metric: pushes[f"{rate}, {case}", metric]
+        assert 0 <= of("ns_p50") <= of("ns_p99") <= of("ns_p999") <= of("ns_p9999") <= of("ns_max") and of("ns_mean") > 0 and of("ns_clock") > 0, (rate, case)
+        assert 0 <= of("jitter_us_p99") <= of("jitter_us_max"), (rate, case)
+        if case != "plain copy":
+            assert of("dropped") >= 0 and 0 < of("ring_used_percent") <= 100, (rate, case)
+    assert pushes[f"{rate}, full ingest", "ingest_rows_per_s"] > 0
+assert pushes["back to back", "ns_mean"] > 0 and pushes["back to back", "dropped"] == 0
 html = open(sys.argv[2]).read()
 assert html.count("<svg") >= 6 and html.count("<svg") == html.count("</svg>") and "http" not in html.replace("http://www.w3.org", "")
 for part in html.split("<svg")[1:]:
