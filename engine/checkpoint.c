@@ -278,6 +278,20 @@ static int compact_alone(struct mote_db *db, const struct mote_table *table, boo
     return result;
 }
 
+int compact_if_idle(struct mote_db *db, bool *did)
+{
+    *did = false;
+    if (atomic_load(&db->flushes_starved) || pthread_mutex_trylock(&db->compact_mutex) != 0)
+        return COMPACT_BUSY;
+    int result = compact_locked(db, NULL, false, did);
+    pthread_mutex_unlock(&db->compact_mutex);
+    if (result == MOTE_EBUDGET)
+        result = compact_alone(db, NULL, false, did);
+    if (result == MOTE_EIO || result == MOTE_ENODEV)
+        db_poison(db, result);
+    return result;
+}
+
 int compact_once(struct mote_db *db, const struct mote_table *table, bool everything, bool *did)
 {
     *did = false;

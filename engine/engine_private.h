@@ -222,6 +222,9 @@ int checkpoint_run(struct mote_db *db);
 bool checkpoint_due(struct mote_db *db); /* by log size or time */
 /* One compaction of one table (NULL: any); everything: until nothing overlaps. */
 int compact_once(struct mote_db *db, const struct mote_table *table, bool everything, bool *did);
+/* The same for any table, unless a compaction is under way already, whose worker's neighbour had better flush: COMPACT_BUSY. */
+#define COMPACT_BUSY 1
+int compact_if_idle(struct mote_db *db, bool *did);
 /* Discards what was freed and makes it free; the number of extents. The queue is the caller's by its mutex. */
 uint32_t trim_some(struct mote_db *db, struct blockdev_queue *queue);
 /* The same for whoever holds no mutex; true: there was something. What came free goes to the log if it lacks space. */
@@ -254,6 +257,8 @@ void workers_stop(struct mote_db *db);
 void jobs_wake(struct mote_db *db);
 /* Inline mode: whatever the workers would do now. */
 void jobs_inline(struct mote_db *db);
+/* A flush found no space: old versions and scattered small segments are made to give some; true: it may be tried again at once. */
+bool jobs_make_space(struct mote_db *db);
 /* Called by long jobs now and then: small urgent work of others (log space) is done in between. */
 int jobs_pace(void *context, uint64_t bytes_written);
 /* What an LSM job needs of the volume; snapshots[] must have room for cursors_max + 1. */

@@ -111,8 +111,9 @@ static bool flush_must_wait(struct mote_db *db)
     return must_wait;
 }
 
-/* Whether flushes must wait for a compaction: so many overlapping segments that reads get slow and at last impossible, or old versions fill the device. Else a steady writer would keep the only worker flushing for ever. */
-static bool compaction_urgent(struct mote_db *db)
+/* Whether flushes must wait for a compaction: so many overlapping segments that reads get slow and at last impossible, or old versions fill the device. Else a steady writer would keep the only worker flushing for ever.
+ * critical: so many that flushes wait even where another worker compacts already. */
+static bool compaction_urgent(struct mote_db *db, bool *critical)
 {
     struct extents_counts counts;
     extents_get_counts(db->extents, &counts);
@@ -121,12 +122,16 @@ static bool compaction_urgent(struct mote_db *db)
     if (counts.free < counts.total / 4 && depth_max > db->options.compaction_runs_max)
         depth_max = db->options.compaction_runs_max;
     bool urgent = false;
+    *critical = false;
     struct version *version = version_acquire(db->manifest);
-    for (uint32_t t = 0; t < version->count && !urgent; t++) {
+    for (uint32_t t = 0; t < version->count && !*critical; t++) {
         const struct segment_list *list = version->lists[t];
         const struct schema *schema = list->count >= depth_max ? catalog_live_schema(db, list->table_id) : NULL;
-        if (schema)
-            urgent = lsm_overlap_depth(list, schema->time_in_key) >= depth_max || (schema->time_in_key && list->count >= spread_stall && lsm_overlap_depth(list, false) >= spread_stall);
+        if (!schema)
+            continue;
+        uint32_t depth = lsm_overlap_depth(list, schema->time_in_key), spread = schema->time_in_key && list->count >= spread_stall ? lsm_overlap_depth(list, false) : 0;
+        urgent = urgent || depth >= depth_max || spread >= spread_stall;
+        *critical = depth >= STALL_DEPTH || spread >= spread_stall + spread_stall / 4;
     }
     version_release(db->manifest, version);
     return urgent;
@@ -137,8 +142,8 @@ static bool compact_some(struct mote_db *db)
     bool did = false;
     if (!take_wish(db, &db->compact_wanted))
         return false;
-    int result = compact_once(db, NULL, false, &did);
-    if (did) {
+    int result = compact_if_idle(db, &did);
+    if (did || result == COMPACT_BUSY) {
         pthread_mutex_lock(&db->job_mutex);
         db->compact_wanted = true; /* there may be more */
         pthread_mutex_unlock(&db->job_mutex);
@@ -146,8 +151,7 @@ static bool compact_some(struct mote_db *db)
     return did && !result;
 }
 
-/* A flush found no space: old versions are made to give some, and it is tried again at once. */
-static bool make_space(struct mote_db *db)
+bool jobs_make_space(struct mote_db *db)
 {
     bool did = false;
     if (compact_once(db, NULL, true, &did) != MOTE_OK || !did)
@@ -185,7 +189,8 @@ static bool do_one_job(struct mote_db *db)
         space_extend(db, false);
         return true;
     }
-    if (compaction_urgent(db) && compact_once(db, NULL, false, &did) == MOTE_OK && did)
+    bool critical;
+    if (compaction_urgent(db, &critical) && (critical ? compact_once(db, NULL, false, &did) : compact_if_idle(db, &did)) == MOTE_OK && did)
         return true;
     if (!flush_must_wait(db)) {
         if (take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db)) {
@@ -195,7 +200,7 @@ static bool do_one_job(struct mote_db *db)
             result = flush_oldest(db, &did);
             did = did && result == MOTE_OK;
         }
-        if (result == MOTE_ENOSPC && !(did = make_space(db)))
+        if (result == MOTE_ENOSPC && !(did = jobs_make_space(db)))
             wal_set_space_error(db->wal, MOTE_ENOSPC); /* writers that wait for log space would wait for ever */
     }
     return did || compact_some(db) || trim_freed(db) || populate_some(db);

@@ -306,6 +306,8 @@ int flush_up_to(struct mote_db *db, uint64_t seq)
                 return MOTE_OK; /* the seqs up to seq that are not flushed were never given to rows */
             result = rotate(db, NULL);
         }
+        if (result == MOTE_ENOSPC && jobs_make_space(db))
+            continue;
         if (result)
             return result;
     }

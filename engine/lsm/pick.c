@@ -2,7 +2,7 @@
  *
  * Size-tiered. A sweep by least key deals the segments of one level into lanes of segments that do not overlap; where no lane reaches the next segment a *cluster* ends. The number of lanes that a cluster needs is its depth: how many
  * segments of that level one key may be in. The deepest cluster of at least runs_max lanes is the most urgent job.
- * Else: of small segments that overlap nothing at all, SMALL_COUNT neighbours of one level become one, so that an append-only table that is flushed often does not exhaust the manifest.
+ * Else: of small segments that overlap nothing at all, SMALL_COUNT neighbours of one level become one (MIXED_COUNT of any: where levels alternate, a device would fill up with scraps), so that an append-only table that is flushed often does not exhaust the manifest.
  *
  * Where the time is part of the key (spread_max is set), segments of different times hold different keys, however wide their keys spread: rows that came in time order need no merging for being found. There the sweep goes by time, and segments
  * overlap if both their times and their keys do: in-order data is left where its flush put it, late data is merged with what it is late for. Only when segments of all times together lie spread_max deep by key, so that scans in key order
@@ -19,6 +19,7 @@
 
 #define SMALL_BYTES (4u * MIB_BYTES)
 #define SMALL_COUNT 16u
+#define MIXED_COUNT 48u
 #define DEPTH_MAX 256u /* lanes that are told apart */
 
 struct lanes {
@@ -155,8 +156,8 @@ static void choose_inputs(const struct pick *pick, const struct cluster *cluster
     }
 }
 
-/* SMALL_COUNT or more neighbours of one level, each small and overlapping nothing. */
-static bool choose_small(const struct pick *pick, struct lsm_compaction *compaction)
+/* count_min or more neighbours, each small and overlapping nothing; of one level, so that a row is not merged again with each handful of new ones, or of any. */
+static bool choose_small(const struct pick *pick, bool one_level, uint32_t count_min, struct lsm_compaction *compaction)
 {
     struct lanes lanes = {.by_time = false};
     const struct segment_list *list = pick->list;
@@ -171,8 +172,8 @@ static bool choose_small(const struct pick *pick, struct lsm_compaction *compact
         put_in_lane(&lanes, segment, lane);
         alone = alone && !(next && overlaps(&lanes, segment, next));
         bool fits = alone && segment->record.segment_bytes <= SMALL_BYTES && takes_part(pick, segment, ANY_LEVEL);
-        if (!fits || (compaction->input_count && segment->record.level != compaction->inputs[0]->record.level)) {
-            if (compaction->input_count >= SMALL_COUNT)
+        if (!fits || (one_level && compaction->input_count && segment->record.level != compaction->inputs[0]->record.level)) {
+            if (compaction->input_count >= count_min)
                 break;
             compaction->input_count = 0;
         }
@@ -181,7 +182,7 @@ static bool choose_small(const struct pick *pick, struct lsm_compaction *compact
         if (compaction->input_count == LSM_INPUTS_MAX)
             break;
     }
-    return compaction->input_count >= SMALL_COUNT;
+    return compaction->input_count >= count_min;
 }
 
 static bool is_input(const struct lsm_compaction *compaction, const struct segment *segment)
@@ -273,10 +274,10 @@ bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint3
         complete(&pick, compaction, everything && highest ? highest : highest + 1);
         return true;
     }
-    if (!choose_small(&pick, compaction)) {
+    if (!choose_small(&pick, true, SMALL_COUNT, compaction) && !choose_small(&pick, false, everything ? SMALL_COUNT : MIXED_COUNT, compaction)) {
         compaction->input_count = 0;
         return false;
     }
-    complete(&pick, compaction, compaction->inputs[0]->record.level + 1);
+    complete(&pick, compaction, highest_level(compaction->inputs, compaction->input_count) + 1);
     return true;
 }
