@@ -21,7 +21,7 @@ static bool is_suitable(const struct row_batch *prepared)
 {
     const struct schema *schema = prepared->schema;
     size_t row_count = prepared->batch->row_count;
-    return row_count >= LOG_COLUMNS_ROWS_MIN && row_count <= CODEC_COUNT_MAX && !schema->has_var && schema->fixed_bytes <= LOG_TILE_BYTES_MAX && raw_bytes(schema, row_count) <= LOG_COLUMNS_RAW_BYTES_MAX;
+    return row_count >= LOG_COLUMNS_ROWS_MIN && row_count >= LOG_COLUMNS_ROWS_PER_COLUMN * schema->column_count && row_count <= CODEC_COUNT_MAX && !schema->has_var && schema->fixed_bytes <= LOG_TILE_BYTES_MAX && raw_bytes(schema, row_count) <= LOG_COLUMNS_RAW_BYTES_MAX;
 }
 
 bool log_columns_encode(struct memory *memory, const struct row_batch *prepared, int64_t first_rowid, struct codec_hint *hints, struct log_columns *out)

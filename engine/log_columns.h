@@ -1,6 +1,6 @@
 /* log_columns.h: a batch of columns as one operation of the log, encoded once (log_format.h, kind 3). What is logged is the batch that the caller gave, column by column; recovery checks it like a batch from a caller and makes the same rows.
  *
- * Used for batches of LOG_COLUMNS_ROWS_MIN rows or more whose rows have one size; others are logged row by row. Threads: pure but for the memory budget. Failures: encode: false, nothing is kept, the batch is logged as rows; decode:
+ * Used for batches of LOG_COLUMNS_ROWS_MIN rows or more, and LOG_COLUMNS_ROWS_PER_COLUMN times the columns, whose rows have one size; others are logged row by row. Threads: pure but for the memory budget. Failures: encode: false, nothing is kept, the batch is logged as rows; decode:
  * MOTE_EDAMAGED, MOTE_EBUDGET.
  */
 #ifndef MOTE_ENGINE_LOG_COLUMNS_H
@@ -10,6 +10,7 @@
 #include "engine/lsm/schema.h"
 
 #define LOG_COLUMNS_ROWS_MIN 32u
+#define LOG_COLUMNS_ROWS_PER_COLUMN 4u /* with fewer rows a column, the codecs' fixed cost of each column is more than the smaller frame saves */
 #define LOG_COLUMNS_RAW_BYTES_MAX (8u << 20) /* of the row images that an operation makes */
 #define LOG_TILE_BYTES_MAX 4096u             /* rows that are made at a time; a row alone must fit */
 
