@@ -278,18 +278,24 @@ static int compact_alone(struct mote_db *db, const struct mote_table *table, boo
     return result;
 }
 
+/* The caller has taken compact_mutex; it is let go. */
+static int compact_and_let_go(struct mote_db *db, const struct mote_table *table, bool everything, bool *did)
+{
+    int result = compact_locked(db, table, everything, did);
+    pthread_mutex_unlock(&db->compact_mutex);
+    if (result == MOTE_EBUDGET)
+        result = compact_alone(db, table, everything, did);
+    if (result == MOTE_EIO || result == MOTE_ENODEV)
+        db_poison(db, result);
+    return result;
+}
+
 int compact_if_idle(struct mote_db *db, bool *did)
 {
     *did = false;
     if (atomic_load(&db->flushes_starved) || pthread_mutex_trylock(&db->compact_mutex) != 0)
         return COMPACT_BUSY;
-    int result = compact_locked(db, NULL, false, did);
-    pthread_mutex_unlock(&db->compact_mutex);
-    if (result == MOTE_EBUDGET)
-        result = compact_alone(db, NULL, false, did);
-    if (result == MOTE_EIO || result == MOTE_ENODEV)
-        db_poison(db, result);
-    return result;
+    return compact_and_let_go(db, NULL, false, did);
 }
 
 int compact_once(struct mote_db *db, const struct mote_table *table, bool everything, bool *did)
@@ -300,13 +306,7 @@ int compact_once(struct mote_db *db, const struct mote_table *table, bool everyt
         pthread_mutex_unlock(&db->flush_mutex);
     }
     pthread_mutex_lock(&db->compact_mutex);
-    int result = compact_locked(db, table, everything, did);
-    pthread_mutex_unlock(&db->compact_mutex);
-    if (result == MOTE_EBUDGET)
-        result = compact_alone(db, table, everything, did);
-    if (result == MOTE_EIO || result == MOTE_ENODEV)
-        db_poison(db, result);
-    return result;
+    return compact_and_let_go(db, table, everything, did);
 }
 
 int mote_compact(mote_db *db, const char *name)
