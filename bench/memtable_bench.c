@@ -107,7 +107,7 @@ static void bench_insert(struct memtable_generation *generation, const struct sc
             struct memtable_room room;
             check(memtable_reserve(generation, memtable_room_bytes(end - first, (end - first) * (KEY_BYTES + IMAGE_BYTES)), &room), "memtable_reserve");
             for (uint64_t i = first; i < end; i++)
-                memtable_insert(table, &room, schema, keys + i * KEY_BYTES, KEY_BYTES, i + 1, RECORD_PUT, image, IMAGE_BYTES);
+                memtable_insert(table, &room, schema, keys + i * KEY_BYTES, KEY_BYTES, i + 1, RECORD_PUT, image, schema->fixed_bytes);
             memtable_unreserve(generation, &room);
         }
         ns[run] = (now_ns() - start) / (double)rows;
@@ -162,7 +162,7 @@ int main(int argc, char **argv)
     check(rows >= 1 && rows <= 100000000, "rows from 1 to 100000000");
     uint64_t arena_bytes = round_up(rows * 256 + MIB_BYTES, PAGE_BYTES);
     struct memory *memory;
-    check(memory_create(arena_bytes + 8 * MIB_BYTES, false, &memory) == MOTE_OK, "memory_create");
+    check(memory_create(arena_bytes + 8 * MIB_BYTES, true, &memory) == MOTE_OK, "memory_create");
     void *arena = memory_carve(memory, arena_bytes, PAGE_BYTES);
     check(arena && memory_seal(memory) == MOTE_OK, "memory_carve");
     uint8_t *keys = malloc(rows * KEY_BYTES);

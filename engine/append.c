@@ -14,6 +14,8 @@
 #include "engine/log_columns.h"
 
 #define SPINS_BEFORE_YIELD 200
+#define INSERT_KEYS_BYTES 2048u
+_Static_assert(INSERT_KEYS_BYTES >= MOTE_KEY_BYTES_MAX, "a key at least");
 
 struct write_level {
     uint32_t durability; /* resolved */
@@ -289,17 +291,24 @@ static void insert_batch(struct mote_table *table, const struct row_batch *prepa
     }
 }
 
-/* The same for a batch that is logged as columns: the rows are made here. */
+/* The same for a batch that is logged as columns: the rows are made where they stay. */
 static void insert_columns(struct mote_table *table, const struct row_batch *prepared, struct intake *intake, int64_t rowid)
 {
     const struct schema *schema = prepared->schema;
-    _Alignas(16) uint8_t tile[LOG_TILE_BYTES_MAX];
-    uint32_t stride_bytes = (uint32_t)round_up(schema->fixed_bytes, 8), tile_rows = log_tile_rows(stride_bytes);
+    uint8_t keys[INSERT_KEYS_BYTES], *images[MEMTABLE_WRITE_ROWS_MAX];
+    uint32_t key_bytes = schema->key_bytes_fixed, tile_rows = INSERT_KEYS_BYTES / key_bytes < MEMTABLE_WRITE_ROWS_MAX ? INSERT_KEYS_BYTES / key_bytes : MEMTABLE_WRITE_ROWS_MAX;
+    struct memtable_write write;
+    memtable_write_begin(&write, intake->memtable, &intake->room, schema);
     for (uint32_t first = 0; first < intake->count; first += tile_rows) {
         uint32_t count = intake->count - first < tile_rows ? intake->count - first : tile_rows;
-        rowid = row_batch_encode_rows(prepared, first, count, rowid, tile);
-        for (uint32_t i = 0; i < count; i++)
-            insert_row(table, schema, intake, intake->slot.first_seq + first + i, tile + i * stride_bytes, schema->fixed_bytes);
+        row_batch_encode_keys(prepared, first, count, rowid, keys, key_bytes);
+        for (uint32_t i = 0; i < count; i++) {
+            if (schema->auto_increment)
+                raise_rowid(table, (int64_t)(load_be64(keys + i * key_bytes) ^ (1ull << 63)));
+            images[i] = memtable_write_place(&write, keys + i * key_bytes, key_bytes, intake->slot.first_seq + first + i, RECORD_PUT, schema->fixed_bytes);
+        }
+        rowid = row_batch_encode_at(prepared, first, count, rowid, images);
+        memtable_write_publish(&write);
     }
 }
 

@@ -77,6 +77,16 @@ static int reserve(struct flush_work *work, uint32_t first)
     return extents_reserve(work->job->sst->extents, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX, true, &work->reservation);
 }
 
+static int add_record(struct lsm_output *output, const struct memtable_iterator *iterator)
+{
+    struct record record;
+    const struct schema *image_schema;
+    const uint8_t *image;
+    uint32_t image_bytes;
+    memtable_record(iterator, &record, &image_schema, &image, &image_bytes);
+    return lsm_output_wants(output, &record) ? lsm_output_add(output, &record, image_schema, image, image_bytes, false) : MOTE_OK;
+}
+
 static int write_once(struct flush_work *work, struct flush_table *table)
 {
     struct lsm_output *output = &table->output;
@@ -84,14 +94,14 @@ static int write_once(struct flush_work *work, struct flush_table *table)
     int result = lsm_output_begin(output);
     struct memtable_iterator iterator;
     memtable_iterate(table->memtable, &iterator);
-    for (bool found = memtable_first(&iterator); found && !result; found = memtable_next(&iterator)) {
-        struct record record;
-        const struct schema *image_schema;
-        const uint8_t *image;
-        uint32_t image_bytes;
-        memtable_record(&iterator, &record, &image_schema, &image, &image_bytes);
-        if (lsm_output_wants(output, &record))
-            result = lsm_output_add(output, &record, image_schema, image, image_bytes, false);
+    for (bool found = memtable_first(&iterator); found && !result;) {
+        struct record_stretch stretch;
+        uint32_t taken = 0;
+        if (memtable_stretch(&iterator, &stretch))
+            result = lsm_output_add_stretch(output, &stretch, &taken);
+        if (!result && taken == 0)
+            result = add_record(output, &iterator);
+        found = taken ? memtable_skip(&iterator, taken) : memtable_next(&iterator);
     }
     return result ? result : lsm_output_finish(output);
 }

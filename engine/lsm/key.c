@@ -8,38 +8,8 @@
 
 #include <assert.h>
 
-#define SIGN64 0x8000000000000000u
-#define SIGN32 0x80000000u
-
-/* Floats: positive ones order as their bits, negative ones against them. */
-static inline uint64_t flip_float64(uint64_t bits) { return bits ^ ((uint64_t)((int64_t)bits >> 63) | SIGN64); }
-static inline uint64_t unflip_float64(uint64_t key) { return key ^ (key & SIGN64 ? SIGN64 : UINT64_MAX); }
-static inline uint32_t flip_float32(uint32_t bits) { return bits ^ ((uint32_t)((int32_t)bits >> 31) | SIGN32); }
-static inline uint32_t unflip_float32(uint32_t key) { return key ^ (key & SIGN32 ? SIGN32 : UINT32_MAX); }
-
-/* A fixed-size value from its bytes in memory; its size. */
-static inline uint32_t append_fixed(uint32_t type, const void *value, uint8_t *at)
-{
-    switch (type) {
-    case MOTE_TYPE_INT64:
-    case MOTE_TYPE_TIMESTAMP:
-        store_be64(at, load_u64(value) ^ SIGN64);
-        return 8;
-    case MOTE_TYPE_INT32:
-        store_be32(at, load_u32(value) ^ SIGN32);
-        return 4;
-    case MOTE_TYPE_FLOAT64:
-        store_be64(at, flip_float64(load_u64(value)));
-        return 8;
-    case MOTE_TYPE_FLOAT32:
-        store_be32(at, flip_float32(load_u32(value)));
-        return 4;
-    default:
-        assert(type == MOTE_TYPE_BOOL);
-        *at = load_u8(value);
-        return 1;
-    }
-}
+static inline uint64_t unflip_float64(uint64_t key) { return key ^ (key & KEY_SIGN64 ? KEY_SIGN64 : UINT64_MAX); }
+static inline uint32_t unflip_float32(uint32_t key) { return key ^ (key & KEY_SIGN32 ? KEY_SIGN32 : UINT32_MAX); }
 
 /* Text or blob: runs without zeros are copied, each zero gets an escape, two zeros end it. */
 static uint32_t append_var(const uint8_t *data, size_t size_bytes, uint8_t *at)
@@ -71,7 +41,7 @@ uint32_t key_from_row(const struct schema *schema, const uint8_t *image, uint8_t
         if (type_is_var(part->type))
             at += append_var(image + load_u32(value), load_u32(value + 4), at);
         else
-            at += append_fixed(part->type, value, at);
+            at += key_append_fixed(part->type, value, at);
     }
     assert(at - key <= MOTE_KEY_BYTES_MAX);
     return (uint32_t)(at - key);
@@ -80,7 +50,7 @@ uint32_t key_from_row(const struct schema *schema, const uint8_t *image, uint8_t
 uint32_t key_append_value(uint32_t type, const struct mote_value *value, uint8_t *at)
 {
     assert(type_is_key(type) && !value->is_null);
-    return type_is_var(type) ? append_var(value->as.bytes.data, value->as.bytes.size_bytes, at) : append_fixed(type, &value->as, at);
+    return type_is_var(type) ? append_var(value->as.bytes.data, value->as.bytes.size_bytes, at) : key_append_fixed(type, &value->as, at);
 }
 
 int key_from_values(const struct schema *schema, const struct mote_value *values, size_t count, uint8_t *key, uint32_t *key_bytes)
@@ -109,16 +79,16 @@ int key_from_values(const struct schema *schema, const struct mote_value *values
     return MOTE_OK;
 }
 
-/* Undoes append_fixed. false: no value has this form. */
+/* Undoes key_append_fixed. false: no value has this form. */
 static bool decode_fixed(const struct schema_column *column, const uint8_t *at, struct mote_value *value)
 {
     switch (column->type) {
     case MOTE_TYPE_INT64:
     case MOTE_TYPE_TIMESTAMP:
-        value->as.i64 = (int64_t)(load_be64(at) ^ SIGN64);
+        value->as.i64 = (int64_t)(load_be64(at) ^ KEY_SIGN64);
         return true;
     case MOTE_TYPE_INT32:
-        value->as.i32 = (int32_t)(load_be32(at) ^ SIGN32);
+        value->as.i32 = (int32_t)(load_be32(at) ^ KEY_SIGN32);
         return true;
     case MOTE_TYPE_FLOAT64: {
         uint64_t bits = unflip_float64(load_be64(at));

@@ -44,6 +44,8 @@ int lsm_output_begin(struct lsm_output *output);
 /* Whether the record, next in (key, seq descending) order, must be passed to lsm_output_add. */
 bool lsm_output_wants(struct lsm_output *output, const struct record *record);
 int lsm_output_add(struct lsm_output *output, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy);
+/* The same for records that lie side by side: takes *taken of them, from the front, as far as they need no look at each; 0: the first must be passed to lsm_output_wants. What they point to stays until the output is ended. */
+int lsm_output_add_stretch(struct lsm_output *output, const struct record_stretch *stretch, uint32_t *taken);
 /* Ends the last segment. The records are complete; nothing is flushed. */
 int lsm_output_finish(struct lsm_output *output);
 /* Frees everything; the segments' extents too, unless keep. */

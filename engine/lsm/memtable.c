@@ -1,4 +1,4 @@
-/* memtable.c: generations: the arena and its rooms, the tables' slots and inserts (memtable.h). Rows lie in runs.c and skiplist.c, the iterators are in memtable_iterator.c, the layout in memtable_private.h. */
+/* memtable.c: generations: the arena and its rooms, the tables' slots (memtable.h). A row's way in is in memtable_write.c, rows lie in runs.c and skiplist.c, the iterators are in memtable_iterator.c, the layout in memtable_private.h. */
 #include "engine/lsm/memtable_private.h"
 
 #include "blockdev/base/errors.h"
@@ -96,6 +96,8 @@ void memtable_generation_reset(struct memtable_generation *generation)
         atomic_store_explicit(&table->count, 0, memory_order_relaxed);
         atomic_store_explicit(&table->table_key, 0, memory_order_relaxed);
     }
+    for (uint32_t i = 0; i < SPARE_COUNT; i++)
+        atomic_store_explicit(&generation->spares[i], 0, memory_order_relaxed);
     atomic_store_explicit(&generation->used, generation->rooms_at, memory_order_release);
 }
 
@@ -109,11 +111,48 @@ uint64_t memtable_room_bytes(uint64_t rows, uint64_t key_and_image_bytes)
     return round_up(rows * row_bytes_max + first_tower_bytes + key_and_image_bytes, NODE_UNIT_BYTES);
 }
 
+/* Takes from the front of a piece that was set aside. A piece that comes back while we look at it is as good as before: the number says all of it. */
+static bool take_spare(struct memtable_generation *generation, uint64_t room_bytes, struct memtable_room *room)
+{
+    for (uint32_t i = 0; i < SPARE_COUNT; i++) {
+        uint64_t spare = atomic_load_explicit(&generation->spares[i], memory_order_relaxed), units = room_bytes / NODE_UNIT_BYTES;
+        while ((uint32_t)spare >= units) {
+            uint64_t rest = (uint32_t)spare == units ? 0 : spare + (units << 32) - units;
+            if (!atomic_compare_exchange_weak_explicit(&generation->spares[i], &spare, rest, memory_order_acquire, memory_order_relaxed))
+                continue;
+            uint64_t at = (spare >> 32) * NODE_UNIT_BYTES;
+            *room = (struct memtable_room){at, at + room_bytes, TOWER_HEIGHT_MAX - 2};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Sets the rest of a room aside, in place of the smallest piece if that is smaller. */
+static void give_spare(struct memtable_generation *generation, uint64_t at, uint64_t size_bytes)
+{
+    uint64_t units = size_bytes / NODE_UNIT_BYTES < UINT32_MAX ? size_bytes / NODE_UNIT_BYTES : UINT32_MAX, spare = at / NODE_UNIT_BYTES << 32 | units;
+    uint32_t least = 0;
+    for (uint32_t i = 0; i < SPARE_COUNT; i++) {
+        uint64_t present = atomic_load_explicit(&generation->spares[i], memory_order_relaxed);
+        if (present == 0 && atomic_compare_exchange_strong_explicit(&generation->spares[i], &present, spare, memory_order_release, memory_order_relaxed))
+            return;
+        if ((uint32_t)present < (uint32_t)atomic_load_explicit(&generation->spares[least], memory_order_relaxed))
+            least = i;
+    }
+    uint64_t present = atomic_load_explicit(&generation->spares[least], memory_order_relaxed);
+    if ((uint32_t)present < units)
+        (void)atomic_compare_exchange_strong_explicit(&generation->spares[least], &present, spare, memory_order_release, memory_order_relaxed);
+}
+
 bool memtable_reserve(struct memtable_generation *generation, uint64_t room_bytes, struct memtable_room *room)
 {
+    assert(room_bytes > 0);
     if (room_bytes > generation->arena_bytes)
         return false;
     room_bytes = round_up(room_bytes, NODE_UNIT_BYTES);
+    if (take_spare(generation, room_bytes, room))
+        return true;
     uint64_t used = atomic_load_explicit(&generation->used, memory_order_relaxed);
     do {
         if (room_bytes > generation->arena_bytes - used)
@@ -128,7 +167,9 @@ void memtable_unreserve(struct memtable_generation *generation, struct memtable_
 {
     assert(room->at <= room->end);
     uint64_t end = room->end;
-    atomic_compare_exchange_strong_explicit(&generation->used, &end, room->at, memory_order_release, memory_order_relaxed);
+    bool back = atomic_compare_exchange_strong_explicit(&generation->used, &end, room->at, memory_order_release, memory_order_relaxed);
+    if (!back && room->at < room->end)
+        give_spare(generation, room->at, room->end - room->at);
     room->end = room->at;
 }
 
@@ -191,58 +232,4 @@ int memtable_visit(struct memtable_generation *generation, int (*visit)(void *co
             return code;
         done_key = next_key;
     }
-}
-
-/* ---- Inserts ---- */
-
-/* Names the series of a key for the fingers: the key without its tail. A key that is all tail, or whose tail varies, is cut in half: far keys are different series then. */
-static inline uint32_t series_tag(const struct skip_target *target, uint32_t tail_bytes)
-{
-    uint32_t series_bytes = tail_bytes != 0 && target->key_bytes > tail_bytes ? target->key_bytes - tail_bytes : target->key_bytes / 2;
-    return (uint32_t)(hash_bytes(target->key, series_bytes) >> 16) | 1;
-}
-
-/* Height of the next tower: one in four has the next level. Taken from the seq, which is never repeated, so that no thread keeps a state. */
-static inline uint32_t draw_height(uint64_t seq, struct memtable_room *room)
-{
-    uint32_t height = 1 + (uint32_t)__builtin_ctzll(mix_bits(seq) | 1ull << (2 * (TOWER_HEIGHT_MAX - 1))) / 2;
-    room->tower_credit += 2;
-    if (height > room->tower_credit)
-        height = room->tower_credit;
-    room->tower_credit -= height;
-    /* A node has at least one link; two were just earned, so that the credit never falls below what later rows need. */
-    assert(height >= 1 && height <= TOWER_HEIGHT_MAX);
-    return height;
-}
-
-void memtable_insert(struct memtable *memtable, struct memtable_room *room, const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint64_t seq, enum record_kind kind, const uint8_t *image,
-                     uint32_t image_bytes)
-{
-    assert(key_bytes <= MOTE_KEY_BYTES_MAX && (kind == RECORD_PUT) == (image != NULL));
-    struct skip_target target = skip_target_make(key, key_bytes, seq);
-    uint32_t tail_bytes = schema->key_tail_bytes;
-    bool whole = tail_bytes != 0 && key_bytes >= tail_bytes && (schema->key_bytes_fixed == 0 || key_bytes == schema->key_bytes_fixed);
-    struct run *run = whole ? run_enter(memtable, &target, tail_bytes) : NULL;
-    uint32_t height = run ? 0 : draw_height(seq, room);
-    uint32_t image_at = node_image_at(height, key_bytes);
-    uint64_t node_bytes = image_at + round_up(image_bytes, NODE_UNIT_BYTES);
-    assert(node_bytes <= room->end - room->at);
-    uint32_t offset = (uint32_t)(room->at / NODE_UNIT_BYTES);
-    struct skip_node *node = node_at(&memtable->list, offset);
-    room->at += node_bytes;
-    node->prefix = target.prefix;
-    node->seq = seq;
-    node->schema = schema;
-    node->image_bytes = image_bytes;
-    node->key_bytes = (uint16_t)key_bytes;
-    node->kind = (uint8_t)kind;
-    node->height = (uint8_t)height;
-    memcpy((uint8_t *)node + node_key_at(height), key, key_bytes);
-    if (image_bytes != 0)
-        memcpy((uint8_t *)node + image_at, image, image_bytes);
-    if (run)
-        run_append(memtable, run, &target, tail_bytes, offset);
-    else
-        skiplist_link(&memtable->list, &target, offset, series_tag(&target, tail_bytes));
-    atomic_fetch_add_explicit(&memtable->count, 1, memory_order_relaxed);
 }

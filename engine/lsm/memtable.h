@@ -4,11 +4,11 @@
  *   1. A generation's arena is carved at open; an insert takes nothing but room that was reserved before (memtable_reserve), so it cannot fail.
  *   2. Nodes are never moved or freed before the whole generation is recycled (memtable_generation_reset), which needs that no reader pins it.
  *   3. Inserts by any number of threads; readers need no lock and see a node as soon as its insert returned (they filter by seq).
- *   4. Rows that arrive in key order, per table or per series (the rows that agree in the key's columns before the time column, or before the last if the key holds no time), however the series interleave and whoever writes them, go to the end of the series' run: a hash, a comparison, an
- *      offset. What is late finds its place in the skiplist from the series' last insert position there (a *finger*).
+ *   4. Rows that arrive in key order, per table or per series (the rows that agree in the key's columns before the time column, or before the last if the key holds no time), however the series interleave and whoever writes them, go to the end of the series' run: a hash, a comparison, and
+ *      the row is made where it stays, beside the one before. What is late finds its place in the skiplist from the series' last insert position there (a *finger*).
  *   5. Counts are exact.
- * Node: first 8 key bytes as a number, seq, schema, kind, tower of 32-bit offsets (8-byte units; none in a run), key bytes, row image (8-byte aligned). An arena is at most 32 GiB. Runs take their blocks of offsets (4 bytes a row,
- *      doubling) from the arena beside the rooms; when there is none left, rows go to the skiplist, for which every room suffices.
+ * Row of a run: seq, key, image, each 8-byte aligned. Node of the skiplist: first 8 key bytes as a number, seq, schema, kind, tower of 32-bit offsets (8-byte units), key bytes, row image (8-byte aligned). An arena is at most 32 GiB. Runs take
+ *      their blocks of at most 64 rows from the arena beside the rooms; when there is none left, rows go to the skiplist, for which every room suffices. What a room did not need is given back or kept for the next that asks.
  * Threads: as above; reset, create and destroy by one thread while no other uses the generation. Failures: create says MOTE_EINVAL or MOTE_EBUDGET; memtable_reserve returns false when full.
  */
 #ifndef MOTE_ENGINE_LSM_MEMTABLE_H
@@ -30,6 +30,14 @@ struct record {
     uint64_t seq;
 };
 
+/* Records of rows that lie side by side in memory, in order, each with a key of its own: row i begins at rows + i * row_bytes with its seq (8 bytes), its key, and at image_at its image. All are PUT, of one schema and one size. */
+#define RECORD_STRETCH_KEY_AT 8u
+struct record_stretch {
+    const uint8_t *rows;
+    uint32_t count, row_bytes, key_bytes, image_at, image_bytes;
+    const struct schema *schema;
+};
+
 struct memory;
 struct memtable_generation;
 struct memtable; /* one table's list inside a generation */
@@ -44,15 +52,32 @@ struct memtable_room {
     uint64_t at, end;       /* in the arena */
     uint32_t tower_credit;  /* links that the next towers may have together beyond two each */
 };
-/* Takes room_bytes; false: it does not fit (time to rotate). Lock-free. What is reserved and not used is lost until the reset, unless memtable_unreserve can give it back. */
+/* Takes room_bytes; false: it does not fit (time to rotate). Lock-free. */
 bool memtable_reserve(struct memtable_generation *generation, uint64_t room_bytes, struct memtable_room *room);
-/* Gives the rest of the room back, if nobody reserved after it; the room is used up then. The bound of memtable_room_bytes is rarely met: call it after the last insert. */
+/* Gives the rest of the room back, or sets it aside for later rooms if somebody reserved after it; the room is used up then. The bound of memtable_room_bytes is rarely met: call it after the last insert. */
 void memtable_unreserve(struct memtable_generation *generation, struct memtable_room *room);
 /* The memtable of a table, made at its first use (table slots: linear probing by table id; lock-free). NULL: all slots taken. */
 struct memtable *memtable_of_table(struct memtable_generation *generation, uint64_t table_id, bool make);
 /* Copies key and image into the room and links the node; readers see it from then on. schema: the row's, kept by pointer. seq: no other insert has the same. kind DELETE: image NULL, 0 bytes. */
 void memtable_insert(struct memtable *memtable, struct memtable_room *room, const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint64_t seq, enum record_kind kind, const uint8_t *image,
                      uint32_t image_bytes);
+
+/* Several rows of one schema at a time: each gets its place, in which the caller makes the image; publishing shows them to readers. Between the two nothing may block. */
+enum { MEMTABLE_WRITE_ROWS_MAX = 64 };
+struct run;
+struct memtable_write {
+    struct memtable *memtable;
+    struct memtable_room *room;
+    const struct schema *schema;
+    uint32_t row_count, run_count, node_count; /* since the last publish */
+    struct run *runs[MEMTABLE_WRITE_ROWS_MAX];
+    uint32_t nodes[MEMTABLE_WRITE_ROWS_MAX];
+};
+/* The write must stay where it is until its last publish. */
+void memtable_write_begin(struct memtable_write *write, struct memtable *memtable, struct memtable_room *room, const struct schema *schema);
+/* At most MEMTABLE_WRITE_ROWS_MAX rows between publishes. Returns where image_bytes of image belong; the key is copied. As memtable_insert otherwise. */
+uint8_t *memtable_write_place(struct memtable_write *write, const uint8_t *key, uint32_t key_bytes, uint64_t seq, enum record_kind kind, uint32_t image_bytes);
+void memtable_write_publish(struct memtable_write *write);
 
 /* Bytes that rooms have taken, and that they can take together (a larger room never fits). */
 uint64_t memtable_used_bytes(const struct memtable_generation *generation);
@@ -66,8 +91,9 @@ int memtable_visit(struct memtable_generation *generation, int (*visit)(void *co
 /* Iterator; a plain value, nothing to free. Valid while the generation is not reset. */
 struct memtable_iterator {
     struct memtable *memtable;
-    uint32_t node; /* 0: not on a record */
-    uint32_t list_node, run_node, run, run_index; /* where both sides of the merge are */
+    uint32_t side; /* which side of the merge the record is on; 0: not on a record */
+    uint32_t list_node, run, run_index; /* where both sides are */
+    const uint8_t *row;
 };
 /* memtable NULL (a table without one): nothing is ever found. */
 void memtable_iterate(struct memtable *memtable, struct memtable_iterator *iterator);
@@ -81,5 +107,8 @@ bool memtable_next(struct memtable_iterator *iterator);
 bool memtable_previous(struct memtable_iterator *iterator); /* O(log n): a search */
 /* The record under the iterator; *image is NULL for DELETE; *schema as given at insert. The image is 8-byte aligned. */
 void memtable_record(const struct memtable_iterator *iterator, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes);
+/* The records from the iterator's on that lie side by side, itself included; false: it stands alone. Then memtable_skip moves over `count` of them, as so many times memtable_next. */
+bool memtable_stretch(const struct memtable_iterator *iterator, struct record_stretch *stretch);
+bool memtable_skip(struct memtable_iterator *iterator, uint32_t count);
 
 #endif

@@ -1,10 +1,13 @@
-/* memtable_private.h: the insides of a generation, shared by memtable.c (arena, tables, inserts), memtable_iterator.c, runs.c (rows that arrive in order) and skiplist.c (all others).
+/* memtable_private.h: the insides of a generation, shared by memtable.c (arena, rooms, tables), memtable_write.c (a row's way in), memtable_iterator.c, runs.c (rows that arrive in order) and skiplist.c (all others).
  *
- * A row whose key lies above all earlier ones of its series is put at the end of the series' run: an array of offsets that grows by doubling blocks. Late rows, repeated keys, keys without a fixed tail, and whatever finds the run taken by
- * another writer or the arena full go into the skiplist. Each run is strictly ascending; two series differ in their keys' first bytes, so that runs never overlap, and a second skiplist, the directory, orders them. Both together are the
- * table's rows; iterators merge the two.
+ * A row whose key lies above all earlier ones of its series is put at the end of the series' run: blocks of rows of one size, side by side, so that it is copied nowhere, searched for nowhere, and read by a flush as an array. Late rows,
+ * repeated keys, tombstones, keys without a fixed tail, rows of another schema version than the run's first, and whatever finds the run taken by another writer or the arena full go into the skiplist. Each run is strictly ascending; two
+ * series differ in their keys' first bytes, so that runs never overlap, and a second skiplist, the directory, orders them. Both together are the table's rows; iterators merge the two.
  *
- * Offsets count 8-byte units from the arena's start; 0 is no node. The arena begins with one unused unit, the tables' list heads, their fingers and the hash slots of their runs; rooms come after.
+ *     row of a run:  u64 seq | key, rounded up to 8 | image, rounded up to 8 (or, if it varies or is large: u32 offset, u32 bytes of the image in the writer's room)
+ *     block b of a run holds 4, 8, 16, 32 and from then on 64 rows; where the blocks are is in lists of 8, 16, 32, ... offsets
+ *
+ * Offsets count 8-byte units from the arena's start; 0 is no node. The arena begins with one unused unit, the tables' list heads, their fingers and the hash slots of their runs; rooms and the runs' blocks come after.
  *
  * Memory ordering: a node is filled, then published by a compare-and-swap with release on the link before it, level by level from the bottom. Whoever follows a link loads it with acquire, hence sees the node whole. A node's link at a
  * level is set before the node is reachable at that level. A finger holds, for each level, a node that is linked at that level (or the head); it is stored with release and loaded with acquire, for the same reason. Fingers are hints: several
@@ -18,8 +21,14 @@ enum {
     TOWER_HEIGHT_MAX = 12,  /* one node in four has the next level: good for 16 million nodes */
     FINGER_COUNT_MAX = 256, /* of a table */
     RUN_SLOT_COUNT_MAX = 2048, /* of a table; three quarters of them are used at most */
-    RUN_FIRST_COUNT = 8,
-    RUN_BLOCK_COUNT_MAX = 24,
+    RUN_FIRST_ROWS = 4,     /* of a run's first block; the next ones double */
+    RUN_BLOCK_ROWS = 64,    /* of the largest */
+    RUN_GROWING_BLOCKS = 4, /* smaller ones before it */
+    RUN_LIST_FIRST = 8,     /* offsets in the first list of blocks */
+    RUN_LIST_COUNT_MAX = 24,
+    RUN_KEY_AT = 8,         /* in a row */
+    RUN_IMAGE_BYTES_MAX = 512, /* a larger image stays in its room */
+    SPARE_COUNT = 6,        /* pieces of rooms that could not be given back */
     NODE_UNIT_BYTES = 8,
 };
 
@@ -65,12 +74,17 @@ struct memtable {
 };
 _Static_assert(sizeof(struct memtable) == 128, "whole cache lines, so that tables do not disturb each other");
 
-/* Rows of one series, ascending. Block b holds RUN_FIRST_COUNT << b offsets of nodes (of height 0). Writers hold the lock; readers load count with acquire, which makes blocks, offsets and nodes below it visible. */
+/* Rows of one series, ascending. `owner` is the write (its address) that may place rows; readers load `count` with acquire, which makes the blocks, the lists and the rows below it visible. What a run's rows look like is set before it is
+ * in the directory. */
 struct run {
-    _Atomic uint32_t locked;
-    _Atomic uint32_t count;
-    uint64_t last_tail; /* first 8 bytes of the last key's tail, as a number: decides most comparisons */
-    uint32_t blocks[RUN_BLOCK_COUNT_MAX];
+    _Atomic uint64_t owner; /* 0: nobody */
+    _Atomic uint32_t count; /* rows that readers see */
+    uint32_t placed;        /* and those that the owner is filling */
+    uint64_t last_tail;     /* first 8 bytes of the last placed key's tail, as a number: decides most comparisons */
+    const uint8_t *last_row;
+    const struct schema *schema;
+    uint32_t row_bytes, key_bytes, image_at, image_bytes; /* image_bytes 0: the row holds its image's offset and size */
+    uint32_t lists[RUN_LIST_COUNT_MAX];
 };
 
 struct memtable_generation {
@@ -80,6 +94,7 @@ struct memtable_generation {
     uint64_t rooms_at; /* where the rooms begin */
     uint32_t table_slots;
     _Alignas(64) _Atomic uint64_t used; /* end of the last room */
+    _Atomic uint64_t spares[SPARE_COUNT]; /* offset in the upper half, size in the lower, in units; 0: none */
     _Alignas(64) struct memtable tables[];
 };
 
@@ -127,20 +142,32 @@ static inline uint64_t hash_bytes(const uint8_t *at, uint32_t size_bytes)
     return size_bytes > 0 ? mix_bits(hash ^ key_prefix(at, size_bytes) ^ size_bytes) : hash;
 }
 
-/* Key ascending, seq descending: negative, 0 or positive as the node comes before the target, is it, or comes after it. */
-static inline int node_compare(const struct skip_node *node, const struct skip_target *target)
+/* Key ascending, seq descending: negative, 0 or positive as a comes before b, is it, or comes after it. */
+static inline int target_compare(const struct skip_target *a, const struct skip_target *b)
 {
-    if (node->prefix != target->prefix)
-        return node->prefix < target->prefix ? -1 : 1;
+    if (a->prefix != b->prefix)
+        return a->prefix < b->prefix ? -1 : 1;
     /* Equal prefixes: the first 8 bytes agree, or those of the shorter key do and the longer goes on with zeros. */
-    uint32_t key_bytes = node->key_bytes;
-    uint32_t shared_bytes = key_bytes < target->key_bytes ? key_bytes : target->key_bytes;
-    int order = shared_bytes > 8 ? memcmp(node_key(node) + 8, target->key + 8, shared_bytes - 8) : 0;
+    uint32_t shared_bytes = a->key_bytes < b->key_bytes ? a->key_bytes : b->key_bytes;
+    int order = shared_bytes > 8 ? memcmp(a->key + 8, b->key + 8, shared_bytes - 8) : 0;
     if (order != 0)
         return order;
-    if (key_bytes != target->key_bytes)
-        return key_bytes < target->key_bytes ? -1 : 1;
-    return (node->seq < target->seq) - (node->seq > target->seq);
+    if (a->key_bytes != b->key_bytes)
+        return a->key_bytes < b->key_bytes ? -1 : 1;
+    return (a->seq < b->seq) - (a->seq > b->seq);
+}
+static inline struct skip_target node_target(const struct skip_node *node) { return (struct skip_target){node_key(node), node->key_bytes, node->prefix, node->seq}; }
+static inline int node_compare(const struct skip_node *node, const struct skip_target *target)
+{
+    struct skip_target own = node_target(node);
+    return target_compare(&own, target);
+}
+
+/* Names the series of a key for the fingers: the key without its tail. A key that is all tail, or whose tail varies, is cut in half: far keys are different series then. */
+static inline uint32_t series_tag(const struct skip_target *target, uint32_t tail_bytes)
+{
+    uint32_t series_bytes = tail_bytes != 0 && target->key_bytes > tail_bytes ? target->key_bytes - tail_bytes : target->key_bytes / 2;
+    return (uint32_t)(hash_bytes(target->key, series_bytes) >> 16) | 1;
 }
 
 /* ---- skiplist.c ---- */
@@ -157,23 +184,30 @@ uint32_t skiplist_last(const struct skiplist *list);
 /* ---- runs.c ---- */
 
 void runs_reset(struct memtable *memtable);
-/* The run of the key's series, locked, when the key lies above its last one and there is room for one offset more: run_append must follow. Else NULL. tail_bytes: the key without its series. */
-struct run *run_enter(struct memtable *memtable, const struct skip_target *target, uint32_t tail_bytes);
-/* Puts a filled node at the run's end, where readers see it, and lets go of the run. */
-void run_append(struct memtable *memtable, struct run *run, const struct skip_target *target, uint32_t tail_bytes, uint32_t offset);
+/* The place of a row at the end of its series' run, with seq and key filled in: *image is where the image goes (if the run keeps images: run->image_bytes; else 8 bytes for its offset and size). NULL: the row must go to the skiplist. The run
+ * belongs to `owner` from then on, until run_publish; *entered is set if it did not before (also when NULL is returned). tail_bytes: the key without its series. */
+uint8_t *run_place(struct memtable *memtable, const struct schema *schema, const struct skip_target *target, uint32_t tail_bytes, uint64_t owner, struct run **run, bool *entered);
+/* Readers see all placed rows, and other writers may enter. */
+void run_publish(struct run *run);
 
-/* A place in the runs of a table; node 0: beyond the end (or before the beginning). */
+/* A place in the runs of a table; row NULL: beyond the end (or before the beginning). */
 struct run_place {
+    const uint8_t *row;
     uint32_t run;   /* the directory's node */
     uint32_t index; /* in the run */
-    uint32_t node;
 };
 struct run_place runs_first(const struct memtable *memtable);
 struct run_place runs_last(const struct memtable *memtable);
 /* The first row at or after the target, and the last before it. */
 struct run_place runs_seek(const struct memtable *memtable, const struct skip_target *target);
 struct run_place runs_seek_before(const struct memtable *memtable, const struct skip_target *target);
-/* The next row after a place with a node; those that follow are fetched ahead. */
-struct run_place runs_next(const struct memtable *memtable, struct run_place place);
+/* The row `distance` (from 1, at most up to the run's end) after a place with a row. */
+struct run_place runs_next(const struct memtable *memtable, struct run_place place, uint32_t distance);
+/* Rows from the place on that lie side by side, at least the one that is there. */
+uint32_t runs_side_by_side(const struct memtable *memtable, struct run_place place);
+/* Fetches the rows of the block after the place's into the second-level cache: from block to block the processor sees no order. */
+void runs_prefetch_after(const struct memtable *memtable, struct run_place place);
+const struct run *run_of(const struct memtable *memtable, struct run_place place);
+struct skip_target run_target(const struct run *run, const uint8_t *row);
 
 #endif

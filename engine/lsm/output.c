@@ -134,6 +134,15 @@ static int place_row(struct lsm_output *output, const struct record *record, con
     return result;
 }
 
+static int pace(struct lsm_output *output)
+{
+    uint64_t bytes = output->unpaced_bytes;
+    if (bytes < PACE_BYTES)
+        return MOTE_OK;
+    output->unpaced_bytes = 0;
+    return output->job->pace ? output->job->pace(output->job->pace_context, bytes) : MOTE_OK;
+}
+
 int lsm_output_add(struct lsm_output *output, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy)
 {
     int result = MOTE_OK;
@@ -144,12 +153,30 @@ int lsm_output_add(struct lsm_output *output, const struct record *record, const
     output->held_count = 0;
     if (!result)
         result = place_row(output, record, image_schema, image, image_bytes, copy);
-    if (!result && output->unpaced_bytes >= PACE_BYTES) {
-        uint64_t bytes = output->unpaced_bytes;
-        output->unpaced_bytes = 0;
-        result = output->job->pace ? output->job->pace(output->job->pace_context, bytes) : MOTE_OK;
+    return result ? result : pace(output);
+}
+
+int lsm_output_add_stretch(struct lsm_output *output, const struct record_stretch *stretch, uint32_t *taken)
+{
+    *taken = 0;
+    const uint8_t *first_key = stretch->rows + RECORD_STRETCH_KEY_AT;
+    bool repeats = output->has_key && key_compare(output->key, output->key_bytes, first_key, stretch->key_bytes) == 0;
+    if (!output->builder || output->held_count > 0 || repeats)
+        return MOTE_OK;
+    int count = sst_builder_add_stretch(output->builder, stretch);
+    if (count <= 0) {
+        output->failed_extent = count < 0 ? sst_builder_failed_extent(output->builder) : output->failed_extent;
+        return count;
     }
-    return result;
+    *taken = (uint32_t)count;
+    const uint8_t *last = stretch->rows + (uint64_t)(*taken - 1) * stretch->row_bytes;
+    output->has_key = output->placed = true;
+    output->key_bytes = stretch->key_bytes;
+    memcpy(output->key, last + RECORD_STRETCH_KEY_AT, stretch->key_bytes);
+    output->newer_seq = load_u64(last);
+    output->rows_seen += *taken;
+    output->unpaced_bytes += *taken * ((uint64_t)stretch->key_bytes + stretch->image_bytes);
+    return pace(output);
 }
 
 int lsm_output_finish(struct lsm_output *output) { return output->builder ? finish_builder(output) : MOTE_OK; }

@@ -1,7 +1,7 @@
 /* row_batch.c: row images from a batch of columns (schema.h).
  *
  * row_batch_check looks at each column once, in the order in which its bytes lie in memory, and leaves a list of copies by size class; row_batch_encode then walks the list with one load and one store for each value, without asking for
- * types. Threads: pure functions. Failures: the check names table, column and row; afterwards nothing can fail. */
+ * types; whole tiles of neighbouring columns are turned over in registers. Threads: pure functions. Failures: the check names table, column and row; afterwards nothing can fail. */
 #include "engine/lsm/schema_private.h"
 
 #include "blockdev/base/errors.h"
@@ -335,29 +335,89 @@ static inline void end_row(const struct row_batch *prepared, size_t row, int64_t
         store_u64(image + prepared->schema->columns[prepared->schema->key_columns[0]].row_offset, (uint64_t)rowid);
 }
 
+/* Four rows of four columns of 4 bytes, or two of two of 8, turned over in registers. */
+typedef uint32_t four_words __attribute__((vector_size(16)));
+typedef uint64_t two_words __attribute__((vector_size(16)));
+
+static inline void copy_four(const struct row_copy *copy, size_t first, uint8_t *const *images)
+{
+    const uint32_t offset = copy->row_offset;
+    four_words column[4], half[4], row[4];
+    for (int k = 0; k < 4; k++)
+        memcpy(&column[k], copy[k].values + first * 4, 16);
+    half[0] = __builtin_shufflevector(column[0], column[1], 0, 4, 1, 5);
+    half[1] = __builtin_shufflevector(column[2], column[3], 0, 4, 1, 5);
+    half[2] = __builtin_shufflevector(column[0], column[1], 2, 6, 3, 7);
+    half[3] = __builtin_shufflevector(column[2], column[3], 2, 6, 3, 7);
+    row[0] = __builtin_shufflevector(half[0], half[1], 0, 1, 4, 5);
+    row[1] = __builtin_shufflevector(half[0], half[1], 2, 3, 6, 7);
+    row[2] = __builtin_shufflevector(half[2], half[3], 0, 1, 4, 5);
+    row[3] = __builtin_shufflevector(half[2], half[3], 2, 3, 6, 7);
+    for (int k = 0; k < 4; k++)
+        memcpy(images[k] + offset, &row[k], 16);
+}
+
+static inline void copy_two(const struct row_copy *copy, size_t first, uint8_t *const *images)
+{
+    two_words column[2], row[2];
+    memcpy(&column[0], copy[0].values + first * 8, 16);
+    memcpy(&column[1], copy[1].values + first * 8, 16);
+    row[0] = __builtin_shufflevector(column[0], column[1], 0, 2);
+    row[1] = __builtin_shufflevector(column[0], column[1], 1, 3);
+    memcpy(images[0] + copy->row_offset, &row[0], 16);
+    memcpy(images[1] + copy->row_offset, &row[1], 16);
+}
+
+/* How many of the copies from here on go to neighbouring places of the row, if they are `wanted` many; else 1. */
+static inline uint32_t count_neighbours(const struct row_copy *copy, const struct row_copy *end, uint32_t wanted, uint32_t value_bytes)
+{
+    if (end - copy < wanted)
+        return 1;
+    for (uint32_t k = 1; k < wanted; k++)
+        if (copy[k].row_offset != copy->row_offset + k * value_bytes)
+            return 1;
+    return wanted;
+}
+
+/* What the next tile will read of these columns: there are too many of them for the processor to follow. */
+static inline void prefetch_values(const struct row_copy *copy, uint32_t count, size_t at, uint32_t lines)
+{
+    for (uint32_t k = 0; k < count; k++)
+        for (uint32_t line = 0; line < lines; line++)
+            __builtin_prefetch(copy[k].values + at + line * 64);
+}
+
 /* The given columns' values of a few rows, column by column: a line of a column's values is loaded once, wherever the columns lie to each other in memory. */
-static void copy_fixed(const struct row_batch *prepared, size_t first, size_t count, uint8_t *images, size_t stride_bytes)
+static inline void copy_fixed(const struct row_batch *prepared, size_t first, size_t count, uint8_t *const *images)
 {
     const struct row_copy *copy = prepared->copies;
-    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_8]; copy < end; copy++) {
-        const uint8_t *from = copy->values + first * 8;
-        uint8_t *to = images + copy->row_offset;
-        for (size_t i = 0; i < count; i++)
-            memcpy(to + i * stride_bytes, from + i * 8, 8);
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_8]; copy < end;) {
+        uint32_t together = count_neighbours(copy, end, 2, 8);
+        size_t i = 0;
+        prefetch_values(copy, together, (first + count) * 8, 2);
+        for (; together == 2 && i + 2 <= count; i += 2)
+            copy_two(copy, first + i, images + i);
+        for (uint32_t k = 0; k < together; k++, copy++)
+            for (size_t left = i; left < count; left++)
+                memcpy(images[left] + copy->row_offset, copy->values + (first + left) * 8, 8);
     }
-    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_4]; copy < end; copy++) {
-        const uint8_t *from = copy->values + first * 4;
-        uint8_t *to = images + copy->row_offset;
-        for (size_t i = 0; i < count; i++)
-            memcpy(to + i * stride_bytes, from + i * 4, 4);
+    for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_4]; copy < end;) {
+        uint32_t together = count_neighbours(copy, end, 4, 4);
+        size_t i = 0;
+        prefetch_values(copy, together, (first + count) * 4, 1);
+        for (; together == 4 && i + 4 <= count; i += 4)
+            copy_four(copy, first + i, images + i);
+        for (uint32_t k = 0; k < together; k++, copy++)
+            for (size_t left = i; left < count; left++)
+                memcpy(images[left] + copy->row_offset, copy->values + (first + left) * 4, 4);
     }
     for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_1]; copy < end; copy++)
         for (size_t i = 0; i < count; i++)
-            images[i * stride_bytes + copy->row_offset] = copy->values[first + i];
+            images[i][copy->row_offset] = copy->values[first + i];
     for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_WIDE]; copy < end; copy++) {
         size_t value_bytes = prepared->schema->columns[copy->position].value_bytes;
         for (size_t i = 0; i < count; i++)
-            memcpy(images + i * stride_bytes + copy->row_offset, copy->values + (first + i) * value_bytes, value_bytes);
+            memcpy(images[i] + copy->row_offset, copy->values + (first + i) * value_bytes, value_bytes);
     }
 }
 
@@ -365,7 +425,7 @@ void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowi
 {
     assert(row < prepared->batch->row_count);
     begin_row(prepared, image);
-    copy_fixed(prepared, row, 1, image, 0);
+    copy_fixed(prepared, row, 1, &image);
     end_row(prepared, row, rowid, image);
     uint32_t end_bytes = prepared->var_count > 0 ? encode_vars(prepared, row, image) : prepared->schema->fixed_bytes;
     assert(end_bytes == row_bytes);
@@ -373,25 +433,68 @@ void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowi
     (void)row_bytes;
 }
 
+/* A tile of rows. */
+static inline int64_t encode_tile(const struct row_batch *prepared, size_t first, size_t count, int64_t rowid, uint8_t *const *images)
+{
+    size_t stride_bytes = round_up(prepared->schema->fixed_bytes, 8);
+    for (size_t i = 0; i < count; i++) {
+        store_u64(images[i] + stride_bytes - 8, 0); /* the padding */
+        begin_row(prepared, images[i]);
+    }
+    copy_fixed(prepared, first, count, images);
+    if (prepared->nullable_count == 0 && prepared->auto_increment_count == 0)
+        return rowid;
+    for (size_t i = 0; i < count; i++) {
+        end_row(prepared, first + i, rowid, images[i]);
+        rowid += row_batch_takes_rowid(prepared, first + i);
+    }
+    return rowid;
+}
+
+int64_t row_batch_encode_at(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *const *images)
+{
+    assert(prepared->var_count == 0 && first_row + row_count <= prepared->batch->row_count);
+    for (size_t done = 0; done < row_count; done += TILE_ROWS)
+        rowid = encode_tile(prepared, first_row + done, row_count - done < TILE_ROWS ? row_count - done : TILE_ROWS, rowid, images + done);
+    return rowid;
+}
+
 int64_t row_batch_encode_rows(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *images)
 {
+    size_t stride_bytes = round_up(prepared->schema->fixed_bytes, 8);
+    assert(prepared->var_count == 0 && first_row + row_count <= prepared->batch->row_count);
+    for (size_t done = 0; done < row_count; done += TILE_ROWS) {
+        size_t count = row_count - done < TILE_ROWS ? row_count - done : TILE_ROWS;
+        uint8_t *tile[TILE_ROWS];
+        for (size_t i = 0; i < count; i++)
+            tile[i] = images + (done + i) * stride_bytes;
+        rowid = encode_tile(prepared, first_row + done, count, rowid, tile);
+    }
+    return rowid;
+}
+
+int64_t row_batch_encode_keys(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *keys, size_t stride_bytes)
+{
     const struct schema *schema = prepared->schema;
-    size_t stride_bytes = round_up(schema->fixed_bytes, 8), end = first_row + row_count;
-    assert(prepared->var_count == 0 && end <= prepared->batch->row_count);
-    for (size_t first = first_row; first < end; first += TILE_ROWS) {
-        size_t count = end - first < TILE_ROWS ? end - first : TILE_ROWS;
-        uint8_t *tile = images + (first - first_row) * stride_bytes;
-        for (size_t i = 0; i < count; i++) {
-            store_u64(tile + (i + 1) * stride_bytes - 8, 0); /* the padding */
-            begin_row(prepared, tile + i * stride_bytes);
-        }
-        copy_fixed(prepared, first, count, tile, stride_bytes);
-        if (prepared->nullable_count == 0 && prepared->auto_increment_count == 0)
+    assert(schema->key_bytes_fixed != 0 && stride_bytes >= schema->key_bytes_fixed);
+    uint32_t key_at = 0;
+    for (uint32_t k = 0; k < schema->key_column_count; k++) {
+        uint32_t position = schema->key_columns[k], value_bytes = schema->columns[position].value_bytes, type = schema->key_parts[k].type;
+        const struct mote_column *given = prepared->by_position[position];
+        /* An absent column of a key has a default or takes the rowid. */
+        const uint8_t *values = given ? (const uint8_t *)given->values + first_row * value_bytes : schema->default_image + schema->columns[position].row_offset;
+        size_t value_stride_bytes = given ? value_bytes : 0;
+        uint8_t *at = keys + key_at;
+        for (size_t i = 0; i < row_count; i++)
+            key_append_fixed(type, values + i * value_stride_bytes, at + i * stride_bytes);
+        key_at += value_bytes;
+    }
+    assert(key_at == schema->key_bytes_fixed);
+    for (size_t i = 0; i < row_count && prepared->auto_increment_count > 0; i++) {
+        if (!row_batch_takes_rowid(prepared, first_row + i))
             continue;
-        for (size_t i = 0; i < count; i++) {
-            end_row(prepared, first + i, rowid, tile + i * stride_bytes);
-            rowid += row_batch_takes_rowid(prepared, first + i);
-        }
+        key_append_fixed(MOTE_TYPE_INT64, &rowid, keys + i * stride_bytes);
+        rowid++;
     }
     return rowid;
 }

@@ -131,6 +131,10 @@ uint32_t row_batch_row_bytes(const struct row_batch *prepared, size_t row);
 void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowid, uint8_t *image, uint32_t row_bytes);
 /* Some rows of a table without text and blobs, each in fixed_bytes rounded up to 8, zero-padded. rowid: of the first of them that takes one; returns that of the next row after them. */
 int64_t row_batch_encode_rows(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *images);
+/* The same, each row at images[i], at a multiple of 8. */
+int64_t row_batch_encode_at(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *const *images);
+/* The keys of some rows, as key_from_row would make them of the images, stride_bytes apart. Only where keys have a fixed size (schema->key_bytes_fixed). rowid and result: as above. */
+int64_t row_batch_encode_keys(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *keys, size_t stride_bytes);
 /* Checks an image from the log: MOTE_EDAMAGED unless row_encode_values could have made exactly these bytes (every offset inside, unused bits zero, values and key within their rules). */
 int row_image_check(const struct schema *schema, const uint8_t *image, uint32_t row_bytes);
 bool row_is_null(const struct schema *schema, const uint8_t *image, uint32_t column);

@@ -5,6 +5,8 @@
 #ifndef MOTE_ENGINE_LSM_SCHEMA_PRIVATE_H
 #define MOTE_ENGINE_LSM_SCHEMA_PRIVATE_H
 
+#include <assert.h>
+
 #include "engine/lsm/schema.h"
 
 #define ROWID_NAME "rowid"
@@ -46,6 +48,37 @@ static inline bool schema_column_in_key(const struct schema *schema, uint32_t po
 
 /* true: column 0 is the rowid made by the engine. */
 static inline bool schema_has_hidden(const struct schema *schema) { return schema->columns[0].hidden; }
+
+#define KEY_SIGN64 0x8000000000000000u
+#define KEY_SIGN32 0x80000000u
+
+/* Floats: positive ones order as their bits, negative ones against them. */
+static inline uint64_t key_flip_float64(uint64_t bits) { return bits ^ ((uint64_t)((int64_t)bits >> 63) | KEY_SIGN64); }
+static inline uint32_t key_flip_float32(uint32_t bits) { return bits ^ ((uint32_t)((int32_t)bits >> 31) | KEY_SIGN32); }
+
+/* A fixed-size value from its bytes in memory; its size. */
+static inline uint32_t key_append_fixed(uint32_t type, const void *value, uint8_t *at)
+{
+    switch (type) {
+    case MOTE_TYPE_INT64:
+    case MOTE_TYPE_TIMESTAMP:
+        store_be64(at, load_u64(value) ^ KEY_SIGN64);
+        return 8;
+    case MOTE_TYPE_INT32:
+        store_be32(at, load_u32(value) ^ KEY_SIGN32);
+        return 4;
+    case MOTE_TYPE_FLOAT64:
+        store_be64(at, key_flip_float64(load_u64(value)));
+        return 8;
+    case MOTE_TYPE_FLOAT32:
+        store_be32(at, key_flip_float32(load_u32(value)));
+        return 4;
+    default:
+        assert(type == MOTE_TYPE_BOOL);
+        *at = load_u8(value);
+        return 1;
+    }
+}
 
 /* Length of a text's or blob's part of a key. */
 static inline uint64_t key_var_bytes(const uint8_t *data, uint64_t size_bytes)

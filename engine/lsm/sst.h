@@ -68,6 +68,8 @@ int sst_builder_create(const struct sst_builder_options *options, struct sst_bui
 /* The next version in (key, seq descending) order. image (of image_schema's layout) must stay valid until sst_builder_finish or, with copy, only during the call. Blocks are encoded when full and written asynchronously in requests of up to
  * 512 KiB; at most a fixed number of buffers is in flight. */
 int sst_builder_add(struct sst_builder *builder, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy);
+/* Adds rows from the front of a stretch, as many as go into the present block without ending it or the segment; their images stay until the builder is destroyed or finished. Returns how many: 0 where sst_builder_add must be used, or an error. */
+int sst_builder_add_stretch(struct sst_builder *builder, const struct record_stretch *stretch);
 /* No further row should be added (size or run limit near): finish this one and begin another. */
 bool sst_builder_full(const struct sst_builder *builder);
 /* Writes what is left, the index, filter, timestamp section and footer, and waits for all writes. NOT durable: the caller flushes the device, then commits the record. Surplus extents are given back to the reservation. */

@@ -236,20 +236,63 @@ int sst_builder_add(struct sst_builder *builder, const struct record *record, co
     return MOTE_OK;
 }
 
-bool sst_builder_full(const struct sst_builder *builder)
+/* Whether the segment ends before one row more, when the present block holds rows_bytes. */
+static bool is_full_at(const struct sst_builder *builder, uint64_t rows_bytes)
 {
-    const struct sst_rows *rows = &builder->rows;
     uint64_t row_max = builder->schema->has_var ? (uint64_t)MOTE_ROW_BYTES_MAX : builder->schema->fixed_bytes;
     uint64_t overhead = builder->block_bytes_bound - builder->options.block_bytes_max; /* of a block, beyond its rows */
     /* The present block, one row more (perhaps in a block of its own), what follows, and what may be skipped at the end of a run. */
     /* The size is a wish, the room a need: where keys vary, the page directories could be a hundred times what they are. */
     uint64_t likely_tail = builder->tail_bytes - 2ull * builder->pages.directory_bytes_bound + 2ull * builder->pages.directory_bytes_most;
-    uint64_t tail = builder->tail_bytes, pending = rows->raw_bytes + row_max + 2 * overhead;
+    uint64_t tail = builder->tail_bytes, pending = rows_bytes + row_max + 2 * overhead;
     uint64_t room = sst_stream_room(&builder->stream), skip = builder->stream.run_count < SEGMENT_RUNS_MAX ? pending : 0;
     bool footer_full = builder->partitions.bytes_used + 4 * builder->partitions.count + SST_FOOTER_HEADER_BYTES + builder->schema->column_count * SST_FOOTER_COLUMN_BYTES +
                            4 * (SST_DIRECTORY_ENTRY_BYTES + MOTE_KEY_BYTES_MAX) > SST_FOOTER_BYTES_MAX;
-    return builder->stream.at + rows->raw_bytes + likely_tail >= builder->options.segment_bytes_max || pending + tail + skip > room || footer_full ||
-           builder->row_count + rows->count >= builder->options.rows_max;
+    return builder->stream.at + rows_bytes + likely_tail >= builder->options.segment_bytes_max || pending + tail + skip > room || footer_full;
+}
+
+bool sst_builder_full(const struct sst_builder *builder)
+{
+    return is_full_at(builder, builder->rows.raw_bytes) || builder->row_count + builder->rows.count >= builder->options.rows_max;
+}
+
+/* How many rows of that size go into the present block before anything must be decided. */
+static uint32_t count_fitting(const struct sst_builder *builder, uint32_t wanted, uint64_t row_bytes)
+{
+    const struct sst_rows *rows = &builder->rows;
+    uint64_t announced = builder->options.rows_max - (builder->row_count + rows->count);
+    uint64_t room = rows->raw_bytes < builder->options.block_bytes_max ? (builder->options.block_bytes_max - rows->raw_bytes) / row_bytes : 0;
+    uint32_t count = wanted < rows->capacity - rows->count ? wanted : rows->capacity - rows->count;
+    count = count < announced ? count : (uint32_t)announced;
+    count = count < room ? count : (uint32_t)room;
+    return count > 0 && is_full_at(builder, rows->raw_bytes + (count - 1) * row_bytes) ? 0 : count;
+}
+
+int sst_builder_add_stretch(struct sst_builder *builder, const struct record_stretch *stretch)
+{
+    if (builder->error)
+        return fail(builder, builder->error);
+    assert(stretch->count > 0 && stretch->count <= INT32_MAX && !builder->finished);
+    struct sst_rows *rows = &builder->rows;
+    uint64_t row_bytes = round_up(stretch->image_bytes, 8);
+    uint32_t count = rows->count == 0 || stretch->schema != builder->schema ? 0 : count_fitting(builder, stretch->count, row_bytes);
+    if (count == 0)
+        return 0;
+    const uint8_t *last = stretch->rows + (uint64_t)(count - 1) * stretch->row_bytes;
+    if (key_compare(builder->last_key, builder->last_key_bytes, stretch->rows + RECORD_STRETCH_KEY_AT, stretch->key_bytes) >= 0)
+        return refuse_order(builder);
+    assert(count == 1 || memcmp(stretch->rows + RECORD_STRETCH_KEY_AT, last + RECORD_STRETCH_KEY_AT, stretch->key_bytes) < 0);
+    sst_rows_add_stretch(rows, stretch, count);
+    for (uint32_t i = 0; i < count && builder->hashing; i++) {
+        struct record record = {.key = stretch->rows + (uint64_t)i * stretch->row_bytes + RECORD_STRETCH_KEY_AT, .key_bytes = stretch->key_bytes};
+        int result = note_hash(builder, &record);
+        if (result)
+            return fail(builder, result);
+    }
+    memcpy(builder->last_key, last + RECORD_STRETCH_KEY_AT, stretch->key_bytes);
+    builder->last_key_bytes = stretch->key_bytes;
+    builder->last_seq = load_u64(last);
+    return (int)count;
 }
 
 static void fill_record(const struct sst_builder *builder, const struct sst_header *footer, struct segment_record *record)

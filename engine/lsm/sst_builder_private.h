@@ -115,6 +115,8 @@ void sst_rows_destroy(struct sst_rows *rows);
 /* What the row adds to raw_bytes. */
 uint64_t sst_rows_raw_bytes(const struct sst_rows *rows, const struct record *record, const struct schema *image_schema, uint32_t image_bytes);
 int sst_rows_add(struct sst_rows *rows, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy, uint64_t raw_bytes);
+/* The first rows of a stretch of the newest schema. */
+void sst_rows_add_stretch(struct sst_rows *rows, const struct record_stretch *stretch, uint32_t count);
 /* Fills vectors; they live until the next call of gather or clear. */
 int sst_rows_gather(struct sst_rows *rows);
 void sst_rows_clear(struct sst_rows *rows);

@@ -147,6 +147,19 @@ int sst_rows_add(struct sst_rows *rows, const struct record *record, const struc
     return MOTE_OK;
 }
 
+void sst_rows_add_stretch(struct sst_rows *rows, const struct record_stretch *stretch, uint32_t count)
+{
+    assert(count <= rows->capacity - rows->count && stretch->schema == rows->schema);
+    const uint8_t *row = stretch->rows;
+    for (uint32_t i = rows->count; i < rows->count + count; i++, row += stretch->row_bytes) {
+        rows->images[i] = row + stretch->image_at;
+        rows->seqs[i] = load_u64(row);
+    }
+    memset(rows->kinds + rows->count, 0, count);
+    rows->raw_bytes += count * round_up(stretch->image_bytes, 8);
+    rows->count += count;
+}
+
 void sst_rows_clear(struct sst_rows *rows)
 {
     rows->count = rows->delete_count = rows->slow_count = rows->null_row_count = 0;

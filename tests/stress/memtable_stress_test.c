@@ -136,7 +136,7 @@ static uint64_t walk(struct run *run, struct memtable_iterator *iterator, uint64
 {
     struct record before, record;
     uint64_t count = 0;
-    for (bool on = iterator->node != 0; on && count < rows_max; on = memtable_next(iterator), count++) {
+    for (bool on = iterator->side != 0; on && count < rows_max; on = memtable_next(iterator), count++) {
         check_record(run, iterator, &record);
         if (count > 0) {
             int order = key_compare(before.key, before.key_bytes, record.key, record.key_bytes);
@@ -256,9 +256,11 @@ int main(int argc, char **argv)
     }
     uint64_t seed = lsm_seed("memtable_stress_test"), arena_bytes = round_up(WRITERS * rows * 200 + 8 * MIB_BYTES, PAGE_BYTES);
     struct memory *memory = lsm_memory(4 * MIB_BYTES);
-    const struct mote_column_definition columns[] = {{.name = "series", .type = MOTE_TYPE_INT32}, {.name = "t", .type = MOTE_TYPE_TIMESTAMP}};
+    const struct mote_column_definition columns[] = {{.name = "series", .type = MOTE_TYPE_INT32}, {.name = "t", .type = MOTE_TYPE_TIMESTAMP}, {.name = "x", .type = MOTE_TYPE_INT32}};
     const uint32_t key[] = {0, 1};
-    struct schema *schema = lsm_schema(memory, columns, 2, key, 2, 1);
+    struct schema *schema = lsm_schema(memory, columns, 3, key, 2, 1);
+    if (schema->fixed_bytes != IMAGE_BYTES)
+        return 2;
     void *arena = aligned_alloc(PAGE_BYTES, arena_bytes);
     uint32_t passed = 0, failed = 0;
     for (int fingers = 1; fingers >= 0; fingers--) {

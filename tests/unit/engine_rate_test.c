@@ -65,7 +65,7 @@ Test(rate, background_flushes_keep_to_the_limit_and_waited_ones_do_not)
     fixture.options.background_mib_per_s = 8;
     fixture_open(&fixture);
     mote_table *table = create_table(fixture.db);
-    while (flushes(&fixture) == 0 && fixture_stats(&fixture).pending_updates < 60000)
+    while (flushes(&fixture) == 0 && fixture_stats(&fixture).pending_updates < 120000)
         append_random(table, &random, 1);
     /* At least one memtable is full by now, about 5 MiB of values: its flush takes half a second at this limit. */
     int64_t begin = fixture_now_ns();

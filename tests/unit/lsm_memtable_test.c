@@ -97,7 +97,7 @@ static void assert_on(const struct fixture *f, const struct memtable_iterator *i
     const struct schema *schema;
     const uint8_t *image;
     uint32_t image_bytes;
-    cr_assert_neq(iterator->node, 0);
+    cr_assert_neq(iterator->side, 0);
     memtable_record(iterator, &record, &schema, &image, &image_bytes);
     cr_assert(key_compare(record.key, record.key_bytes, entry->key, entry->key_bytes) == 0 && record.seq == entry->seq && record.kind == entry->kind && schema == f->schema);
     if (entry->kind == RECORD_DELETE) {
@@ -283,13 +283,17 @@ Test(lsm_memtable, rooms_suffice)
         memtable_unreserve(f.generation, &room);
         cr_assert(room.at == end && room.end == end);
     }
-    /* Nothing comes back from a room that is not the last. */
-    struct memtable_room first, second;
+    /* A room that is not the last is kept for those that fit into it, one after the other. */
+    memtable_generation_reset(f.generation);
+    struct memtable_room first, second, third, fourth;
     cr_assert(memtable_reserve(f.generation, 800, &first) && memtable_reserve(f.generation, 800, &second));
     cr_assert_eq(second.at, first.end);
-    uint64_t used = memtable_used_bytes(f.generation);
+    uint64_t used = memtable_used_bytes(f.generation), begin = first.at;
     memtable_unreserve(f.generation, &first);
     cr_assert_eq(memtable_used_bytes(f.generation), used);
+    cr_assert(memtable_reserve(f.generation, 500, &first) && memtable_reserve(f.generation, 296, &third) && memtable_reserve(f.generation, 8, &fourth));
+    cr_assert(first.at == begin && third.at == begin + 504 && third.end == begin + 800 && fourth.at == second.end);
+    memtable_unreserve(f.generation, &fourth);
     memtable_unreserve(f.generation, &second);
     cr_assert_eq(memtable_used_bytes(f.generation), used - 800);
     free_fixture(&f);
@@ -310,15 +314,17 @@ Test(lsm_memtable, full_arena_refuses_rooms_and_keeps_its_rows)
             struct entry entry = {.key_bytes = 12, .seq = count + 1, .kind = RECORD_PUT, .image_bytes = 40};
             store_be64(entry.key, count);
             insert(&f, table, &room, &entry);
+            memtable_unreserve(f.generation, &room);
         }
-        /* The run's offsets, 4 bytes a row in doubling blocks, lie between the rooms. */
-        uint64_t most = memtable_arena_bytes(f.generation) / room_bytes;
-        cr_assert(count <= most && count >= most - most / 8);
+        /* A row of the run: seq, key and where the image is, and the image. */
+        uint64_t most = memtable_arena_bytes(f.generation) / (8 + 16 + 8 + 40), least = memtable_arena_bytes(f.generation) / room_bytes;
+        cr_assert(count <= most && count >= least - least / 8);
         cr_assert_eq(memtable_count(table), count);
         uint64_t rest = memtable_arena_bytes(f.generation) - memtable_used_bytes(f.generation);
         cr_assert_lt(rest, room_bytes);
-        cr_assert(memtable_reserve(f.generation, rest, &room));
-        cr_assert_not(memtable_reserve(f.generation, 1, &room));
+        cr_assert(rest == 0 || memtable_reserve(f.generation, rest, &room));
+        while (memtable_reserve(f.generation, 8, &room)) /* what was set aside */
+            cr_assert_lt(rest += 8, memtable_arena_bytes(f.generation) / 8);
         struct memtable_iterator iterator;
         memtable_iterate(table, &iterator);
         uint64_t seen = 0;
@@ -441,6 +447,97 @@ Test(lsm_memtable, runs_and_list_are_one_order)
             }
         }
         compare_whole(&f, table, &model);
+    }
+    free(model.entries);
+    free_fixture(&f);
+}
+
+/* ---- Several rows at a time ---- */
+
+/* A table without text: its runs hold the images. */
+static struct schema *make_fixed_schema(struct memory *memory)
+{
+    const struct mote_column_definition columns[] = {{.name = "series", .type = MOTE_TYPE_INT32}, {.name = "t", .type = MOTE_TYPE_TIMESTAMP}, {.name = "x", .type = MOTE_TYPE_FLOAT64}};
+    const uint32_t key[] = {0, 1};
+    return lsm_schema(memory, columns, 3, key, 2, 1);
+}
+
+/* Each record as memtable_next shows it is the one that stretches show, and stretches are used at all. */
+static void compare_stretches(struct memtable *table, bool expect_long)
+{
+    struct memtable_iterator one, many;
+    uint64_t seen = 0, longest = 0;
+    memtable_iterate(table, &one);
+    memtable_iterate(table, &many);
+    bool on = memtable_first(&one), on_many = memtable_first(&many);
+    while (on_many) {
+        struct record_stretch stretch;
+        bool side_by_side = memtable_stretch(&many, &stretch);
+        uint32_t count = side_by_side ? stretch.count : 1;
+        cr_assert_gt(count, 0);
+        for (uint32_t i = 0; i < count; i++, on = memtable_next(&one), seen++) {
+            struct record record;
+            const struct schema *schema;
+            const uint8_t *image;
+            uint32_t image_bytes;
+            cr_assert(on);
+            memtable_record(&one, &record, &schema, &image, &image_bytes);
+            if (!side_by_side)
+                continue;
+            const uint8_t *row = stretch.rows + (size_t)i * stretch.row_bytes;
+            cr_assert(record.kind == RECORD_PUT && record.seq == load_u64(row) && record.key_bytes == stretch.key_bytes && schema == stretch.schema);
+            cr_assert(memcmp(record.key, row + RECORD_STRETCH_KEY_AT, record.key_bytes) == 0 && image == row + stretch.image_at && image_bytes == stretch.image_bytes);
+        }
+        longest = count > longest ? count : longest;
+        on_many = side_by_side ? memtable_skip(&many, count) : memtable_next(&many);
+    }
+    cr_assert(!on && seen == memtable_count(table));
+    cr_assert(!expect_long || longest == 64);
+}
+
+Test(lsm_memtable, writes_of_many_rows_equal_a_sorted_array)
+{
+    uint64_t random = lsm_seed("lsm_memtable"), seq = 0;
+    struct fixture f;
+    make_fixture(&f, 16 << 20, 4);
+    schema_free(f.memory, f.schema);
+    f.schema = make_fixed_schema(f.memory);
+    cr_assert_leq(f.schema->fixed_bytes, sizeof ((struct entry *)0)->image);
+    struct model model = {malloc(ENTRIES_MAX * sizeof(struct entry)), 0};
+    for (uint32_t series_count = 1; series_count < 200; series_count *= 6) {
+        struct memtable *table = memtable_of_table(f.generation, series_count, true);
+        int64_t clock = 0;
+        model.count = 0;
+        while (model.count + MEMTABLE_WRITE_ROWS_MAX < ENTRIES_MAX) {
+            struct entry entries[MEMTABLE_WRITE_ROWS_MAX];
+            uint8_t *places[MEMTABLE_WRITE_ROWS_MAX];
+            uint32_t rows = 1 + (uint32_t)lsm_random_below(&random, MEMTABLE_WRITE_ROWS_MAX);
+            bool in_order = model.count > ENTRIES_MAX / 2; /* then runs grow side by side */
+            struct memtable_room room;
+            struct memtable_write write;
+            cr_assert(memtable_reserve(f.generation, memtable_room_bytes(rows, rows * (12 + round_up(f.schema->fixed_bytes, 8))), &room));
+            memtable_write_begin(&write, table, &room, f.schema);
+            for (uint32_t i = 0; i < rows; i++) {
+                struct entry *entry = &entries[i];
+                bool late = !in_order && lsm_random_below(&random, 6) == 0;
+                *entry = (struct entry){.key_bytes = 12, .seq = ++seq, .kind = RECORD_PUT, .image_bytes = f.schema->fixed_bytes};
+                store_be32(entry->key, (uint32_t)lsm_random_below(&random, series_count));
+                store_be64(entry->key + 4, (uint64_t)(late ? (int64_t)lsm_random_below(&random, (uint64_t)clock + 1) : ++clock));
+                for (uint32_t k = 0; k < entry->image_bytes; k++)
+                    entry->image[k] = (uint8_t)lsm_random(&random);
+                places[i] = memtable_write_place(&write, entry->key, 12, entry->seq, RECORD_PUT, entry->image_bytes);
+            }
+            for (uint32_t i = 0; i < rows; i++) {
+                memcpy(places[i], entries[i].image, entries[i].image_bytes);
+                model_insert(&model, &entries[i]);
+            }
+            memtable_write_publish(&write);
+            cr_assert_leq(room.at, room.end);
+            memtable_unreserve(f.generation, &room);
+            compare_seek(&f, table, &model, &entries[rows / 2]);
+        }
+        compare_whole(&f, table, &model);
+        compare_stretches(table, series_count == 1);
     }
     free(model.entries);
     free_fixture(&f);
