@@ -14,8 +14,6 @@
 #include "engine/log_columns.h"
 
 #define SPINS_BEFORE_YIELD 200
-#define INSERT_KEYS_BYTES 2048u
-_Static_assert(INSERT_KEYS_BYTES >= MOTE_KEY_BYTES_MAX, "a key at least");
 
 struct write_level {
     uint32_t durability; /* resolved */
@@ -291,27 +289,6 @@ static void insert_batch(struct mote_table *table, const struct row_batch *prepa
     }
 }
 
-/* The same for a batch that is logged as columns: the rows are made where they stay. */
-static void insert_columns(struct mote_table *table, const struct row_batch *prepared, struct intake *intake, int64_t rowid)
-{
-    const struct schema *schema = prepared->schema;
-    uint8_t keys[INSERT_KEYS_BYTES], *images[MEMTABLE_WRITE_ROWS_MAX];
-    uint32_t key_bytes = schema->key_bytes_fixed, tile_rows = INSERT_KEYS_BYTES / key_bytes < MEMTABLE_WRITE_ROWS_MAX ? INSERT_KEYS_BYTES / key_bytes : MEMTABLE_WRITE_ROWS_MAX;
-    struct memtable_write write;
-    memtable_write_begin(&write, intake->memtable, &intake->room, schema);
-    for (uint32_t first = 0; first < intake->count; first += tile_rows) {
-        uint32_t count = intake->count - first < tile_rows ? intake->count - first : tile_rows;
-        row_batch_encode_keys(prepared, first, count, rowid, keys, key_bytes);
-        for (uint32_t i = 0; i < count; i++) {
-            if (schema->auto_increment)
-                raise_rowid(table, (int64_t)(load_be64(keys + i * key_bytes) ^ (1ull << 63)));
-            images[i] = memtable_write_place(&write, keys + i * key_bytes, key_bytes, intake->slot.first_seq + first + i, RECORD_PUT, schema->fixed_bytes);
-        }
-        rowid = row_batch_encode_at(prepared, first, count, rowid, images);
-        memtable_write_publish(&write);
-    }
-}
-
 static void copy_columns(const struct row_batch *prepared, const struct intake *intake, const struct log_columns *columns)
 {
     const struct schema *schema = prepared->schema;
@@ -391,7 +368,9 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
         copy_columns(prepared, &intake, &columns);
         publish(db, &intake, level);
         log_columns_free(db->memory, &columns);
-        insert_columns(table, prepared, &intake, rowid);
+        int64_t rowid_max = INT64_MIN;
+        memtable_insert_batch(intake.memtable, &intake.room, prepared, 0, row_count, intake.slot.first_seq, rowid, &rowid_max);
+        raise_rowid(table, rowid_max);
     } else {
         encode_batch(table, prepared, &intake, rowid);
         publish(db, &intake, level);

@@ -21,7 +21,7 @@ static bool is_suitable(const struct row_batch *prepared)
 {
     const struct schema *schema = prepared->schema;
     size_t row_count = prepared->batch->row_count;
-    return row_count >= LOG_COLUMNS_ROWS_MIN && row_count >= LOG_COLUMNS_ROWS_PER_COLUMN * schema->column_count && row_count <= CODEC_COUNT_MAX && !schema->has_var && schema->fixed_bytes <= LOG_TILE_BYTES_MAX && raw_bytes(schema, row_count) <= LOG_COLUMNS_RAW_BYTES_MAX;
+    return row_count >= LOG_COLUMNS_ROWS_MIN && row_count >= LOG_COLUMNS_ROWS_PER_COLUMN * schema->column_count && row_count <= CODEC_COUNT_MAX && !schema->has_var && schema->fixed_bytes <= LOG_COLUMNS_ROW_BYTES_MAX && raw_bytes(schema, row_count) <= LOG_COLUMNS_RAW_BYTES_MAX;
 }
 
 bool log_columns_encode(struct memory *memory, const struct row_batch *prepared, int64_t first_rowid, struct codec_hint *hints, struct log_columns *out)
@@ -113,7 +113,7 @@ static int decode_column(const struct schema *schema, uint32_t row_count, struct
 int log_columns_decode(struct memory *memory, const struct schema *schema, const struct log_op *op, const uint8_t *data, struct log_batch *batch, const char **what)
 {
     *what = "a batch of columns that none of its table makes";
-    if (schema->has_var || schema->fixed_bytes > LOG_TILE_BYTES_MAX || op->row_count > CODEC_COUNT_MAX || raw_bytes(schema, op->row_count) > LOG_COLUMNS_RAW_BYTES_MAX)
+    if (schema->has_var || schema->fixed_bytes > LOG_COLUMNS_ROW_BYTES_MAX || op->row_count > CODEC_COUNT_MAX || raw_bytes(schema, op->row_count) > LOG_COLUMNS_RAW_BYTES_MAX)
         return MOTE_EDAMAGED;
     uint64_t size_bytes = 0, widest = 0;
     for (uint32_t i = 0; i < schema->column_count; i++) {

@@ -12,7 +12,7 @@
 #define LOG_COLUMNS_ROWS_MIN 32u
 #define LOG_COLUMNS_ROWS_PER_COLUMN 4u /* with fewer rows a column, the codecs' fixed cost of each column is more than the smaller frame saves */
 #define LOG_COLUMNS_RAW_BYTES_MAX (8u << 20) /* of the row images that an operation makes */
-#define LOG_TILE_BYTES_MAX 4096u             /* rows that are made at a time; a row alone must fit */
+#define LOG_COLUMNS_ROW_BYTES_MAX 4096u       /* larger rows are logged as rows */
 
 struct memory;
 
@@ -42,6 +42,5 @@ int log_columns_decode(struct memory *memory, const struct schema *schema, const
 void log_batch_free(struct memory *memory, struct log_batch *batch);
 
 /* How many rows of `stride_bytes` are made at a time. */
-static inline uint32_t log_tile_rows(uint64_t stride_bytes) { return (uint32_t)(LOG_TILE_BYTES_MAX / stride_bytes < 16 ? LOG_TILE_BYTES_MAX / stride_bytes : 16); }
 
 #endif

@@ -106,6 +106,18 @@ static int take_room(struct replay *replay, uint64_t room_bytes, struct memtable
 
 /* ---- Operations ---- */
 
+static int find_memtable(struct replay *replay, const struct mote_table *table, struct memtable **memtable)
+{
+    *memtable = memtable_of_table(replay->db->generations[replay->generation].memtables, table->id, true);
+    return *memtable ? MOTE_OK : error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
+}
+
+static void raise_rowid(struct mote_table *table, int64_t seen)
+{
+    if (seen >= atomic_load(&table->next_rowid) && seen != INT64_MAX)
+        atomic_store(&table->next_rowid, seen + 1);
+}
+
 static int replay_row(struct replay *replay, struct mote_table *table, const struct schema *schema, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
 {
     uint8_t key[MOTE_KEY_BYTES_MAX];
@@ -114,14 +126,12 @@ static int replay_row(struct replay *replay, struct mote_table *table, const str
     int result = take_room(replay, memtable_room_bytes(1, round_up(image_bytes, 8) + key_bytes), &room);
     if (result)
         return result;
-    if (schema->auto_increment) {
-        int64_t rowid = (int64_t)(load_be64(key) ^ (1ull << 63));
-        if (rowid >= atomic_load(&table->next_rowid) && rowid != INT64_MAX)
-            atomic_store(&table->next_rowid, rowid + 1);
-    }
-    struct memtable *memtable = memtable_of_table(replay->db->generations[replay->generation].memtables, table->id, true);
-    if (!memtable)
-        return error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
+    if (schema->auto_increment)
+        raise_rowid(table, (int64_t)(load_be64(key) ^ (1ull << 63)));
+    struct memtable *memtable;
+    result = find_memtable(replay, table, &memtable);
+    if (result)
+        return result;
     memtable_insert(memtable, &room, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
     /* As tight as the dead owner's: on a full device its memtables must do. */
     memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
@@ -140,9 +150,10 @@ static int replay_delete(struct replay *replay, struct mote_table *table, const 
     int result = take_room(replay, memtable_room_bytes(1, key_bytes), &room);
     if (result)
         return result;
-    struct memtable *memtable = memtable_of_table(replay->db->generations[replay->generation].memtables, table->id, true);
-    if (!memtable)
-        return error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
+    struct memtable *memtable;
+    result = find_memtable(replay, table, &memtable);
+    if (result)
+        return result;
     memtable_insert(memtable, &room, schema, key, key_bytes, seq, RECORD_DELETE, NULL, 0);
     memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
     return MOTE_OK;
@@ -160,29 +171,48 @@ static const uint8_t *next_item(struct byte_reader *reader, const struct log_op 
     return read_bytes(reader, round_up(*item_bytes, 8));
 }
 
+/* Up to *count rows of a batch, fewer where the memtable is all but full: it is filled to the last row. *count: how many they were. */
+static int replay_rows(struct replay *replay, struct mote_table *table, const struct row_batch *prepared, size_t first, size_t *count, uint64_t first_seq, int64_t *rowid)
+{
+    const struct schema *schema = prepared->schema;
+    struct memtable_room room;
+    uint64_t row_bytes = round_up(schema->fixed_bytes, 8) + schema->key_bytes_fixed;
+    if (!memtable_reserve(replay->db->generations[replay->generation].memtables, memtable_room_bytes(*count, *count * row_bytes), &room)) {
+        int result = take_room(replay, memtable_room_bytes(1, row_bytes), &room);
+        *count = result ? 0 : 1;
+        if (result)
+            return result;
+    }
+    struct memtable *memtable;
+    int result = find_memtable(replay, table, &memtable);
+    if (result)
+        return result;
+    int64_t rowid_max = INT64_MIN;
+    *rowid = memtable_insert_batch(memtable, &room, prepared, first, *count, first_seq, *rowid, &rowid_max);
+    memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
+    raise_rowid(table, rowid_max);
+    replay->last_seq = first_seq + *count - 1;
+    replay->recovery->rows += *count;
+    return MOTE_OK;
+}
+
 static int replay_columns(struct replay *replay, const struct wal_frame *frame, struct mote_table *table, const struct schema *schema, const struct log_op *op, const uint8_t *data, uint64_t first_seq)
 {
     struct memory *memory = replay->db->memory;
-    _Alignas(16) uint8_t tile[LOG_TILE_BYTES_MAX];
     const char *what;
     if (!replay->columns && !(replay->columns = memory_alloc_zero(memory, sizeof *replay->columns)))
         return MOTE_EBUDGET;
     int result = log_columns_decode(memory, schema, op, data, replay->columns, &what);
     if (result)
         return result == MOTE_EDAMAGED ? damaged(replay, frame, what) : result;
-    uint32_t stride_bytes = (uint32_t)round_up(schema->fixed_bytes, 8), tile_rows = log_tile_rows(stride_bytes);
     int64_t rowid = replay->columns->first_rowid;
-    for (uint32_t first = 0; first < op->row_count && !result; first += tile_rows) {
-        uint32_t count = op->row_count - first < tile_rows ? op->row_count - first : tile_rows;
-        rowid = row_batch_encode_rows(&replay->columns->prepared, first, count, rowid, tile);
-        for (uint32_t i = 0; i < count && !result; i++) {
-            uint64_t seq = first_seq + first + i;
-            if (seq <= replay->flushed_seq)
-                continue;
-            result = replay_row(replay, table, schema, seq, tile + i * stride_bytes, schema->fixed_bytes);
-            replay->last_seq = result ? replay->last_seq : seq;
-            replay->recovery->rows += !result;
-        }
+    size_t done = 0;
+    for (; done < op->row_count && first_seq + done <= replay->flushed_seq; done++)
+        rowid += row_batch_takes_rowid(&replay->columns->prepared, done);
+    while (done < op->row_count && !result) {
+        size_t count = op->row_count - done < MEMTABLE_WRITE_ROWS_MAX ? op->row_count - done : MEMTABLE_WRITE_ROWS_MAX;
+        result = replay_rows(replay, table, &replay->columns->prepared, done, &count, first_seq + done, &rowid);
+        done += count;
     }
     return result;
 }
