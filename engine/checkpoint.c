@@ -236,10 +236,10 @@ static int compact_list(struct mote_db *db, const struct version *version, const
             *did = true; /* its turn comes again after the flush */
             break;
         }
-        *did = result == MOTE_OK;
+        *did = result == MOTE_OK && !(everything && compaction->in_vain);
         again = result == MOTE_EBUDGET && lanes_max > 2; /* fewer inputs at a time need less memory */
         compaction->lanes_max = lanes_max / 2;
-        if (*did)
+        if (result == MOTE_OK)
             atomic_fetch_add(&db->counters.compactions, 1);
     }
     memory_free(db->memory, snapshots);

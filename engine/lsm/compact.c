@@ -195,6 +195,20 @@ static int commit(struct compact_work *work)
     return manifest_commit(edit, NULL, NULL);
 }
 
+static bool same_key(const struct segment_key *a, const struct segment_key *b) { return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0; }
+
+/* Whether each output is what an input was: then the next job would be the same one. */
+static bool is_in_vain(const struct compact_work *work)
+{
+    uint32_t same = 0;
+    for (uint32_t i = 0; i < work->output.record_count; i++)
+        for (uint32_t k = 0; k < work->compaction->input_count; k++) {
+            const struct segment_record *made = &work->output.records[i], *input = &work->compaction->inputs[k]->record;
+            same += made->row_count == input->row_count && same_key(&made->min_key, &input->min_key) && same_key(&made->max_key, &input->max_key);
+        }
+    return same >= work->compaction->input_count && work->output.record_count == work->compaction->input_count;
+}
+
 int lsm_compact(const struct lsm_job_context *job, struct lsm_compaction *compaction)
 {
     assert(compaction->input_count && compaction->input_count <= LSM_INPUTS_MAX && compaction->schema);
@@ -218,6 +232,7 @@ int lsm_compact(const struct lsm_job_context *job, struct lsm_compaction *compac
         compaction->rows_in = work->rows_expected;
         compaction->rows_out = work->output.rows_written;
         compaction->bytes_out = work->output.bytes_written;
+        compaction->in_vain = is_in_vain(work);
     }
     /* After a commit that failed halfway the edit may be durable: its extents must not be written again. */
     if (work->output.job)

@@ -57,6 +57,7 @@ struct lsm_compaction {
     struct segment *inputs[LSM_INPUTS_MAX];
     bool bottom; /* no other segment of the table can hold older versions of the inputs' keys */
     uint64_t rows_in, rows_out, bytes_in, bytes_out;
+    bool in_vain; /* out: the segments are as they were before, key range by key range */
 };
 /* Chooses the most urgent job: size-tiered by sorted runs: runs_max runs of one level that overlap are merged into one run of the next level; segments that overlap nothing are left alone, but many small neighbours are merged. false: nothing to do.
  * everything: all segments of that table that overlap another. Pins are held by the version. busy(context, segment): taken by another job. */

@@ -2,7 +2,7 @@
  *
  * Version keeping. The newest version of a key is kept, and of the others those that a live snapshot sees: the ones with a snapshot in [own seq, seq of the next newer version). At the bottom a tombstone says nothing that absence does
  * not say as well, as long as no older version of its key is kept: it is held back until one comes, or the key ends.
- * Segments end between keys, so that those of one run do not overlap; should the versions of one key exceed a segment, the next segment begins a run of its own.
+ * Segments end between keys, so that those of one run do not overlap; should there be no room for all versions of a key, the next segment begins a run of its own.
  * Threads: the job's. Failures: the builder's; MOTE_EBUDGET; what pace returns.
  */
 #include "engine/lsm/lsm_private.h"
@@ -117,7 +117,7 @@ static int finish_builder(struct lsm_output *output)
 static int place_row(struct lsm_output *output, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy)
 {
     int result = MOTE_OK;
-    if (output->builder && sst_builder_full(output->builder)) {
+    if (output->builder && (output->placed ? sst_builder_must_end(output->builder) : sst_builder_full(output->builder))) {
         result = finish_builder(output);
         if (!result && output->placed)
             output->run_id = manifest_take_run_id(output->job->manifest);

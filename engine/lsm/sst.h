@@ -72,6 +72,8 @@ int sst_builder_add(struct sst_builder *builder, const struct record *record, co
 int sst_builder_add_stretch(struct sst_builder *builder, const struct record_stretch *stretch);
 /* No further row should be added (size or run limit near): finish this one and begin another. */
 bool sst_builder_full(const struct sst_builder *builder);
+/* The part of it that is no wish: one row more may have no room. Between versions of one key only this ends a segment. */
+bool sst_builder_must_end(const struct sst_builder *builder);
 /* Writes what is left, the index, filter, timestamp section and footer, and waits for all writes. NOT durable: the caller flushes the device, then commits the record. Surplus extents are given back to the reservation. */
 int sst_builder_finish(struct sst_builder *builder, struct segment_record *record);
 /* After a MOTE_EIO of a write: the extent that failed. UINT32_MAX: unknown. It stays allocated, also after destroy: the caller retires it (extents_retire). */

@@ -236,25 +236,31 @@ int sst_builder_add(struct sst_builder *builder, const struct record *record, co
     return MOTE_OK;
 }
 
-/* Whether the segment ends before one row more, when the present block holds rows_bytes. */
-static bool is_full_at(const struct sst_builder *builder, uint64_t rows_bytes)
+/* Whether one row more has no room for sure, when the present block holds rows_bytes. */
+static bool lacks_room_at(const struct sst_builder *builder, uint64_t rows_bytes)
 {
     uint64_t row_max = builder->schema->has_var ? (uint64_t)MOTE_ROW_BYTES_MAX : builder->schema->fixed_bytes;
     uint64_t overhead = builder->block_bytes_bound - builder->options.block_bytes_max; /* of a block, beyond its rows */
     /* The present block, one row more (perhaps in a block of its own), what follows, and what may be skipped at the end of a run. */
-    /* The size is a wish, the room a need: where keys vary, the page directories could be a hundred times what they are. */
-    uint64_t likely_tail = builder->tail_bytes - 2ull * builder->pages.directory_bytes_bound + 2ull * builder->pages.directory_bytes_most;
     uint64_t tail = builder->tail_bytes, pending = rows_bytes + row_max + 2 * overhead;
     uint64_t room = sst_stream_room(&builder->stream), skip = builder->stream.run_count < SEGMENT_RUNS_MAX ? pending : 0;
     bool footer_full = builder->partitions.bytes_used + 4 * builder->partitions.count + SST_FOOTER_HEADER_BYTES + builder->schema->column_count * SST_FOOTER_COLUMN_BYTES +
                            4 * (SST_DIRECTORY_ENTRY_BYTES + MOTE_KEY_BYTES_MAX) > SST_FOOTER_BYTES_MAX;
-    return builder->stream.at + rows_bytes + likely_tail >= builder->options.segment_bytes_max || pending + tail + skip > room || footer_full;
+    return pending + tail + skip > room || footer_full;
 }
 
-bool sst_builder_full(const struct sst_builder *builder)
+/* The same, or the segment is as large as it was meant to be. The size is a wish, the room a need: where keys vary, the page directories could be a hundred times what they are. */
+static bool is_full_at(const struct sst_builder *builder, uint64_t rows_bytes)
 {
-    return is_full_at(builder, builder->rows.raw_bytes) || builder->row_count + builder->rows.count >= builder->options.rows_max;
+    uint64_t likely_tail = builder->tail_bytes - 2ull * builder->pages.directory_bytes_bound + 2ull * builder->pages.directory_bytes_most;
+    return builder->stream.at + rows_bytes + likely_tail >= builder->options.segment_bytes_max || lacks_room_at(builder, rows_bytes);
 }
+
+static bool took_all(const struct sst_builder *builder) { return builder->row_count + builder->rows.count >= builder->options.rows_max; }
+
+bool sst_builder_full(const struct sst_builder *builder) { return is_full_at(builder, builder->rows.raw_bytes) || took_all(builder); }
+
+bool sst_builder_must_end(const struct sst_builder *builder) { return lacks_room_at(builder, builder->rows.raw_bytes) || took_all(builder); }
 
 /* How many rows of that size go into the present block before anything must be decided. */
 static uint32_t count_fitting(const struct sst_builder *builder, uint32_t wanted, uint64_t row_bytes)

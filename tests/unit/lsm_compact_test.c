@@ -505,3 +505,32 @@ Test(lsm_compact, segment_that_yields_too_few_rows_is_damage)
     compare(&setting, "after all", 22);
     close_setting(&setting);
 }
+
+/* Versions that snapshots hold keep together with their key where segments end: else the two segments would overlap for ever, and asking for everything would never come to an end. */
+Test(lsm_compact, versions_of_one_key_do_not_straddle_segments)
+{
+    uint64_t seed = lsm_seed("lsm_compact_straddle");
+    struct setting setting;
+    open_setting(&setting, seed);
+    struct lsm_world *world = &setting.world;
+    world->job.segment_bytes_max = 64 << 10;
+    world->job.block_rows = 32;
+    for (uint32_t i = 0; i < 3; i++) {
+        for (int64_t key = 0; key < 12000; key++)
+            lsm_world_change(world, key, false);
+        setting.snapshots[setting.snapshot_count++] = world->next_seq - 1;
+        cr_assert_eq(flush(&setting), MOTE_OK);
+    }
+    unsigned jobs = 0;
+    struct lsm_compaction done;
+    for (int result = 1; (result = compact(&setting, 4, true, &done)) > 0; jobs++) {
+        cr_assert_lt(jobs, 60, "everything was asked for, and it does not end");
+        cr_assert(!done.in_vain, "job %u changed nothing", jobs);
+    }
+    struct totals totals = count_all(&setting);
+    cr_assert_gt(totals.segments, 1);
+    cr_assert_eq(totals.depth, 1, "%u segments lie up to %u deep", totals.segments, totals.depth);
+    cr_assert_eq(totals.rows, 36000);
+    compare(&setting, "merged", seed);
+    close_setting(&setting);
+}
