@@ -1,6 +1,9 @@
 /* codec_bench.c: what a value costs in the column codecs, by type and kind of data.
  *
- *     codec_bench [values]        values of each column, default 262,144; 1000 runs as a test in a moment
+ *     codec_bench [values [recording.csv]]        values of each column, default 262,144; 1000 runs as a test in a moment
+ *
+ * With a recording (a line of names; then time and values, by commas): what a row of its float32 columns costs, by the hints that a table keeps, as it lies in a table's blocks (one of 64 series after the other) and in the batches that
+ * the log takes (64 series in turn), each series reading the recording from another place.
  *
  * Columns are encoded in blocks of 1,024 rows, as a table does, with the hint that a table keeps, and once more without; then decoded, and summed up for the zone map; every block is compared with what it was. Figures are CPU time of the
  * one thread, the best of seven runs. */
@@ -216,12 +219,105 @@ static void measure(const struct data *data, size_t count, double *sink)
     free(values);
 }
 
+enum { COLUMNS_MAX = 32, RECORDED_ROWS_MAX = 65536, SERIES_COUNT = 64, LINE_BYTES_MAX = 1024 };
+
+struct recording {
+    float *columns[COLUMNS_MAX];
+    uint32_t column_count, row_count;
+};
+
+static void read_recording(const char *path, struct recording *recording)
+{
+    char line[LINE_BYTES_MAX];
+    FILE *file = fopen(path, "re");
+    if (!file || !fgets(line, sizeof line, file))
+        fail("the recording cannot be read");
+    while (recording->row_count < RECORDED_ROWS_MAX && fgets(line, sizeof line, file)) {
+        uint32_t column = 0;
+        for (char *at = strchr(line, ','); at && column < COLUMNS_MAX; column++) {
+            if (!recording->columns[column])
+                recording->columns[column] = calloc(RECORDED_ROWS_MAX, sizeof(float));
+            if (!recording->columns[column])
+                fail("out of memory");
+            recording->columns[column][recording->row_count] = strtof(at + 1, &at);
+            at = *at == ',' ? at : NULL;
+        }
+        if (column == 0 || (recording->row_count > 0 && column != recording->column_count))
+            fail("a line of the recording is not as the first one");
+        recording->column_count = column;
+        recording->row_count++;
+    }
+    fclose(file);
+    if (recording->row_count < SERIES_COUNT)
+        fail("the recording is too short");
+}
+
+/* The recording's column for `count` rows of 64 series: one after the other, or in turn. */
+static void arrange_column(const struct recording *recording, uint32_t column, bool in_turn, size_t count, float *values)
+{
+    size_t ticks = count / SERIES_COUNT;
+    for (size_t i = 0; i < count; i++) {
+        size_t series = in_turn ? i % SERIES_COUNT : i / ticks, tick = in_turn ? i / SERIES_COUNT : i % ticks;
+        values[i] = recording->columns[column][(tick + series * (recording->row_count / SERIES_COUNT)) % recording->row_count];
+    }
+}
+
+static double encode_rows(float *const *columns, uint32_t column_count, size_t count, uint8_t *room, void *scratch, size_t scratch_bytes, size_t *bytes)
+{
+    struct codec_hint hints[COLUMNS_MAX] = {0};
+    double start = now_ns();
+    *bytes = 0;
+    for (size_t i = 0; i < count; i += BLOCK_ROWS) {
+        for (uint32_t c = 0; c < column_count; c++) {
+            struct codec_vector vector = {.type = MOTE_TYPE_FLOAT32, .count = count - i < BLOCK_ROWS ? (uint32_t)(count - i) : BLOCK_ROWS, .values = columns[c] + i};
+            int64_t encoded = codec_encode_hinted(&vector, 0, &hints[c], room, BLOCK_BYTES_MAX, scratch, scratch_bytes);
+            if (encoded < 0)
+                fail("a block was not encoded");
+            *bytes += (size_t)encoded;
+        }
+    }
+    return now_ns() - start;
+}
+
+static void measure_recording(const char *path, size_t count)
+{
+    struct recording recording = {0};
+    size_t scratch_bytes = codec_scratch_bytes(BLOCK_ROWS, BLOCK_ROWS * 8), bytes = 0;
+    uint8_t *room = malloc(BLOCK_BYTES_MAX);
+    void *scratch = malloc(scratch_bytes);
+    float *columns[COLUMNS_MAX] = {0};
+    read_recording(path, &recording);
+    count = count < SERIES_COUNT ? SERIES_COUNT : count / SERIES_COUNT * SERIES_COUNT;
+    for (int in_turn = 0; in_turn < 2; in_turn++) {
+        double best = INFINITY;
+        for (uint32_t c = 0; c < recording.column_count; c++) {
+            columns[c] = columns[c] ? columns[c] : malloc(count * sizeof(float));
+            if (!room || !scratch || !columns[c])
+                fail("out of memory");
+            arrange_column(&recording, c, in_turn, count, columns[c]);
+        }
+        for (int run = 0; run < RUNS; run++)
+            best = fmin(best, encode_rows(columns, recording.column_count, count, room, scratch, scratch_bytes, &bytes));
+        printf("recorded rows, %2u float32, 64 series %-20s %6.2f bytes a row, encode %6.1f ns a row\n", recording.column_count, in_turn ? "in turn" : "one after the other", (double)bytes / (double)count, best / (double)count);
+    }
+    for (uint32_t c = 0; c < COLUMNS_MAX; c++) {
+        free(columns[c]);
+        free(recording.columns[c]);
+    }
+    free(scratch);
+    free(room);
+}
+
 int main(int argc, char **argv)
 {
     size_t count = argc > 1 ? strtoul(argv[1], NULL, 10) : 262144;
     double sink = 0;
     if (count == 0)
         fail("values is a number above 0");
+    if (argc > 2) {
+        measure_recording(argv[2], count);
+        return 0;
+    }
     printf("ns a value, %zu values in blocks of %d; alone: without a hint\n", count, BLOCK_ROWS);
     for (size_t i = 0; i < sizeof all_data / sizeof *all_data; i++)
         measure(&all_data[i], count, &sink);

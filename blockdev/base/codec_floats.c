@@ -4,7 +4,8 @@
  * Exact for every value: each integer is turned back by the decoder's own expression while encoding, and a value whose bits differ (NaN,
  * -0.0, infinities, whatever is no decimal) becomes an exception.
  *
- * What a column was coded by is tried first in its next chunk (struct codec_hint) and kept as long as the chunk is not larger than it should be; from time to time, and when it is, all is tried anew. */
+ * What a column was coded by is tried first in its next chunk (struct codec_hint) and kept until the values seem to have changed: the chunk is larger than it should be, or the values have fewer decimals. Then, and from time to time
+ * in any case, all is tried anew. Where values change back and forth and that brings nothing, such signs are passed over for a while, twice as long each time. */
 #include "blockdev/base/codec_private.h"
 
 #include <assert.h>
@@ -13,7 +14,7 @@
 const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32 };
+enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32, PATIENCE_MAX = 16, SCALE_PAUSE_MAX = 8, PROBES = 3 };
 enum { METHOD_NONE, METHOD_RAW, METHOD_DECIMALS, METHOD_SCALED, METHOD_PATTERNS };
 
 /* Chunks between two searches at most: the dearer one is for such values, the more. */
@@ -25,7 +26,9 @@ struct float_chunk {
     uint32_t count, groups, best_bytes;
     bool is_f64, narrow;
     bool like_decimals;      /* so it seemed to the search */
+    bool scale_sought;       /* the search looked for a scale */
     uint32_t exceptions;     /* of the last SCALED tried */
+    struct codec_hint tried; /* the hint that was followed already */
     struct codec_hint found; /* what best_bytes was reached by */
 };
 
@@ -179,7 +182,7 @@ static bool ends_in_zeros(const struct float_chunk *chunk, bool half)
 }
 
 /* half: of float64 values, 32-bit integers; of float32 values, integers beyond 2^24 or more decimals, by double arithmetic. Returns whether a chunk was written. */
-static bool try_decimals(struct float_chunk *chunk, uint32_t power, bool half, bool fewest)
+static bool try_decimals(struct float_chunk *chunk, uint32_t power, bool half)
 {
     struct codec_work *work = chunk->work;
     const struct codec_kernels *kernels = work->kernels;
@@ -194,7 +197,7 @@ static bool try_decimals(struct float_chunk *chunk, uint32_t power, bool half, b
     else
         kernels->decimals_f64(work->floats, chunk->groups, ten_power, work->integers, work->misses);
     struct chunk_header header = {.codec = CODEC_ALP, .power = power, .half = half, .exception_count = fill_exceptions(chunk, chunk->is_f64 && !half)};
-    if (header.exception_count == chunk->count || (fewest && ends_in_zeros(chunk, half || !chunk->is_f64)) || !write_if_smaller(chunk, header, 0))
+    if (header.exception_count == chunk->count || !write_if_smaller(chunk, header, 0))
         return false;
     chunk->found = (struct codec_hint){.method = METHOD_DECIMALS, .power = (uint8_t)power, .half = half};
     return true;
@@ -264,71 +267,138 @@ static void write_raw(struct float_chunk *chunk)
     chunk->found = (struct codec_hint){.method = METHOD_RAW};
 }
 
-/* Tries what the hint says; false: it does not suit these values any more. */
+/* Whether some of the values have so few decimals that this is no chance: any float32 below 2 has nine. */
+static bool has_few_decimals(const struct float_chunk *chunk)
+{
+    const struct codec_work *work = chunk->work;
+    uint32_t power_most = chunk->is_f64 ? 12 : 5;
+    for (uint32_t probe = 0; probe < PROBES; probe++) {
+        uint32_t i = (2 * probe + 1) * chunk->count / (2 * PROBES), power = 0;
+        uint64_t bits = chunk->is_f64 ? work->floats[i] : ((const uint32_t *)work->floats)[i];
+        double value = codec_load_float(work, i, chunk->is_f64);
+        if (!(fabs(value) < 0x1p20))
+            return false;
+        while (power <= power_most && !is_decimal(value * codec_powers_of_ten[power], power, bits, chunk->is_f64))
+            power++;
+        if (power > power_most)
+            return false;
+    }
+    return true;
+}
+
+/* Codes the chunk as the hint says; RAW is left to the caller. False: these values cannot be coded so, or there is no hint. */
 static bool follow_hint(struct float_chunk *chunk, const struct codec_hint *hint)
 {
-    uint32_t raw_bytes = chunk->best_bytes;
+    if (hint->method == METHOD_NONE || hint->narrow != chunk->narrow || hint->is_f64 != chunk->is_f64)
+        return false;
+    chunk->tried = *hint;
+    if (hint->method == METHOD_DECIMALS)
+        return try_decimals(chunk, hint->power, hint->half);
+    if (hint->method == METHOD_SCALED)
+        return try_scaled(chunk, hint->scale, hint->half);
+    return hint->method == METHOD_RAW || try_patterns(chunk);
+}
+
+/* Whether the values seem to be others than those that the hint was found with. */
+static bool seems_changed(const struct float_chunk *chunk, const struct codec_hint *hint)
+{
     uint64_t expected_bytes = (uint64_t)hint->chunk_bytes * chunk->count / CODEC_CHUNK_VALUES;
     expected_bytes += expected_bytes / 32 + 32;
     /* A scale that gives nearly all values back is the right one, however large the values have become. */
-    chunk->best_bytes = hint->method != METHOD_SCALED && expected_bytes < raw_bytes ? (uint32_t)expected_bytes : raw_bytes;
-    bool suits = hint->narrow == chunk->narrow && hint->is_f64 == chunk->is_f64;
-    if (suits && hint->method == METHOD_RAW)
-        write_raw(chunk);
-    else if (suits && hint->method == METHOD_DECIMALS)
-        suits = try_decimals(chunk, hint->power, hint->half, true);
-    else if (suits && hint->method == METHOD_SCALED)
-        suits = try_scaled(chunk, hint->scale, hint->half) && chunk->exceptions <= chunk->count / 16;
-    else if (suits)
-        suits = try_patterns(chunk);
-    if (chunk->found.method == METHOD_NONE)
-        chunk->best_bytes = raw_bytes;
-    return suits; /* if not, what was written perhaps is what the search has to beat */
+    if (hint->method == METHOD_SCALED)
+        return chunk->exceptions > chunk->count / 16;
+    if (hint->method != METHOD_RAW && chunk->best_bytes > expected_bytes)
+        return true;
+    if (hint->method == METHOD_DECIMALS)
+        return ends_in_zeros(chunk, hint->half || !chunk->is_f64);
+    return !hint->like_decimals && has_few_decimals(chunk);
 }
 
-/* hint: what served until now; its scale may be more exact than the one that these values suggest. */
-static void try_all(struct float_chunk *chunk, const struct codec_hint *hint, uint32_t raw_bytes)
+/* By so many decimals as a sample of the values has, unless the hint led to that. */
+static void try_sampled_decimals(struct float_chunk *chunk)
 {
-    double largest = 0, scale;
+    const struct codec_hint *tried = &chunk->tried;
+    double largest = 0;
     uint32_t power = choose_power(chunk, &largest);
     chunk->like_decimals = power != POWER_NONE;
-    if (power != POWER_NONE) {
-        double reach = largest * codec_powers_of_ten[power];
-        bool half = chunk->is_f64 ? reach < 0x1p30 : reach > 0x1p24 || power > CODEC_ALP_POWER_F32_MAX;
-        try_decimals(chunk, power, half, false);
-    }
-    if (chunk->best_bytes > raw_bytes / 2 && codec_find_scale(chunk->work, chunk->count, chunk->is_f64, &scale)) {
+    if (power == POWER_NONE)
+        return;
+    double reach = largest * codec_powers_of_ten[power];
+    bool half = chunk->is_f64 ? reach < 0x1p30 : reach > 0x1p24 || power > CODEC_ALP_POWER_F32_MAX;
+    if (tried->method != METHOD_DECIMALS || tried->power != power || tried->half != half)
+        try_decimals(chunk, power, half);
+}
+
+/* What the hint led to need not be tried again, and its scale may be more exact than the one that these values suggest. */
+static void try_all(struct float_chunk *chunk, bool seek_scale, uint32_t raw_bytes)
+{
+    const struct codec_hint *tried = &chunk->tried;
+    double scale;
+    try_sampled_decimals(chunk);
+    chunk->scale_sought = (seek_scale && chunk->best_bytes > raw_bytes / 2) || tried->method == METHOD_SCALED;
+    if (chunk->scale_sought && codec_find_scale(chunk->work, chunk->count, chunk->is_f64, &scale)) {
         uint32_t before_bytes = chunk->best_bytes;
         if (!chunk->is_f64 || !try_scaled(chunk, scale, true))
             try_scaled(chunk, scale, false);
         else if (chunk->best_bytes > before_bytes / 2)
             try_scaled(chunk, scale, false); /* perhaps what 32 bits do not hold became exceptions */
-        if (hint->method == METHOD_SCALED && hint->is_f64 == chunk->is_f64)
-            try_scaled(chunk, hint->scale, hint->half);
     }
-    if (chunk->best_bytes > raw_bytes / 2)
+    if (chunk->best_bytes > raw_bytes / 2 && tried->method != METHOD_PATTERNS)
         try_patterns(chunk);
+}
+
+/* What the next chunks shall be coded by, after a search. hinted_bytes: what the hint had led to. */
+static void update_hint(struct codec_hint *hint, const struct float_chunk *chunk, uint32_t hinted_bytes)
+{
+    struct codec_hint before = *hint;
+    bool gained = chunk->best_bytes + chunk->best_bytes / 64 < hinted_bytes;
+    uint32_t method = chunk->found.method, most = chunk->like_decimals && method == METHOD_PATTERNS ? PAUSE_UNSURE : pause_max[method];
+    uint32_t pause = before.method == method || !gained ? before.pause * 2u : PAUSE_FIRST, patience = gained ? 0 : before.patience_set * 2u + 1;
+    uint32_t scale_pause = method == METHOD_SCALED || gained ? 0 : chunk->scale_sought ? before.scale_pause_set * 2u + 1 : before.scale_pause_set;
+    *hint = chunk->found;
+    hint->pause = hint->wait = (uint16_t)(pause > most ? most : pause < PAUSE_FIRST ? PAUSE_FIRST : pause);
+    hint->patience = hint->patience_set = (uint8_t)(patience > PATIENCE_MAX ? PATIENCE_MAX : patience);
+    hint->scale_pause_set = (uint8_t)(scale_pause > SCALE_PAUSE_MAX ? SCALE_PAUSE_MAX : scale_pause);
+    hint->scale_pause = chunk->scale_sought || scale_pause == 0 ? hint->scale_pause_set : (uint8_t)(before.scale_pause - 1);
+    hint->narrow = chunk->narrow;
+    hint->is_f64 = chunk->is_f64;
+    hint->like_decimals = chunk->like_decimals;
+    hint->chunk_bytes = (uint32_t)((uint64_t)chunk->best_bytes * CODEC_CHUNK_VALUES / chunk->count);
+}
+
+/* The chunk is coded by the method of the hint, without a search; where values seem to have changed, as decimals the number of these is looked at all the same. */
+static void keep_hint(struct codec_hint *hint, struct float_chunk *chunk, bool changed)
+{
+    uint32_t hinted_bytes = chunk->best_bytes;
+    hint->wait--;
+    hint->patience = (uint8_t)(hint->patience - (hint->patience > 0));
+    if (hint->method == METHOD_RAW)
+        write_raw(chunk);
+    if (!changed || hint->method != METHOD_DECIMALS)
+        return;
+    try_sampled_decimals(chunk);
+    if (chunk->best_bytes < hinted_bytes) {
+        hint->power = chunk->found.power;
+        hint->half = chunk->found.half;
+    }
 }
 
 uint32_t codec_encode_floats(struct codec_work *work, uint32_t count, bool is_f64, bool narrow, struct codec_hint *hint)
 {
     struct float_chunk chunk = {.work = work, .count = count, .groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES, .is_f64 = is_f64, .narrow = narrow};
-    uint32_t raw_bytes = count * (is_f64 ? 8 : 4);
+    uint32_t raw_bytes = count * (is_f64 ? 8 : 4), raw_chunk_bytes = CODEC_CHUNK_HEADER_BYTES + raw_bytes;
     /* What saves less than a thirty-second is not worth the decoding. */
-    chunk.best_bytes = CODEC_CHUNK_HEADER_BYTES + raw_bytes - raw_bytes / 32;
-    if (hint->wait > 0 && follow_hint(&chunk, hint)) {
-        hint->wait--;
+    chunk.best_bytes = raw_chunk_bytes - raw_bytes / 32;
+    bool served = follow_hint(&chunk, hint), changed = served && hint->wait > 0 && seems_changed(&chunk, hint);
+    if (served && hint->wait > 0 && (!changed || hint->patience > 0)) {
+        keep_hint(hint, &chunk, changed);
         return chunk.best_bytes;
     }
-    try_all(&chunk, hint, raw_bytes);
+    uint32_t hinted_bytes = !served ? UINT32_MAX : hint->method == METHOD_RAW ? raw_chunk_bytes : chunk.best_bytes;
+    try_all(&chunk, !served || hint->scale_pause == 0, raw_bytes);
     if (chunk.found.method == METHOD_NONE)
         write_raw(&chunk);
-    uint32_t pause = hint->method == chunk.found.method ? hint->pause * 2u : PAUSE_FIRST, most = chunk.like_decimals && chunk.found.method == METHOD_PATTERNS ? PAUSE_UNSURE : pause_max[chunk.found.method];
-    *hint = chunk.found;
-    hint->pause = hint->wait = (uint16_t)(pause > most ? most : pause < PAUSE_FIRST ? PAUSE_FIRST : pause);
-    hint->narrow = narrow;
-    hint->is_f64 = is_f64;
-    hint->chunk_bytes = (uint32_t)((uint64_t)chunk.best_bytes * CODEC_CHUNK_VALUES / count);
+    update_hint(hint, &chunk, hinted_bytes);
     return chunk.best_bytes;
 }
 
