@@ -14,7 +14,7 @@
 const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-enum { SAMPLE_COUNT = 32, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32, PATIENCE_MAX = 16, SCALE_PAUSE_MAX = 8, PROBES = 3 };
+enum { SAMPLE_COUNT = 32, SAMPLE_COUNT_FEW = 16, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32, PATIENCE_MAX = 16, SCALE_PAUSE_MAX = 8, PROBES = 3 };
 enum { METHOD_NONE, METHOD_RAW, METHOD_DECIMALS, METHOD_SCALED, METHOD_PATTERNS };
 
 /* Chunks between two searches at most: the dearer one is for such values, the more. */
@@ -43,9 +43,12 @@ void codec_store_chunk_header(uint8_t *out, const struct chunk_header *header)
     store_u16(out + 6, (uint16_t)header->payload_bytes);
 }
 
-/* Whether so many decimals give the value back, by the decoder's expression. */
-static bool is_decimal(double scaled, uint32_t power, uint64_t bits, bool is_f64)
+/* Whether so many decimals give the value back, by the decoder's expression. What is further from an integer than rounding explains needs no division. */
+static inline bool is_decimal(double scaled, uint32_t power, uint64_t bits, bool is_f64)
 {
+    double integer = (scaled + CODEC_SHIFTER) - CODEC_SHIFTER;
+    if (fabs(scaled - integer) > fabs(scaled) * (is_f64 ? 0x1p-51 : 0x1p-23))
+        return false;
     if (is_f64)
         return bits_of_double((double)nearest_integer(scaled) / codec_powers_of_ten[power]) == bits;
     return bits_of_float((float)((double)nearest_integer(scaled) / codec_powers_of_ten[power])) == (uint32_t)bits;
@@ -67,12 +70,12 @@ static uint32_t count_decimals(double value, uint64_t bits, bool is_f64)
 
 /* The number of decimals that promises the smallest chunk, from a sample: each one costs log2(10) bits for every value, too few make
  * exceptions. POWER_NONE if the values do not look like decimals. */
-static uint32_t choose_power(const struct float_chunk *chunk, double *largest)
+static uint32_t choose_power(const struct float_chunk *chunk, uint32_t samples, double *largest)
 {
     uint32_t histogram[POWER_TRIED_MAX + 1] = {0}, sampled = 0, found = 0, count = chunk->count;
-    uint32_t step = count <= SAMPLE_COUNT ? 1 : count / SAMPLE_COUNT;
+    uint32_t step = count <= samples ? 1 : count / samples;
     bool is_f64 = chunk->is_f64;
-    for (uint32_t i = 0; i < count && sampled < SAMPLE_COUNT; i += step) {
+    for (uint32_t i = 0; i < count && sampled < samples; i += step) {
         double value = codec_load_float(chunk->work, i, is_f64);
         uint32_t power = count_decimals(value, is_f64 ? chunk->work->floats[i] : ((const uint32_t *)chunk->work->floats)[i], is_f64);
         sampled++;
@@ -315,11 +318,11 @@ static bool seems_changed(const struct float_chunk *chunk, const struct codec_hi
 }
 
 /* By so many decimals as a sample of the values has, unless the hint led to that. */
-static void try_sampled_decimals(struct float_chunk *chunk)
+static void try_sampled_decimals(struct float_chunk *chunk, uint32_t samples)
 {
     const struct codec_hint *tried = &chunk->tried;
     double largest = 0;
-    uint32_t power = choose_power(chunk, &largest);
+    uint32_t power = choose_power(chunk, samples, &largest);
     chunk->like_decimals = power != POWER_NONE;
     if (power == POWER_NONE)
         return;
@@ -334,7 +337,7 @@ static void try_all(struct float_chunk *chunk, bool seek_scale, uint32_t raw_byt
 {
     const struct codec_hint *tried = &chunk->tried;
     double scale;
-    try_sampled_decimals(chunk);
+    try_sampled_decimals(chunk, SAMPLE_COUNT);
     chunk->scale_sought = (seek_scale && chunk->best_bytes > raw_bytes / 2) || tried->method == METHOD_SCALED;
     if (chunk->scale_sought && codec_find_scale(chunk->work, chunk->count, chunk->is_f64, &scale)) {
         uint32_t before_bytes = chunk->best_bytes;
@@ -376,7 +379,7 @@ static void keep_hint(struct codec_hint *hint, struct float_chunk *chunk, bool c
         write_raw(chunk);
     if (!changed || hint->method != METHOD_DECIMALS)
         return;
-    try_sampled_decimals(chunk);
+    try_sampled_decimals(chunk, SAMPLE_COUNT_FEW);
     if (chunk->best_bytes < hinted_bytes) {
         hint->power = chunk->found.power;
         hint->half = chunk->found.half;

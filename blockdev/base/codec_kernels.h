@@ -25,7 +25,7 @@ struct codec_summary {
 
 enum {
     CODEC_UNPACK_SLACK_BYTES = 32, /* what unpack may read behind the group's bytes */
-    CODEC_PACK_SLACK_BYTES = 8,    /* what pack may write behind them */
+    CODEC_PACK_SLACK_BYTES = 16,   /* what pack may write behind them */
 };
 
 struct codec_kernels {

@@ -166,33 +166,82 @@ AVX2_TARGET static void integrate_64(uint64_t *numbers, uint32_t groups, uint64_
 
 /* ---- Packing ---- */
 
-/* Two neighbours of w bits are one number of 2w bits, and two of those one of 4w: vectors make these, and the loop over 64-bit words has the half or a quarter to do. */
+/* Two neighbours of w bits are one number of 2w bits, two of those one of 4w, and two of these 8w bits: w whole bytes. */
+AVX2_INLINE __m256i pair_up(__m256i numbers, __m128i width)
+{
+    return _mm256_or_si256(_mm256_blend_epi32(numbers, _mm256_setzero_si256(), 0xaa), _mm256_sll_epi64(_mm256_srli_epi64(numbers, 32), width));
+}
+
+/* In each half: the upper 64 bits, of `bits` bits like the lower ones, moved down to where those end. */
+AVX2_INLINE __m256i close_up(__m256i words, __m128i bits, __m128i bits_left)
+{
+    __m256i low = _mm256_or_si256(words, _mm256_sll_epi64(_mm256_srli_si256(words, 8), bits));
+    return _mm256_blend_epi32(low, _mm256_srl_epi64(words, bits_left), 0xcc);
+}
+
+/* Eight numbers, less the base; wide: of 64 bits, of which 32 are left then. */
+AVX2_INLINE __m256i load_numbers(const void *numbers, uint32_t i, __m256i base, bool wide)
+{
+    if (!wide)
+        return _mm256_sub_epi32(load_256((const uint32_t *)numbers + i), base);
+    const uint64_t *at = (const uint64_t *)numbers + i;
+    __m256 low = _mm256_castsi256_ps(_mm256_sub_epi64(load_256(at), base)), high = _mm256_castsi256_ps(_mm256_sub_epi64(load_256(at + 4), base));
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)), 0xd8);
+}
+
+AVX2_INLINE void store_low(uint8_t *at, __m256i value) { _mm_storeu_si128((__m128i *)at, _mm256_castsi256_si128(value)); }
+AVX2_INLINE void store_high(uint8_t *at, __m256i value) { _mm_storeu_si128((__m128i *)at, _mm256_extracti128_si256(value, 1)); }
+
+/* Widths up to 16: four numbers in 64 bits, sixteen at a time. The last eight of an odd number of eights come with eight that are not stored: whole groups are readable. */
+AVX2_INLINE void pack_narrow(const void *numbers, __m256i base, uint32_t eights, uint32_t width, bool wide, uint8_t *out)
+{
+    const __m128i one = _mm_cvtsi32_si128((int)width), two = _mm_cvtsi32_si128((int)(2 * width)), four = _mm_cvtsi32_si128((int)(4 * width)), left = _mm_cvtsi32_si128((int)(64 - 4 * width));
+    for (uint32_t n = 0; n < eights; n += 2, out += 2 * width) {
+        __m256i a = pair_up(load_numbers(numbers, n * 8, base, wide), one), b = pair_up(load_numbers(numbers, n * 8 + 8, base, wide), one);
+        a = _mm256_or_si256(a, _mm256_sll_epi64(_mm256_srli_si256(a, 8), two));
+        b = _mm256_or_si256(b, _mm256_sll_epi64(_mm256_srli_si256(b, 8), two));
+        __m256i packed = close_up(_mm256_permute4x64_epi64(_mm256_unpacklo_epi64(a, b), 0xd8), four, left);
+        store_low(out, packed);
+        if (n + 1 < eights)
+            store_high(out + width, packed);
+    }
+}
+
+/* Widths of 17 to 32: four numbers in 128 bits. An odd width ends them amid a byte: the upper four move by half a byte, and bring the half before along. */
+AVX2_INLINE void pack_broad(const void *numbers, __m256i base, uint32_t eights, uint32_t width, bool wide, uint8_t *out)
+{
+    const __m128i one = _mm_cvtsi32_si128((int)width), two = _mm_cvtsi32_si128((int)(2 * width)), left = _mm_cvtsi32_si128((int)(64 - 2 * width));
+    const __m128i shared = _mm_insert_epi8(_mm_set1_epi8(-1), (int)(width / 2), 0);
+    for (uint32_t n = 0; n < eights; n++, out += width) {
+        __m256i packed = close_up(pair_up(load_numbers(numbers, n * 8, base, wide), one), two, left);
+        __m128i low = _mm256_castsi256_si128(packed), high = _mm256_extracti128_si256(packed, 1);
+        _mm_storeu_si128((__m128i *)out, low);
+        if (width % 2)
+            high = _mm_or_si128(_mm_or_si128(_mm_slli_epi64(high, 4), _mm_srli_epi64(_mm_slli_si128(high, 8), 60)), _mm_shuffle_epi8(low, shared));
+        _mm_storeu_si128((__m128i *)(out + width / 2), high);
+    }
+}
+
 AVX2_TARGET static void pack_32(const uint32_t *numbers, uint32_t subtract, uint32_t eights, uint32_t width, uint8_t *out)
 {
-    uint64_t words[GROUP];
-    if (eights < 8) {
-        for (uint32_t i = 0; i < eights * 8; i++)
-            words[i] = numbers[i] - subtract;
-        codec_pack_portable(words, 0, eights, width, out);
+    const __m256i base = _mm256_set1_epi32((int)subtract);
+    if (width == 0)
         return;
-    }
-    const __m256i base = _mm256_set1_epi32((int)subtract), low = _mm256_set1_epi64x(UINT32_MAX);
-    const __m128i one = _mm_cvtsi32_si128((int)width), two = _mm_cvtsi32_si128((int)(2 * width));
-    if (width <= 16) {
-        for (int i = 0; i < GROUP; i += 8) {
-            __m256i number = _mm256_sub_epi32(load_256(numbers + i), base);
-            __m256i pair = _mm256_or_si256(_mm256_and_si256(number, low), _mm256_sll_epi64(_mm256_srli_epi64(number, 32), one));
-            __m256i four = _mm256_or_si256(pair, _mm256_sll_epi64(_mm256_srli_si256(pair, 8), two));
-            _mm_storeu_si128((__m128i *)(words + i / 4), _mm256_castsi256_si128(_mm256_permute4x64_epi64(four, 0x08)));
-        }
-        codec_pack_portable(words, 0, 2, 4 * width, out);
-    } else {
-        for (int i = 0; i < GROUP; i += 8) {
-            __m256i number = _mm256_sub_epi32(load_256(numbers + i), base);
-            store_256(words + i / 2, _mm256_or_si256(_mm256_and_si256(number, low), _mm256_sll_epi64(_mm256_srli_epi64(number, 32), one)));
-        }
-        codec_pack_portable(words, 0, 4, 2 * width, out);
-    }
+    if (width <= 16)
+        pack_narrow(numbers, base, eights, width, false, out);
+    else
+        pack_broad(numbers, base, eights, width, false, out);
+}
+
+AVX2_TARGET static void pack_64(const uint64_t *numbers, uint64_t subtract, uint32_t eights, uint32_t width, uint8_t *out)
+{
+    const __m256i base = _mm256_set1_epi64x((long long)subtract);
+    if (width > 32)
+        codec_pack_portable(numbers, subtract, eights, width, out);
+    else if (width > 16)
+        pack_broad(numbers, base, eights, width, true, out);
+    else if (width > 0)
+        pack_narrow(numbers, base, eights, width, true, out);
 }
 
 /* For each width: where in 16 bytes the numbers of each half of the eight begin, as a byte shuffle and shifts. The halves' bytes begin at bits 0 and 4w (32-bit lanes, widths up to 25: four numbers each), or at bits 0, 2w, 4w, 6w
@@ -285,7 +334,7 @@ const struct codec_kernels codec_kernels_avx2 = {
     .scan_second_32 = scan_second_32,
     .scan_second_64 = scan_second_64,
     .pack_32 = pack_32,
-    .pack_64 = codec_pack_portable,
+    .pack_64 = pack_64,
     .unpack_32 = unpack_32,
     .unpack_64 = unpack_64,
     .integrate_32 = integrate_32,
