@@ -54,11 +54,12 @@ static inline bool is_decimal(double scaled, uint32_t power, uint64_t bits, bool
     return bits_of_float((float)((double)nearest_integer(scaled) / codec_powers_of_ten[power])) == (uint32_t)bits;
 }
 
-/* The fewest decimals that give the value back, or POWER_NONE. */
-static uint32_t count_decimals(double value, uint64_t bits, bool is_f64)
+/* The fewest decimals that give the value back, or POWER_NONE. likely_least: if so many do not, fewer are not tried. */
+static uint32_t count_decimals(double value, uint64_t bits, bool is_f64, uint32_t likely_least)
 {
-    double limit = is_f64 ? 0x1p51 : 0x1p31;
-    for (uint32_t power = 0; power <= POWER_TRIED_MAX; power++) {
+    double limit = is_f64 ? 0x1p51 : 0x1p31, likely = value * codec_powers_of_ten[likely_least];
+    bool skip = fabs(likely) < limit && !is_decimal(likely, likely_least, bits, is_f64);
+    for (uint32_t power = skip ? likely_least + 1 : 0; power <= POWER_TRIED_MAX; power++) {
         double scaled = value * codec_powers_of_ten[power];
         if (!(fabs(scaled) < limit))
             return POWER_NONE;
@@ -70,14 +71,14 @@ static uint32_t count_decimals(double value, uint64_t bits, bool is_f64)
 
 /* The number of decimals that promises the smallest chunk, from a sample: each one costs log2(10) bits for every value, too few make
  * exceptions. POWER_NONE if the values do not look like decimals. */
-static uint32_t choose_power(const struct float_chunk *chunk, uint32_t samples, double *largest)
+static uint32_t choose_power(const struct float_chunk *chunk, uint32_t samples, uint32_t likely_least, double *largest)
 {
     uint32_t histogram[POWER_TRIED_MAX + 1] = {0}, sampled = 0, found = 0, count = chunk->count;
     uint32_t step = count <= samples ? 1 : count / samples;
     bool is_f64 = chunk->is_f64;
     for (uint32_t i = 0; i < count && sampled < samples; i += step) {
         double value = codec_load_float(chunk->work, i, is_f64);
-        uint32_t power = count_decimals(value, is_f64 ? chunk->work->floats[i] : ((const uint32_t *)chunk->work->floats)[i], is_f64);
+        uint32_t power = count_decimals(value, is_f64 ? chunk->work->floats[i] : ((const uint32_t *)chunk->work->floats)[i], is_f64, likely_least);
         sampled++;
         if (power != POWER_NONE) {
             histogram[power]++;
@@ -102,6 +103,14 @@ static uint32_t choose_power(const struct float_chunk *chunk, uint32_t samples, 
     return best_power;
 }
 
+/* In plain arithmetic: without the processor's instruction, which the build need not have, the compiler calls a function. */
+static inline uint32_t count_ones(uint64_t bits)
+{
+    bits -= bits >> 1 & 0x5555555555555555;
+    bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333);
+    return (uint32_t)(((bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0f) * 0x0101010101010101 >> 56);
+}
+
 /* Lists the values that were missed and gives each the integer before it (those at the start the first good one), which costs the packing least; fills the last group up. Returns how many there are, or count if more than half. */
 static uint32_t fill_exceptions(struct float_chunk *chunk, bool wide)
 {
@@ -111,7 +120,7 @@ static uint32_t fill_exceptions(struct float_chunk *chunk, bool wide)
     if (count % CODEC_GROUP_VALUES)
         work->misses[chunk->groups - 1] &= (1ull << (count % CODEC_GROUP_VALUES)) - 1;
     for (uint32_t group = 0; group < chunk->groups; group++)
-        exceptions += (uint32_t)__builtin_popcountll(work->misses[group]);
+        exceptions += work->misses[group] ? count_ones(work->misses[group]) : 0;
     if (exceptions * 2 > count)
         return count;
     while (exceptions && work->misses[first_good / 64] >> (first_good % 64) & 1)
@@ -318,11 +327,11 @@ static bool seems_changed(const struct float_chunk *chunk, const struct codec_hi
 }
 
 /* By so many decimals as a sample of the values has, unless the hint led to that. */
-static void try_sampled_decimals(struct float_chunk *chunk, uint32_t samples)
+static void try_sampled_decimals(struct float_chunk *chunk, uint32_t samples, uint32_t likely_least)
 {
     const struct codec_hint *tried = &chunk->tried;
     double largest = 0;
-    uint32_t power = choose_power(chunk, samples, &largest);
+    uint32_t power = choose_power(chunk, samples, likely_least, &largest);
     chunk->like_decimals = power != POWER_NONE;
     if (power == POWER_NONE)
         return;
@@ -337,7 +346,7 @@ static void try_all(struct float_chunk *chunk, bool seek_scale, uint32_t raw_byt
 {
     const struct codec_hint *tried = &chunk->tried;
     double scale;
-    try_sampled_decimals(chunk, SAMPLE_COUNT);
+    try_sampled_decimals(chunk, SAMPLE_COUNT, 0);
     chunk->scale_sought = (seek_scale && chunk->best_bytes > raw_bytes / 2) || tried->method == METHOD_SCALED;
     if (chunk->scale_sought && codec_find_scale(chunk->work, chunk->count, chunk->is_f64, &scale)) {
         uint32_t before_bytes = chunk->best_bytes;
@@ -379,7 +388,7 @@ static void keep_hint(struct codec_hint *hint, struct float_chunk *chunk, bool c
         write_raw(chunk);
     if (!changed || hint->method != METHOD_DECIMALS)
         return;
-    try_sampled_decimals(chunk, SAMPLE_COUNT_FEW);
+    try_sampled_decimals(chunk, SAMPLE_COUNT_FEW, hint->power > 2 ? hint->power - 2u : 0);
     if (chunk->best_bytes < hinted_bytes) {
         hint->power = chunk->found.power;
         hint->half = chunk->found.half;
