@@ -49,6 +49,7 @@ struct ordinal_index_ops {
     uint64_t (*bytes_bound)(uint64_t rows); /* at most ordinal_index_bytes_max */
     int (*create)(struct memory *memory, uint64_t rows_max, struct ordinal_index **builder);
     int (*add)(struct ordinal_index *builder, uint32_t ordinal, int64_t value);
+    int (*add_many)(struct ordinal_index *builder, uint32_t first_ordinal, const int64_t *values, uint32_t count); /* the same for rows one after the other */
     int (*finish)(struct ordinal_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
     void (*destroy)(struct ordinal_index *builder);
     int (*search)(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, int64_t from, int64_t to,

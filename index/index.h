@@ -27,11 +27,13 @@ enum index_kind { INDEX_TIMESTAMP = 1, INDEX_COLUMN = 2, INDEX_VECTOR = 3, INDEX
 /* ---- Timestamp index: ordinals by time. Format and source of the ideas: timestamp_format.h ---- */
 
 struct ordinal_index;
-/* rows_max: the segment's rows at most; memory comes as rows do, 12 bytes a row in chunks of 64 Ki rows, and one chunk more. Chunks are radix-sorted as they fill and merged at the end; while times ascend with ordinals nothing is
- * sorted or merged. */
+/* rows_max: the segment's rows at most; memory comes as rows do, 12 bytes a row in chunks of 64 Ki rows, and one chunk more where times come in no order. The runs of ascending times, one for each series of a block, are merged at
+ * the end; while times ascend with ordinals nothing is merged. */
 int timestamp_builder_create(struct memory *memory, uint64_t rows_max, struct ordinal_index **builder);
 /* Row `ordinal` (ascending) has this time. Rows without a time are not added. MOTE_EINVAL (out of order, or more than rows_max), MOTE_EBUDGET. */
 int timestamp_builder_add(struct ordinal_index *builder, uint32_t ordinal, int64_t time_ns);
+/* The same for count rows, first_ordinal, + 1, + 2, ... After MOTE_EBUDGET some of them may be in: the builder can but be destroyed. */
+int timestamp_builder_add_many(struct ordinal_index *builder, uint32_t first_ordinal, const int64_t *times_ns, uint32_t count);
 /* Writes the section. An index over no rows is valid. */
 int timestamp_builder_finish(struct ordinal_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
 void timestamp_builder_destroy(struct ordinal_index *builder);

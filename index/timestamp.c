@@ -1,9 +1,10 @@
-/* timestamp.c: collecting the rows of a timestamp index (index.h): (time, ordinal) pairs in chunks, each sorted when it is full.
+/* timestamp.c: collecting the rows of a timestamp index (index.h): (time, ordinal) pairs in chunks, with a note of where a run of ascending times begins.
  *
- * Invariants: ordinals come in ascending order, so that a stable sort by time within a chunk and a merge that prefers the earlier chunk give
- * (time, ordinal) order. A chunk that came in ascending order of time is never sorted. Memory grows with the rows.
- * Threads: one. Failures: MOTE_EBUDGET, MOTE_EINVAL (a row too many, or out of order); the builder then stays as it was.
+ * Invariants: ordinals come in ascending order, so that a merge that prefers the earlier run gives (time, ordinal) order. Only a chunk of very many runs is sorted, stably, when it is full. Memory grows with the rows.
+ * Threads: one. Failures: MOTE_EINVAL (rows too many, or out of order): the builder stays as it was; MOTE_EBUDGET: some of the rows may be in.
  */
+#include <assert.h>
+
 #include "blockdev/base/errors.h"
 #include "blockdev/base/memory.h"
 #include "blockdev/base/units.h"
@@ -30,7 +31,6 @@ int timestamp_chunk_alloc(struct memory *memory, uint32_t capacity, struct times
     if (!chunk->times_ns)
         return MOTE_EBUDGET;
     chunk->ordinals = (uint32_t *)(void *)(chunk->times_ns + capacity);
-    chunk->sorted = true;
     return MOTE_OK;
 }
 
@@ -44,7 +44,7 @@ static int add_chunk(struct ordinal_index *builder)
 {
     if (builder->chunk_count > 0) {
         struct timestamp_chunk *full = &builder->chunks[builder->chunk_count - 1];
-        int result = full->sorted ? MOTE_OK : timestamp_sort_chunk(builder, full);
+        int result = timestamp_chunk_needs_sorting(full) ? timestamp_sort_chunk(builder, full) : MOTE_OK;
         if (result)
             return result;
     }
@@ -62,30 +62,54 @@ static int add_chunk(struct ordinal_index *builder)
     if (result)
         return result;
     builder->chunk_count++;
-    builder->last_time_ns = INT64_MIN;
     return MOTE_OK;
 }
 
-int timestamp_builder_add(struct ordinal_index *builder, uint32_t ordinal, int64_t time_ns)
+/* Notes where the times that were put behind the chunk's rows descend. */
+static void note_runs(struct timestamp_chunk *chunk, int64_t last_time_ns, uint32_t count)
 {
-    if (builder->count >= builder->rows_max || ordinal < builder->next_ordinal)
-        return error_set(MOTE_EINVAL, "row %u does not fit a timestamp index of at most %llu rows that expects row %llu or later", ordinal, (unsigned long long)builder->rows_max,
+    uint32_t first = chunk->count;
+    for (uint32_t i = first; i < first + count; i++) {
+        int64_t time_ns = chunk->times_ns[i];
+        if (time_ns < last_time_ns || i == 0) {
+            if (chunk->run_count < TIMESTAMP_CHUNK_RUNS_MAX)
+                chunk->run_starts[chunk->run_count] = i;
+            else if (chunk->run_count > TIMESTAMP_CHUNK_RUNS_MAX)
+                return;
+            chunk->run_count++;
+        }
+        last_time_ns = time_ns;
+    }
+}
+
+int timestamp_builder_add_many(struct ordinal_index *builder, uint32_t first_ordinal, const int64_t *times_ns, uint32_t count)
+{
+    if (count > builder->rows_max - builder->count || first_ordinal < builder->next_ordinal || count > UINT32_MAX - first_ordinal)
+        return error_set(MOTE_EINVAL, "%u rows from %u on do not fit a timestamp index of at most %llu rows that expects row %llu or later", count, first_ordinal, (unsigned long long)builder->rows_max,
                          (unsigned long long)builder->next_ordinal);
-    if (builder->count % TIMESTAMP_CHUNK_ENTRIES == 0) {
-        int result = add_chunk(builder);
+    while (count > 0) {
+        uint32_t filled = (uint32_t)(builder->count % TIMESTAMP_CHUNK_ENTRIES), room = TIMESTAMP_CHUNK_ENTRIES - filled, taken = count < room ? count : room;
+        int result = filled == 0 ? add_chunk(builder) : MOTE_OK;
         if (result)
             return result;
+        struct timestamp_chunk *chunk = &builder->chunks[builder->chunk_count - 1];
+        assert(chunk->count == filled);
+        memcpy(chunk->times_ns + filled, times_ns, taken * sizeof *times_ns);
+        for (uint32_t i = 0; i < taken; i++)
+            chunk->ordinals[filled + i] = first_ordinal + i;
+        note_runs(chunk, builder->last_time_ns, taken);
+        chunk->count += taken;
+        builder->last_time_ns = times_ns[taken - 1];
+        builder->next_ordinal = (uint64_t)first_ordinal + taken;
+        builder->count += taken;
+        first_ordinal += taken;
+        times_ns += taken;
+        count -= taken;
     }
-    struct timestamp_chunk *chunk = &builder->chunks[builder->chunk_count - 1];
-    chunk->sorted = chunk->sorted && time_ns >= builder->last_time_ns;
-    chunk->times_ns[chunk->count] = time_ns;
-    chunk->ordinals[chunk->count] = ordinal;
-    chunk->count++;
-    builder->last_time_ns = time_ns;
-    builder->next_ordinal = (uint64_t)ordinal + 1;
-    builder->count++;
     return MOTE_OK;
 }
+
+int timestamp_builder_add(struct ordinal_index *builder, uint32_t ordinal, int64_t time_ns) { return timestamp_builder_add_many(builder, ordinal, &time_ns, 1); }
 
 void timestamp_builder_destroy(struct ordinal_index *builder)
 {
@@ -112,6 +136,7 @@ const struct ordinal_index_ops timestamp_index_ops = {
     .bytes_bound = timestamp_bytes_bound,
     .create = timestamp_builder_create,
     .add = timestamp_builder_add,
+    .add_many = timestamp_builder_add_many,
     .finish = timestamp_builder_finish,
     .destroy = timestamp_builder_destroy,
     .search = timestamp_search,

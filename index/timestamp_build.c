@@ -1,7 +1,5 @@
-/* timestamp_build.c: writing a timestamp section: the sorted chunks merged into leaves, then the directory, then the root.
+/* timestamp_build.c: writing a timestamp section: the merged rows in leaves, then the directory, then the root.
  *
- * The merge of many chunks keeps them in a binary heap by (first time left, chunk number). It copies from the first chunk up to the time at which
- * another one is due, so that chunks that hardly overlap, the usual case, cost one comparison a row.
  * Threads: one. Failures: MOTE_EBUDGET, and what the sink returns; what was written by then is garbage that nothing refers to.
  */
 #include <assert.h>
@@ -112,15 +110,17 @@ static int write_leaf(struct section_writer *writer)
     return result;
 }
 
-/* Takes entries [from, to) of a sorted chunk. */
-static int take_entries(struct section_writer *writer, const struct timestamp_chunk *chunk, uint32_t from, uint32_t to)
+/* Fills leaves with rows in order. */
+static int take_entries(struct section_writer *writer, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count)
 {
-    while (from < to) {
-        uint32_t room = TIMESTAMP_LEAF_ENTRIES - writer->filled, count = to - from < room ? to - from : room;
-        memcpy(writer->times_ns + writer->filled, chunk->times_ns + from, count * sizeof *writer->times_ns);
-        memcpy(writer->ordinals + writer->filled, chunk->ordinals + from, count * sizeof *writer->ordinals);
-        writer->filled += count;
-        from += count;
+    while (count > 0) {
+        uint32_t room = TIMESTAMP_LEAF_ENTRIES - writer->filled, taken = count < room ? count : room;
+        memcpy(writer->times_ns + writer->filled, times_ns, taken * sizeof *times_ns);
+        memcpy(writer->ordinals + writer->filled, ordinals, taken * sizeof *ordinals);
+        writer->filled += taken;
+        times_ns += taken;
+        ordinals += taken;
+        count -= taken;
         if (writer->filled == TIMESTAMP_LEAF_ENTRIES) {
             int result = write_leaf(writer);
             if (result)
@@ -130,97 +130,23 @@ static int take_entries(struct section_writer *writer, const struct timestamp_ch
     return MOTE_OK;
 }
 
-/* A chunk in the merge: what is left of it begins at `at`. */
-struct merge_stream {
-    const struct timestamp_chunk *chunk;
-    uint32_t number, at;
-};
-
-static inline int64_t stream_time(const struct merge_stream *stream) { return stream->chunk->times_ns[stream->at]; }
-
-static bool stream_before(const struct merge_stream *a, const struct merge_stream *b)
+static int write_leaves(struct ordinal_index *builder, struct section_writer *writer)
 {
-    int64_t time_a = stream_time(a), time_b = stream_time(b);
-    return time_a != time_b ? time_a < time_b : a->number < b->number;
-}
-
-static void sift_down(struct merge_stream *heap, uint32_t count, uint32_t at)
-{
-    struct merge_stream moving = heap[at];
-    for (uint32_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
-        if (child + 1 < count && stream_before(&heap[child + 1], &heap[child]))
-            child++;
-        if (!stream_before(&heap[child], &moving))
-            break;
-        heap[at] = heap[child];
-        at = child;
-    }
-    heap[at] = moving;
-}
-
-/* How far the first stream goes before the next of the others is due. */
-static uint32_t leading_end(const struct merge_stream *heap, uint32_t count)
-{
-    const struct merge_stream *first = &heap[0], *next = NULL;
-    for (uint32_t i = 1; i < count && i <= 2; i++)
-        if (!next || stream_before(&heap[i], next))
-            next = &heap[i];
-    const struct timestamp_chunk *chunk = first->chunk;
-    if (!next)
-        return chunk->count;
-    int64_t due = stream_time(next);
-    bool ties_ours = first->number < next->number;
-    uint32_t at = first->at;
-    while (at < chunk->count && (ties_ours ? chunk->times_ns[at] <= due : chunk->times_ns[at] < due))
-        at++;
-    assert(at > first->at);
-    return at;
-}
-
-/* Few chunks: by looking at the next entry of each. */
-static int merge_few_chunks(struct ordinal_index *builder, struct section_writer *writer)
-{
-    struct timestamp_run runs[TIMESTAMP_RUNS_MAX];
-    uint32_t count = builder->chunk_count;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct timestamp_chunk *chunk = &builder->chunks[i];
-        assert(chunk->count > 0 && chunk->sorted);
-        runs[i] = (struct timestamp_run){chunk->times_ns, chunk->ordinals, chunk->count};
-    }
-    int result = MOTE_OK;
-    while (count > 0 && !result) {
-        writer->filled += timestamp_merge_runs(runs, &count, TIMESTAMP_LEAF_ENTRIES - writer->filled, writer->times_ns + writer->filled, writer->ordinals + writer->filled);
-        if (writer->filled == TIMESTAMP_LEAF_ENTRIES)
-            result = write_leaf(writer);
-    }
-    return result;
-}
-
-static int merge_chunks(struct ordinal_index *builder, struct section_writer *writer)
-{
-    if (builder->chunk_count <= TIMESTAMP_RUNS_MAX)
-        return merge_few_chunks(builder, writer);
-    struct merge_stream *heap = memory_alloc(builder->memory, (builder->chunk_count + 1) * sizeof *heap);
-    if (!heap)
-        return MOTE_EBUDGET;
-    uint32_t count = builder->chunk_count;
-    for (uint32_t i = 0; i < count; i++) {
-        assert(builder->chunks[i].count > 0 && builder->chunks[i].sorted);
-        heap[i] = (struct merge_stream){.chunk = &builder->chunks[i], .number = i};
-    }
-    for (uint32_t i = count / 2; i-- > 0;)
-        sift_down(heap, count, i);
-    int result = MOTE_OK;
-    while (count > 0 && !result) {
-        uint32_t end = leading_end(heap, count);
-        result = take_entries(writer, heap[0].chunk, heap[0].at, end);
-        heap[0].at = end;
-        if (end == heap[0].chunk->count)
-            heap[0] = heap[--count];
-        if (count > 0)
-            sift_down(heap, count, 0);
-    }
-    memory_free(builder->memory, heap);
+    struct timestamp_chunk *last = builder->chunk_count ? &builder->chunks[builder->chunk_count - 1] : NULL;
+    struct timestamp_merge *merge;
+    int result = last && timestamp_chunk_needs_sorting(last) ? timestamp_sort_chunk(builder, last) : MOTE_OK;
+    if (!result)
+        result = timestamp_merge_create(builder, &merge);
+    if (result)
+        return result;
+    const int64_t *times_ns;
+    const uint32_t *ordinals;
+    uint32_t count;
+    while (!result && (count = timestamp_merge_next(merge, &times_ns, &ordinals)) > 0)
+        result = take_entries(writer, times_ns, ordinals, count);
+    if (!result && writer->filled > 0)
+        result = write_leaf(writer);
+    timestamp_merge_destroy(merge);
     return result;
 }
 
@@ -285,12 +211,7 @@ int timestamp_builder_finish(struct ordinal_index *builder, const struct section
     if (!writer.scratch)
         goto free_times;
 
-    struct timestamp_chunk *last = builder->chunk_count ? &builder->chunks[builder->chunk_count - 1] : NULL;
-    result = last && !last->sorted ? timestamp_sort_chunk(builder, last) : MOTE_OK;
-    if (!result)
-        result = merge_chunks(builder, &writer);
-    if (!result && writer.filled > 0)
-        result = write_leaf(&writer);
+    result = write_leaves(builder, &writer);
     uint32_t top_count = 0, leaf_count = writer.leaf_count;
     if (!result)
         result = write_directory(&writer, &top_count);

@@ -1,4 +1,4 @@
-/* timestamp_private.h: what the builder and the search of the timestamp index share: entries, page headers, the chunks that are sorted. */
+/* timestamp_private.h: what the builder and the search of the timestamp index share: entries, page headers, the chunks that are merged. */
 #ifndef MOTE_INDEX_TIMESTAMP_PRIVATE_H
 #define MOTE_INDEX_TIMESTAMP_PRIVATE_H
 
@@ -6,6 +6,7 @@
 #include "index/timestamp_format.h"
 
 #define TIMESTAMP_CHUNK_ENTRIES 65536u
+#define TIMESTAMP_CHUNK_RUNS_MAX 128u
 
 struct timestamp_entry {
     int64_t first_time_ns;
@@ -13,12 +14,12 @@ struct timestamp_entry {
     uint32_t length_bytes, crc, position, count;
 };
 
-/* Rows in the order of their ordinals until the chunk is full, then in the order of their times. */
+/* Rows in the order of their ordinals, as runs of ascending times; if there are more of these than can be noted, the chunk is sorted when it is full, and is one run then. */
 struct timestamp_chunk {
     int64_t *times_ns;
     uint32_t *ordinals;
-    uint32_t count;
-    bool sorted;
+    uint32_t count, run_count; /* run_count above TIMESTAMP_CHUNK_RUNS_MAX: to be sorted */
+    uint32_t run_starts[TIMESTAMP_CHUNK_RUNS_MAX];
 };
 
 struct ordinal_index {
@@ -28,20 +29,19 @@ struct ordinal_index {
     int64_t last_time_ns;  /* of the present chunk */
     struct timestamp_chunk *chunks;
     uint32_t chunk_count, chunk_capacity;
-    struct timestamp_chunk spare; /* the other half of a pass; made when the first chunk needs sorting */
+    struct timestamp_chunk spare; /* the other half of a sorting pass; made when the first chunk needs sorting */
 };
 
-/* timestamp_sort.c: sorts a chunk by time; equal times stay in the order of their ordinals. */
+/* timestamp_sort.c: sorts a chunk of too many runs by time; equal times stay in the order of their ordinals. */
+static inline bool timestamp_chunk_needs_sorting(const struct timestamp_chunk *chunk) { return chunk->run_count > TIMESTAMP_CHUNK_RUNS_MAX; }
 int timestamp_sort_chunk(struct ordinal_index *builder, struct timestamp_chunk *chunk);
-/* Entries in ascending order of time that are still to be merged. */
-struct timestamp_run {
-    const int64_t *times_ns;
-    const uint32_t *ordinals;
-    uint32_t left;
-};
-#define TIMESTAMP_RUNS_MAX 16u
-/* Takes the first `most` entries of at most TIMESTAMP_RUNS_MAX runs, none of them empty, in order of time, equal ones in the order of the runs; runs that end are removed. Returns how many it took. */
-uint32_t timestamp_merge_runs(struct timestamp_run *runs, uint32_t *run_count, uint32_t most, int64_t *times_ns, uint32_t *ordinals);
+
+/* timestamp_merge.c: the runs of all chunks, none of which needs sorting, as one sequence in order of (time, ordinal). */
+struct timestamp_merge;
+int timestamp_merge_create(const struct ordinal_index *builder, struct timestamp_merge **merge);
+/* The next rows, valid until the next call; their number, 0 at the end. */
+uint32_t timestamp_merge_next(struct timestamp_merge *merge, const int64_t **times_ns, const uint32_t **ordinals);
+void timestamp_merge_destroy(struct timestamp_merge *merge);
 int timestamp_chunk_alloc(struct memory *memory, uint32_t capacity, struct timestamp_chunk *chunk);
 void timestamp_chunk_free(struct memory *memory, struct timestamp_chunk *chunk);
 

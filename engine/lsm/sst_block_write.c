@@ -116,6 +116,19 @@ static int note_time(struct sst_builder *builder, struct block_times *times, uin
     return builder->options.context->timestamps->add(builder->timestamps, (uint32_t)(builder->row_count + row), time_ns);
 }
 
+/* A time in each row, as int64. */
+static int collect_all_times(struct sst_builder *builder, const int64_t *values, struct block_times *times)
+{
+    uint32_t count = builder->rows.count;
+    int64_t min_ns = INT64_MAX, max_ns = INT64_MIN;
+    for (uint32_t i = 0; i < count; i++) {
+        min_ns = values[i] < min_ns ? values[i] : min_ns;
+        max_ns = values[i] > max_ns ? values[i] : max_ns;
+    }
+    *times = (struct block_times){.min_ns = min_ns, .max_ns = max_ns, .timed_count = count};
+    return builder->options.context->timestamps->add_many(builder->timestamps, (uint32_t)builder->row_count, values, count);
+}
+
 /* The times of the block's rows, into the timestamp index too. */
 static int collect_times(struct sst_builder *builder, struct block_times *times)
 {
@@ -125,6 +138,8 @@ static int collect_times(struct sst_builder *builder, struct block_times *times)
         return MOTE_OK;
     const struct schema_column *column = &builder->schema->columns[builder->schema->time_column];
     const struct codec_vector *vector = &rows->vectors[builder->schema->time_column];
+    if (!vector->validity && column->type != MOTE_TYPE_FLOAT64 && (uintptr_t)vector->values % sizeof(int64_t) == 0)
+        return collect_all_times(builder, vector->values, times);
     for (uint32_t i = 0; i < rows->count; i++) {
         if (vector->validity && !(vector->validity[i / 8] >> i % 8 & 1))
             continue;
@@ -206,12 +221,14 @@ int sst_block_write(struct sst_builder *builder)
 {
     struct sst_rows *rows = &builder->rows;
     assert(rows->count > 0);
-    uint64_t seq_min = rows->seqs[0], seq_max = rows->seqs[0];
-    for (uint32_t i = 1; i < rows->count; i++) {
-        seq_min = rows->seqs[i] < seq_min ? rows->seqs[i] : seq_min;
-        seq_max = rows->seqs[i] > seq_max ? rows->seqs[i] : seq_max;
-        builder->sums.seq_descent_count += rows->seqs[i] < rows->seqs[i - 1];
+    const uint64_t *seqs = rows->seqs;
+    uint64_t seq_min = seqs[0], seq_max = seqs[0], descents = 0; /* local, so that the loop has no stores */
+    for (uint32_t i = 1, count = rows->count; i < count; i++) {
+        seq_min = seqs[i] < seq_min ? seqs[i] : seq_min;
+        seq_max = seqs[i] > seq_max ? seqs[i] : seq_max;
+        descents += seqs[i] < seqs[i - 1];
     }
+    builder->sums.seq_descent_count += descents;
     struct block_times times;
     struct sst_header header;
     uint32_t length_bytes = 0;
