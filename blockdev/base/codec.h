@@ -68,7 +68,7 @@ size_t codec_scratch_bytes(uint32_t count_max, uint32_t value_bytes_max);
 /* What the encoder remembers of a column from one call to the next, so that it need not search again: the caller's, one for each column that is encoded block by block, zeros at first, and then what codec_encode_hinted
  * made of it. The encoding tells all that decoding needs. */
 struct codec_hint {
-    uint8_t method, power;
+    uint8_t method, power, inner;
     bool half, narrow, is_f64, like_decimals;
     uint8_t patience, patience_set;       /* chunks in which signs of a change are passed over; that number when it was set */
     uint8_t scale_pause, scale_pause_set; /* searches that do not look for a scale; that number when it was set */

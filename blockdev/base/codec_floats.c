@@ -14,7 +14,7 @@
 const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-enum { SAMPLE_COUNT = 32, SAMPLE_COUNT_FEW = 16, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32, PATIENCE_MAX = 16, SCALE_PAUSE_MAX = 8, PROBES = 3 };
+enum { SAMPLE_COUNT = 32, SAMPLE_COUNT_FEW = 16, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32, PATIENCE_MAX = 16, SCALE_PAUSE_MAX = 8, SECONDS_PAUSE = 4, PROBES = 3 };
 enum { METHOD_NONE, METHOD_RAW, METHOD_DECIMALS, METHOD_SCALED, METHOD_PATTERNS };
 
 /* Chunks between two searches at most: the dearer one is for such values, the more. */
@@ -28,6 +28,8 @@ struct float_chunk {
     bool like_decimals;      /* so it seemed to the search */
     bool scale_sought;       /* the search looked for a scale */
     uint32_t exceptions;     /* of the last SCALED tried */
+    uint32_t inner;          /* the integers' codec of the chunk that was written last */
+    enum plan_seconds seconds;
     struct codec_hint tried; /* the hint that was followed already */
     struct codec_hint found; /* what best_bytes was reached by */
 };
@@ -151,10 +153,11 @@ static bool write_if_smaller(struct float_chunk *chunk, struct chunk_header head
     struct codec_work *work = chunk->work;
     struct integer_plan plan;
     uint32_t value_bytes = chunk->is_f64 ? 8 : 4, scale_bytes = header.codec == CODEC_SCALED ? 8 : 0;
-    codec_plan_integers(work, work->integers, chunk->is_f64 && !header.half, chunk->count, false, &plan);
+    codec_plan_integers(work, work->integers, chunk->is_f64 && !header.half, chunk->count, false, chunk->seconds, &plan);
     uint32_t payload_bytes = scale_bytes + plan.bytes + header.exception_count * (2 + value_bytes);
     if (payload_bytes + CODEC_CHUNK_HEADER_BYTES >= chunk->best_bytes)
         return false;
+    chunk->inner = plan.codec;
     if (header.codec == CODEC_RAW) /* bit patterns: the integers' codec is the chunk's */
         header.codec = plan.codec;
     else
@@ -240,8 +243,9 @@ static bool try_patterns(struct float_chunk *chunk)
     const uint32_t *bits = (const uint32_t *)work->floats, places = chunk->groups * CODEC_GROUP_VALUES;
     uint32_t *integers = (uint32_t *)work->integers;
     uint64_t all = 0;
-    for (uint32_t i = 0; i < places; i++)
-        all |= chunk->is_f64 ? work->floats[i] : bits[i];
+    for (uint32_t i = 0; i < (chunk->is_f64 ? places : places / 2); i++) /* float32: two at a time */
+        all |= work->floats[i];
+    all = chunk->is_f64 ? all : (uint32_t)(all | all >> 32);
     uint32_t shift = all ? (uint32_t)__builtin_ctzll(all) : 0;
     if (shift >= (chunk->is_f64 ? 63u : 31u))
         shift = 0;
@@ -304,6 +308,8 @@ static bool follow_hint(struct float_chunk *chunk, const struct codec_hint *hint
     if (hint->method == METHOD_NONE || hint->narrow != chunk->narrow || hint->is_f64 != chunk->is_f64)
         return false;
     chunk->tried = *hint;
+    /* Differences of differences are looked at where they served, and else now and then. */
+    chunk->seconds = hint->inner == CODEC_DOD ? SECONDS_ALWAYS : hint->wait % SECONDS_PAUSE ? SECONDS_NEVER : SECONDS_SAMPLED;
     if (hint->method == METHOD_DECIMALS)
         return try_decimals(chunk, hint->power, hint->half);
     if (hint->method == METHOD_SCALED)
@@ -327,9 +333,10 @@ static bool seems_changed(const struct float_chunk *chunk, const struct codec_hi
 }
 
 /* By so many decimals as a sample of the values has, unless the hint led to that. */
-static void try_sampled_decimals(struct float_chunk *chunk, uint32_t samples, uint32_t likely_least)
+static void try_sampled_decimals(struct float_chunk *chunk, uint32_t samples)
 {
     const struct codec_hint *tried = &chunk->tried;
+    uint32_t likely_least = tried->method == METHOD_DECIMALS && tried->power > 2 ? tried->power - 2u : 0;
     double largest = 0;
     uint32_t power = choose_power(chunk, samples, likely_least, &largest);
     chunk->like_decimals = power != POWER_NONE;
@@ -346,7 +353,7 @@ static void try_all(struct float_chunk *chunk, bool seek_scale, uint32_t raw_byt
 {
     const struct codec_hint *tried = &chunk->tried;
     double scale;
-    try_sampled_decimals(chunk, SAMPLE_COUNT, 0);
+    try_sampled_decimals(chunk, SAMPLE_COUNT);
     chunk->scale_sought = (seek_scale && chunk->best_bytes > raw_bytes / 2) || tried->method == METHOD_SCALED;
     if (chunk->scale_sought && codec_find_scale(chunk->work, chunk->count, chunk->is_f64, &scale)) {
         uint32_t before_bytes = chunk->best_bytes;
@@ -366,7 +373,7 @@ static void update_hint(struct codec_hint *hint, const struct float_chunk *chunk
     bool gained = chunk->best_bytes + chunk->best_bytes / 64 < hinted_bytes;
     uint32_t method = chunk->found.method, most = chunk->like_decimals && method == METHOD_PATTERNS ? PAUSE_UNSURE : pause_max[method];
     uint32_t pause = before.method == method || !gained ? before.pause * 2u : PAUSE_FIRST, patience = gained ? 0 : before.patience_set * 2u + 1;
-    uint32_t scale_pause = method == METHOD_SCALED || gained ? 0 : chunk->scale_sought ? before.scale_pause_set * 2u + 1 : before.scale_pause_set;
+    uint32_t scale_pause = method == METHOD_SCALED || hinted_bytes == UINT32_MAX ? 0 : chunk->scale_sought ? before.scale_pause_set * 2u + 1 : before.scale_pause_set;
     *hint = chunk->found;
     hint->pause = hint->wait = (uint16_t)(pause > most ? most : pause < PAUSE_FIRST ? PAUSE_FIRST : pause);
     hint->patience = hint->patience_set = (uint8_t)(patience > PATIENCE_MAX ? PATIENCE_MAX : patience);
@@ -375,6 +382,7 @@ static void update_hint(struct codec_hint *hint, const struct float_chunk *chunk
     hint->narrow = chunk->narrow;
     hint->is_f64 = chunk->is_f64;
     hint->like_decimals = chunk->like_decimals;
+    hint->inner = (uint8_t)chunk->inner;
     hint->chunk_bytes = (uint32_t)((uint64_t)chunk->best_bytes * CODEC_CHUNK_VALUES / chunk->count);
 }
 
@@ -383,12 +391,13 @@ static void keep_hint(struct codec_hint *hint, struct float_chunk *chunk, bool c
 {
     uint32_t hinted_bytes = chunk->best_bytes;
     hint->wait--;
+    hint->inner = (uint8_t)chunk->inner;
     hint->patience = (uint8_t)(hint->patience - (hint->patience > 0));
     if (hint->method == METHOD_RAW)
         write_raw(chunk);
     if (!changed || hint->method != METHOD_DECIMALS)
         return;
-    try_sampled_decimals(chunk, SAMPLE_COUNT_FEW, hint->power > 2 ? hint->power - 2u : 0);
+    try_sampled_decimals(chunk, SAMPLE_COUNT_FEW);
     if (chunk->best_bytes < hinted_bytes) {
         hint->power = chunk->found.power;
         hint->half = chunk->found.half;
@@ -407,7 +416,8 @@ uint32_t codec_encode_floats(struct codec_work *work, uint32_t count, bool is_f6
         return chunk.best_bytes;
     }
     uint32_t hinted_bytes = !served ? UINT32_MAX : hint->method == METHOD_RAW ? raw_chunk_bytes : chunk.best_bytes;
-    try_all(&chunk, !served || hint->scale_pause == 0, raw_bytes);
+    chunk.seconds = SECONDS_SAMPLED;
+    try_all(&chunk, !served || hint->scale_pause == 0 || hint->method == METHOD_RAW, raw_bytes);
     if (chunk.found.method == METHOD_NONE)
         write_raw(&chunk);
     update_hint(hint, &chunk, hinted_bytes);

@@ -74,7 +74,7 @@ static uint32_t divide_values(const struct codec_work *work, const void *values,
     return power;
 }
 
-void codec_plan_integers(struct codec_work *work, void *values, bool wide, uint32_t count, bool divide, struct integer_plan *plan)
+void codec_plan_integers(struct codec_work *work, void *values, bool wide, uint32_t count, bool divide, enum plan_seconds seconds, struct integer_plan *plan)
 {
     assert(count >= 1 && count <= CODEC_CHUNK_VALUES);
     uint64_t origin = wide ? *(uint64_t *)values : *(uint32_t *)values;
@@ -82,9 +82,9 @@ void codec_plan_integers(struct codec_work *work, void *values, bool wide, uint3
     if (power)
         values = work->quotients;
     if (wide)
-        plan_lane_64(work, values, count, plan);
+        plan_lane_64(work, values, count, seconds, plan);
     else
-        plan_lane_32(work, values, count, plan);
+        plan_lane_32(work, values, count, seconds, plan);
     plan->wide = wide;
     plan->power = power;
     plan->origin = power ? origin : 0;

@@ -68,7 +68,7 @@ static bool NAME(second_promises)(const struct codec_kernels *kernels, const UIN
 }
 
 /* values[-1] and [-2] are written: what makes the first differences (and the first two of these) equal to the ones that follow. */
-static void NAME(plan_lane)(struct codec_work *work, UINT *values, uint32_t count, struct integer_plan *plan)
+static void NAME(plan_lane)(struct codec_work *work, UINT *values, uint32_t count, enum plan_seconds seconds_wanted, struct integer_plan *plan)
 {
     const struct codec_kernels *kernels = work->kernels;
     struct codec_range value_range, first_range, second_range, unused;
@@ -79,12 +79,14 @@ static void NAME(plan_lane)(struct codec_work *work, UINT *values, uint32_t coun
     kernels->NAME(scan)(values, count / CODEC_GROUP_VALUES, firsts, &value_range, &first_range);
     NAME(scan_tail)(values, count, 1, firsts, &value_range, &first_range);
     NAME(size_plan)(plan, 1, &value_range);
+    bool third = count >= 3 && seconds_wanted != SECONDS_NEVER;
     if (count < 2)
         return;
     trial.first = values[-1];
     NAME(size_plan)(&trial, 2, &first_range);
     /* Differences that are far wider than the values do not get narrower by differencing again. */
-    bool third = count >= 3 && trial.bytes < plan->bytes + plan->bytes / 4 && NAME(second_promises)(kernels, values, count, &first_range, seconds);
+    if (third && seconds_wanted == SECONDS_SAMPLED)
+        third = trial.bytes < plan->bytes + plan->bytes / 4 && NAME(second_promises)(kernels, values, count, &first_range, seconds);
     if (trial.bytes < plan->bytes)
         *plan = trial;
     if (!third)

@@ -48,8 +48,11 @@ struct integer_plan {
     uint8_t widths[CODEC_GROUPS_MAX];
 };
 
+/* Whether DOD is among what a plan looks at: where a sample of the values promises something, never, always. */
+enum plan_seconds { SECONDS_SAMPLED, SECONDS_NEVER, SECONDS_ALWAYS };
+
 /* codec_integers.c. values: 64 bits each if wide, else 32; whole groups of room, filled up with the last value; values[-1] and [-2] are written. divide: look for a common power of ten. The plan points into work. */
-void codec_plan_integers(struct codec_work *work, void *values, bool wide, uint32_t count, bool divide, struct integer_plan *plan);
+void codec_plan_integers(struct codec_work *work, void *values, bool wide, uint32_t count, bool divide, enum plan_seconds seconds, struct integer_plan *plan);
 void codec_write_integers(const struct codec_work *work, const struct integer_plan *plan, uint8_t *out);
 bool codec_read_integers(struct byte_reader *reader, uint32_t codec, uint32_t power, bool wide, uint32_t count, struct codec_work *work, void *values);
 

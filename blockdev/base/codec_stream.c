@@ -113,7 +113,7 @@ static uint32_t encode_integers(struct codec_work *work, const uint8_t *values, 
 {
     struct integer_plan plan;
     gather_values(work->integers, value_bytes, values, stride_bytes, count);
-    codec_plan_integers(work, work->integers, value_bytes == 8, count, true, &plan);
+    codec_plan_integers(work, work->integers, value_bytes == 8, count, true, SECONDS_SAMPLED, &plan);
     if (plan.bytes >= count * value_bytes) {
         gather_values(work->bits, value_bytes, values, stride_bytes, count);
         if (value_bytes == 1)
