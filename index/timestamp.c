@@ -84,7 +84,7 @@ static void note_runs(struct timestamp_chunk *chunk, int64_t last_time_ns, uint3
 
 int timestamp_builder_add_many(struct ordinal_index *builder, uint32_t first_ordinal, const int64_t *times_ns, uint32_t count)
 {
-    if (count > builder->rows_max - builder->count || first_ordinal < builder->next_ordinal || count > UINT32_MAX - first_ordinal)
+    if (count > builder->rows_max - builder->count || first_ordinal < builder->next_ordinal || count > (uint64_t)UINT32_MAX + 1 - first_ordinal)
         return error_set(MOTE_EINVAL, "%u rows from %u on do not fit a timestamp index of at most %llu rows that expects row %llu or later", count, first_ordinal, (unsigned long long)builder->rows_max,
                          (unsigned long long)builder->next_ordinal);
     while (count > 0) {

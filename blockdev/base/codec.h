@@ -69,7 +69,8 @@ size_t codec_scratch_bytes(uint32_t count_max, uint32_t value_bytes_max);
  * made of it. The encoding tells all that decoding needs. */
 struct codec_hint {
     uint8_t method, power, inner;
-    bool half, narrow, is_f64, like_decimals;
+    bool half, narrow, is_f64;
+    uint8_t signs;                        /* that another method might be better, which the last search did not confirm */
     uint8_t patience, patience_set;       /* chunks in which signs of a change are passed over; that number when it was set */
     uint8_t scale_pause, scale_pause_set; /* searches that do not look for a scale; that number when it was set */
     uint16_t wait, pause;                 /* chunks until the next full search; that number when it was set */

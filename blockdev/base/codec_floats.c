@@ -14,7 +14,8 @@
 const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-enum { SAMPLE_COUNT = 32, SAMPLE_COUNT_FEW = 16, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32, PATIENCE_MAX = 16, SCALE_PAUSE_MAX = 8, SECONDS_PAUSE = 4, PROBES = 3 };
+enum { SAMPLE_COUNT = 32, SAMPLE_COUNT_FEW = 16, SAMPLE_FIRST = 8, POWER_TRIED_MAX = 17, POWER_NONE = 255, PAUSE_FIRST = 2, PAUSE_UNSURE = 32, PATIENCE_MAX = 8, SCALE_PAUSE_MAX = 8, SECONDS_PAUSE = 4, PROBES = 3 };
+enum { SIGN_DECIMALS = 1, SIGN_PATTERNS = 2 }; /* that RAW and PATTERNS may no longer be the best */
 enum { METHOD_NONE, METHOD_RAW, METHOD_DECIMALS, METHOD_SCALED, METHOD_PATTERNS };
 
 /* Chunks between two searches at most: the dearer one is for such values, the more. */
@@ -302,6 +303,23 @@ static bool has_few_decimals(const struct float_chunk *chunk)
     return true;
 }
 
+/* Whether bit patterns of neighbours are so much alike that they need not be stored raw, by one group of them. */
+static bool has_narrow_patterns(const struct float_chunk *chunk)
+{
+    const struct codec_work *work = chunk->work;
+    uint32_t first = chunk->groups / 2 * CODEC_GROUP_VALUES, bits = chunk->is_f64 ? 64 : 32;
+    uint64_t *room = chunk->work->packs[0];
+    struct codec_range values, deltas;
+    if (first == 0)
+        return false;
+    if (chunk->is_f64)
+        work->kernels->scan_64(work->floats + first, 1, room, &values, &deltas);
+    else
+        work->kernels->scan_32((const uint32_t *)work->floats + first, 1, (uint32_t *)room, &values, &deltas);
+    uint64_t spread = deltas.most[0] - deltas.least;
+    return spread >> (bits - bits / 16) == 0;
+}
+
 /* Codes the chunk as the hint says; RAW is left to the caller. False: these values cannot be coded so, or there is no hint. */
 static bool follow_hint(struct float_chunk *chunk, const struct codec_hint *hint)
 {
@@ -317,6 +335,14 @@ static bool follow_hint(struct float_chunk *chunk, const struct codec_hint *hint
     return hint->method == METHOD_RAW || try_patterns(chunk);
 }
 
+/* Signs that values coded by this method might better be coded by another one. */
+static uint32_t read_signs(const struct float_chunk *chunk, uint32_t method)
+{
+    if (method != METHOD_RAW && method != METHOD_PATTERNS)
+        return 0;
+    return (has_few_decimals(chunk) ? SIGN_DECIMALS : 0u) | (method == METHOD_RAW && has_narrow_patterns(chunk) ? SIGN_PATTERNS : 0u);
+}
+
 /* Whether the values seem to be others than those that the hint was found with. */
 static bool seems_changed(const struct float_chunk *chunk, const struct codec_hint *hint)
 {
@@ -329,7 +355,7 @@ static bool seems_changed(const struct float_chunk *chunk, const struct codec_hi
         return true;
     if (hint->method == METHOD_DECIMALS)
         return ends_in_zeros(chunk, hint->half || !chunk->is_f64);
-    return !hint->like_decimals && has_few_decimals(chunk);
+    return false;
 }
 
 /* By so many decimals as a sample of the values has, unless the hint led to that. */
@@ -351,11 +377,12 @@ static void try_sampled_decimals(struct float_chunk *chunk, uint32_t samples)
 /* What the hint led to need not be tried again, and its scale may be more exact than the one that these values suggest. */
 static void try_all(struct float_chunk *chunk, bool seek_scale, uint32_t raw_bytes)
 {
+    struct codec_work *work = chunk->work;
     const struct codec_hint *tried = &chunk->tried;
     double scale;
     try_sampled_decimals(chunk, SAMPLE_COUNT);
-    chunk->scale_sought = (seek_scale && chunk->best_bytes > raw_bytes / 2) || tried->method == METHOD_SCALED;
-    if (chunk->scale_sought && codec_find_scale(chunk->work, chunk->count, chunk->is_f64, &scale)) {
+    chunk->scale_sought = tried->method == METHOD_SCALED || (chunk->best_bytes > raw_bytes / 2 && (seek_scale || codec_seems_scaled(work, chunk->count, chunk->is_f64)));
+    if (chunk->scale_sought && codec_find_scale(work, chunk->count, chunk->is_f64, &scale)) {
         uint32_t before_bytes = chunk->best_bytes;
         if (!chunk->is_f64 || !try_scaled(chunk, scale, true))
             try_scaled(chunk, scale, false);
@@ -372,7 +399,7 @@ static void update_hint(struct codec_hint *hint, const struct float_chunk *chunk
     struct codec_hint before = *hint;
     bool gained = chunk->best_bytes + chunk->best_bytes / 64 < hinted_bytes;
     uint32_t method = chunk->found.method, most = chunk->like_decimals && method == METHOD_PATTERNS ? PAUSE_UNSURE : pause_max[method];
-    uint32_t pause = before.method == method || !gained ? before.pause * 2u : PAUSE_FIRST, patience = gained ? 0 : before.patience_set * 2u + 1;
+    uint32_t pause = before.method == method || !gained ? before.pause * 2u : PAUSE_FIRST, patience = gained ? 0 : before.wait == 0 ? before.patience_set : before.patience_set * 2u + 1;
     uint32_t scale_pause = method == METHOD_SCALED || hinted_bytes == UINT32_MAX ? 0 : chunk->scale_sought ? before.scale_pause_set * 2u + 1 : before.scale_pause_set;
     *hint = chunk->found;
     hint->pause = hint->wait = (uint16_t)(pause > most ? most : pause < PAUSE_FIRST ? PAUSE_FIRST : pause);
@@ -381,7 +408,7 @@ static void update_hint(struct codec_hint *hint, const struct float_chunk *chunk
     hint->scale_pause = chunk->scale_sought || scale_pause == 0 ? hint->scale_pause_set : (uint8_t)(before.scale_pause - 1);
     hint->narrow = chunk->narrow;
     hint->is_f64 = chunk->is_f64;
-    hint->like_decimals = chunk->like_decimals;
+    hint->signs = (uint8_t)read_signs(chunk, method);
     hint->inner = (uint8_t)chunk->inner;
     hint->chunk_bytes = (uint32_t)((uint64_t)chunk->best_bytes * CODEC_CHUNK_VALUES / chunk->count);
 }
@@ -410,8 +437,9 @@ uint32_t codec_encode_floats(struct codec_work *work, uint32_t count, bool is_f6
     uint32_t raw_bytes = count * (is_f64 ? 8 : 4), raw_chunk_bytes = CODEC_CHUNK_HEADER_BYTES + raw_bytes;
     /* What saves less than a thirty-second is not worth the decoding. */
     chunk.best_bytes = raw_chunk_bytes - raw_bytes / 32;
-    bool served = follow_hint(&chunk, hint), changed = served && hint->wait > 0 && seems_changed(&chunk, hint);
-    if (served && hint->wait > 0 && (!changed || hint->patience > 0)) {
+    bool served = follow_hint(&chunk, hint), waits = served && hint->wait > 0 && (read_signs(&chunk, hint->method) & ~(uint32_t)hint->signs) == 0;
+    bool changed = waits && seems_changed(&chunk, hint);
+    if (waits && (!changed || hint->patience > 0)) {
         keep_hint(hint, &chunk, changed);
         return chunk.best_bytes;
     }

@@ -70,6 +70,8 @@ bool codec_decode_floats(struct codec_work *work, const struct chunk_header *hea
 
 /* codec_scale.c. The scale of which the values (work->floats) are integer multiples, if there seems to be one. */
 bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, double *scale);
+/* Whether a few values look as if they had one; cheap, and may be wrong. */
+bool codec_seems_scaled(struct codec_work *work, uint32_t count, bool is_f64);
 
 /* codec_stream.c. stride_bytes: from one value to the next. */
 void codec_encode_stream(struct codec_work *work, enum codec_kind kind, const uint8_t *values, size_t stride_bytes, size_t count, struct codec_hint *hint, struct byte_writer *writer);

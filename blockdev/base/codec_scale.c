@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { SAMPLES_MAX = 256, SAMPLES_FEW = 64, SAMPLES_MIN = 8, STEPS_TRIED_MAX = 3, NEIGHBOURS = 4, RATIO_MAX = 8 };
+enum { SAMPLES_MAX = 256, SAMPLES_FEW = 64, SAMPLES_PROBE = 16, SAMPLES_MIN = 8, STEPS_TRIED_MAX = 3, NEIGHBOURS = 4, RATIO_MAX = 8 };
 
 static void sort_values(double *values, uint32_t count)
 {
@@ -150,4 +150,10 @@ static bool find_in_samples(struct codec_work *work, uint32_t count, uint32_t mo
 bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, double *scale)
 {
     return find_in_samples(work, count, SAMPLES_FEW, is_f64, scale) && find_in_samples(work, count, SAMPLES_MAX, is_f64, scale);
+}
+
+bool codec_seems_scaled(struct codec_work *work, uint32_t count, bool is_f64)
+{
+    double scale;
+    return find_in_samples(work, count, SAMPLES_PROBE, is_f64, &scale);
 }

@@ -82,7 +82,10 @@ static struct memory *make_memory(void)
     return memory;
 }
 
-/* shape 0: ascending, every row; 1: ascending with rows that have no time; 2: some late rows; 3: series after series; 4: random with duplicates; 5: extremes; 6: all equal; 7: descending */
+enum { SHAPE_COUNT = 11 };
+
+/* shape 0: ascending, every row; 1: ascending with rows that have no time; 2: some late rows; 3: series after series; 4: random with duplicates; 5: extremes; 6: all equal; 7: descending; 8: a few long series with the same times;
+ * 9: series whose rows come in bursts with long pauses; 10: two times only, in runs */
 static struct rows make_rows(uint64_t *random, uint32_t count, uint32_t shape)
 {
     struct rows rows = {.count = count, .times = malloc((count + 1) * sizeof(int64_t)), .ordinals = malloc((count + 1) * sizeof(uint32_t))};
@@ -100,6 +103,12 @@ static struct rows make_rows(uint64_t *random, uint32_t count, uint32_t shape)
             rows.times[i] = 42;
         if (shape == 7)
             rows.times[i] = -(int64_t)i * 7;
+        if (shape == 8)
+            rows.times[i] = (int64_t)(i % (count / 7 + 1)) * 1000000 / 64 * 64;
+        if (shape == 9)
+            rows.times[i] = (int64_t)(i % 3001 / 500) * (INT64_MAX / 8) - INT64_MAX / 2 + (int64_t)(i % 500) * 3;
+        if (shape == 10)
+            rows.times[i] = i % 9000 < 5000 ? -1 : 1;
     }
     rows.row_count = ordinal;
     return rows;
@@ -179,11 +188,11 @@ static int ask(struct memory *memory, struct section *section, const struct rows
 Test(index_timestamp, random_times_answers_equal_brute_force)
 {
     uint64_t random = requests_seed("index_timestamp_random") | 1;
-    static const uint32_t counts[] = {0, 1, 2, 100, 4095, 4096, 4097, 30000, 65536, 65537, 150000, 1100000 /* more chunks than are merged at sight */};
+    static const uint32_t counts[] = {0, 1, 2, 100, 4095, 4096, 4097, 30000, 65536, 65537, 150000, 1100000};
     struct memory *memory = make_memory();
-    for (uint32_t shape = 0; shape < 8; shape++)
+    for (uint32_t shape = 0; shape < SHAPE_COUNT; shape++)
         for (uint32_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
-            if ((counts[c] > 70000 && shape != 3 && shape != 4) || (counts[c] > 200000 && shape != 3))
+            if ((counts[c] > 70000 && shape != 3 && shape != 4 && shape < 8) || (counts[c] > 200000 && shape != 3 && shape != 8))
                 continue;
             struct rows rows = make_rows(&random, counts[c], shape);
             struct section section = {.gaps = shape % 2};
@@ -211,6 +220,36 @@ Test(index_timestamp, random_times_answers_equal_brute_force)
             free_rows(&rows);
         }
     cr_assert_eq(memory_used_bytes(memory) < 1u << 20, true, "memory was not given back");
+    memory_destroy(memory);
+}
+
+/* However rows are handed over, the section is the same, byte for byte. */
+Test(index_timestamp, rows_added_by_many_give_the_same_bytes)
+{
+    uint64_t random = requests_seed("index_timestamp_many") | 1;
+    struct memory *memory = make_memory();
+    for (uint32_t shape = 0; shape < SHAPE_COUNT; shape++) {
+        struct rows rows = make_rows(&random, 140000, shape);
+        struct section single = {0}, many = {.random = 99};
+        struct section_sink sink = {place, append, &many};
+        struct ordinal_index *builder;
+        build(memory, &rows, &single);
+        many.identity = single.identity;
+        cr_assert_eq(timestamp_builder_create(memory, rows.count, &builder), 0);
+        for (uint32_t i = 0, taken; i < rows.count; i += taken) {
+            uint32_t most = 1 + (uint32_t)(codec_check_random(&random) % (i % 5 ? 1500 : 70000));
+            for (taken = 1; taken < most && i + taken < rows.count && rows.ordinals[i + taken] == rows.ordinals[i] + taken; taken++)
+                ;
+            cr_assert_eq(timestamp_index_ops.add_many(builder, rows.ordinals[i], rows.times + i, taken), 0);
+        }
+        cr_assert_eq(timestamp_builder_finish(builder, &many.identity, &sink, &many.root), 0);
+        timestamp_builder_destroy(builder);
+        cr_assert_eq(many.length, single.length, "shape %u", shape);
+        cr_assert_eq(memcmp(many.bytes, single.bytes, single.length), 0, "shape %u", shape);
+        free(many.bytes);
+        free(single.bytes);
+        free_rows(&rows);
+    }
     memory_destroy(memory);
 }
 
@@ -324,6 +363,8 @@ Test(index_timestamp, builder_misused_or_without_memory_is_refused)
     cr_assert_eq(timestamp_builder_add(builder, 5, 1), MOTE_EINVAL);
     cr_assert_eq(timestamp_builder_add(builder, 6, 1), 0);
     cr_assert_eq(timestamp_builder_add(builder, 7, 1), MOTE_EINVAL);
+    cr_assert_eq(timestamp_builder_add_many(builder, 7, (const int64_t[]){1, 2}, 2), MOTE_EINVAL);
+    cr_assert_eq(timestamp_builder_add_many(builder, 7, NULL, 0), 0);
     for (int n = 0; n < 4; n++) {
         memory_fail_after(memory, n, true);
         int result = timestamp_builder_finish(builder, &section.identity, &sink, &section.root);
