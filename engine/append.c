@@ -18,11 +18,12 @@
 struct write_level {
     uint32_t durability; /* resolved */
     uint32_t period_ms;
+    bool from_ring;      /* a producer's records */
 };
 
 static int resolve_level(const struct mote_db *db, const struct mote_write_options *options, struct write_level *level)
 {
-    *level = (struct write_level){db->options.durability, db->options.period_ms};
+    *level = (struct write_level){.durability = db->options.durability, .period_ms = db->options.period_ms};
     if (!options)
         return MOTE_OK;
     if (options->size_bytes < sizeof *options || options->durability > MOTE_DURABILITY_NONE)
@@ -40,6 +41,7 @@ struct intake {
     uint32_t log_bytes;      /* payload */
     uint32_t count;          /* seqs */
     bool deletes;            /* taken also when the device is full: what frees space must go on */
+    bool from_ring;          /* a producer's: like a delete it may use the headroom of the memtable */
     struct generation *generation;
     struct memtable *memtable;
     struct memtable_room room;
@@ -60,13 +62,23 @@ static struct generation *enter_generation(struct mote_db *db)
 
 static void leave_generation(struct generation *generation) { atomic_fetch_sub_explicit(&generation->writers, 1, memory_order_release); }
 
+/* All but the headroom is everybody's. Writers that come at the same time may each pass by their own rows: the headroom is a share, not a promise to the byte. */
+static bool reserve_memtable(struct mote_db *db, struct generation *generation, struct intake *intake)
+{
+    uint64_t headroom_bytes = atomic_load_explicit(&db->headroom_bytes, memory_order_relaxed);
+    if (headroom_bytes > 0 && !intake->from_ring && !intake->deletes &&
+        memtable_used_bytes(generation->memtables) + intake->memtable_bytes + headroom_bytes > memtable_arena_bytes(generation->memtables))
+        return false;
+    return memtable_reserve(generation->memtables, intake->memtable_bytes, &intake->room);
+}
+
 /* One try: MOTE_OK (the caller leaves the generation after its inserts), WAL_RETRY, or an error. */
 static int try_room(struct mote_table *table, struct intake *intake)
 {
     struct mote_db *db = table->db;
     struct generation *generation = enter_generation(db);
     int result;
-    if (!memtable_reserve(generation->memtables, intake->memtable_bytes, &intake->room)) {
+    if (!reserve_memtable(db, generation, intake)) {
         leave_generation(generation);
         if (intake->memtable_bytes > memtable_arena_bytes(generation->memtables) / 2)
             return error_set(MOTE_ETOOBIG, "a batch of %u rows needs %llu bytes of the memtable, which has %llu: make it smaller", intake->count,
@@ -303,7 +315,7 @@ static uint64_t rows_log_bytes(const struct row_batch *prepared)
 }
 
 /* Room for the batch, in whichever form is smaller. */
-static int take_batch_room(struct mote_table *table, const struct row_batch *prepared, const struct log_columns *columns, struct intake *intake)
+static int take_batch_room(struct mote_table *table, const struct row_batch *prepared, const struct log_columns *columns, const struct write_level *level, struct intake *intake)
 {
     uint64_t log_bytes = columns->data ? LOG_OP_HEADER_BYTES + columns->size_bytes : rows_log_bytes(prepared);
     uint32_t payload_max = wal_payload_bytes_max(table->db->wal);
@@ -317,6 +329,7 @@ static int take_batch_room(struct mote_table *table, const struct row_batch *pre
         .memtable_bytes = memtable_room_bytes(row_count, prepared->total_bytes + batch_key_bytes(prepared, row_count)),
         .log_bytes = (uint32_t)log_bytes,
         .count = (uint32_t)row_count,
+        .from_ring = level->from_ring,
     };
     return take_room(table, intake);
 }
@@ -359,7 +372,7 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
     struct log_columns columns;
     struct intake intake;
     encode_columns(table, prepared, rowid, &columns);
-    int result = take_batch_room(table, prepared, &columns, &intake);
+    int result = take_batch_room(table, prepared, &columns, level, &intake);
     if (result) {
         log_columns_free(db->memory, &columns);
         return result;
@@ -395,13 +408,14 @@ static int check_batch(struct mote_table *table, const struct mote_batch *batch,
     return result ? result : row_batch_check(writer_schema(table), batch, prepared);
 }
 
-int mote_append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket)
+static int append_columns(struct mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, bool from_ring, uint64_t *ticket)
 {
     struct row_batch prepared;
     struct write_level level;
     int result = check_batch(table, batch, options, &prepared, &level);
     if (result)
         return result;
+    level.from_ring = from_ring;
     if (batch->row_count == 0) {
         if (ticket)
             *ticket = atomic_load(&table->db->visible_seq);
@@ -409,6 +423,9 @@ int mote_append_columns(mote_table *table, const struct mote_batch *batch, const
     }
     return append_batch(table, &prepared, &level, ticket);
 }
+
+int mote_append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket) { return append_columns(table, batch, options, false, ticket); }
+int append_from_ring(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket) { return append_columns(table, batch, options, true, ticket); }
 
 /* ---- Delete ---- */
 

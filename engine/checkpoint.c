@@ -208,6 +208,7 @@ static int pace_compaction(void *context, uint64_t bytes_written)
     struct mote_db *db = context;
     if (atomic_load(&db->flushes_starved))
         return error_set(MOTE_EBUDGET, "a compaction on %s made way for a flush that lacked memory; raise memory_bytes", blockdev_path(db->device));
+    jobs_flush_between(db);
     return jobs_pace(context, bytes_written);
 }
 

@@ -139,11 +139,15 @@ struct mote_db {
     pthread_mutex_t job_mutex;
     pthread_cond_t job_cond, done_cond;
     bool stopping, extend_wanted, checkpoint_wanted, compact_wanted;
+    _Atomic uint64_t headroom_bytes; /* of the active generation's arena, kept for producers and deletes; 0: no producer is open (producer_headroom.c) */
+    _Atomic uint64_t flush_ns; /* of the longest flush of late */
     _Atomic uint32_t urgency; /* who waits for a flush or a checkpoint: the rate limit does not hold meanwhile */
     _Atomic uint64_t populated_bytes; /* of the memtables' arenas, which lie at the beginning of the budget */
     uint64_t paced_bytes, paced_until_ns; /* background writes under the rate limit */
     uint64_t flush_retry_ns; /* after a failed flush: not before */
     uint64_t job_count;      /* flushes that ended, good or bad */
+    _Atomic uint32_t idle_workers;
+    uint64_t between_ns; /* no flush between a compaction's steps before; under compact_mutex */
     _Atomic uint32_t flushes_starved; /* flushes that wait for a compaction to give its memory back */
     _Atomic int32_t flush_failure; /* of the last flush, 0: it succeeded */
     _Atomic uint64_t checkpoint_last_ns, checkpoint_last_seq;
@@ -213,6 +217,10 @@ int rotate(struct mote_db *db, struct generation *expected);
 int rotate_check_space(struct mote_db *db);
 /* Flushes the oldest immutable generation, on the calling thread; *did tells whether there was one. */
 int flush_oldest(struct mote_db *db, bool *did);
+/* The same by a thread that is in a compaction and holds compact_mutex: nothing while another thread flushes. Want of memory or space is no failure that writers are told of, since the compaction's end may give it. */
+int flush_in_compaction(struct mote_db *db, bool *did);
+/* Whether the rows that come have only the active generation: a flush waits, and no other generation is free. */
+bool memory_is_short(struct mote_db *db);
 /* Returns when flushed_seq >= seq. */
 int flush_up_to(struct mote_db *db, uint64_t seq);
 bool flush_waiting(struct mote_db *db);
@@ -251,6 +259,10 @@ void producers_destroy(struct mote_db *db);
 /* Inline mode: what the thread would do now, unless it is being done. */
 void producers_inline(struct mote_db *db);
 
+/* ---- append.c ---- */
+/* mote_append_columns for a producer's records: may use the headroom that other writers leave. */
+int append_from_ring(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket);
+
 /* ---- jobs.c ---- */
 int workers_start(struct mote_db *db);
 void workers_stop(struct mote_db *db);
@@ -261,6 +273,8 @@ void jobs_inline(struct mote_db *db);
 bool jobs_make_space(struct mote_db *db);
 /* Called by long jobs now and then: small urgent work of others (log space) is done in between. */
 int jobs_pace(void *context, uint64_t bytes_written);
+/* Called by a compaction now and then, under compact_mutex: flushes where rows lack memory and no worker is free to do it. */
+void jobs_flush_between(struct mote_db *db);
 /* What an LSM job needs of the volume; snapshots[] must have room for cursors_max + 1. */
 void jobs_context(struct mote_db *db, struct blockdev_queue *queue, uint64_t *snapshots, struct lsm_job_context *job);
 

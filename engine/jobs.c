@@ -10,6 +10,9 @@
 
 #define IDLE_MS 50
 #define RATE_SLICE_MS 5
+#define BETWEEN_RETRY_MS 10
+#define BETWEEN_WANT_MS 1000
+#define BETWEEN_MS_MAX 500 /* producers have a second's headroom (producer_headroom.c) */
 #define POPULATE_BYTES (2u * MIB_BYTES)
 
 void jobs_wake(struct mote_db *db)
@@ -112,8 +115,8 @@ static bool flush_must_wait(struct mote_db *db)
 }
 
 /* Whether flushes must wait for a compaction: so many overlapping segments that reads get slow and at last impossible, or old versions fill the device. Else a steady writer would keep the only worker flushing for ever.
- * critical: so many that flushes wait even where another worker compacts already. */
-static bool compaction_urgent(struct mote_db *db, bool *critical)
+ * critical: so many that flushes wait even where another worker compacts already. deepest: the depth of the worst table, 0 where none comes near. */
+static bool compaction_urgent(struct mote_db *db, bool *critical, uint32_t *deepest)
 {
     struct extents_counts counts;
     extents_get_counts(db->extents, &counts);
@@ -123,6 +126,7 @@ static bool compaction_urgent(struct mote_db *db, bool *critical)
         depth_max = db->options.compaction_runs_max;
     bool urgent = false;
     *critical = false;
+    *deepest = 0;
     struct version *version = version_acquire(db->manifest);
     for (uint32_t t = 0; t < version->count && !*critical; t++) {
         const struct segment_list *list = version->lists[t];
@@ -130,11 +134,34 @@ static bool compaction_urgent(struct mote_db *db, bool *critical)
         if (!schema)
             continue;
         uint32_t depth = lsm_overlap_depth(list, schema->time_in_key), spread = schema->time_in_key && list->count >= spread_stall ? lsm_overlap_depth(list, false) : 0;
+        *deepest = depth > *deepest ? depth : *deepest;
         urgent = urgent || depth >= depth_max || spread >= spread_stall;
         *critical = depth >= STALL_DEPTH || spread >= spread_stall + spread_stall / 4;
     }
     version_release(db->manifest, version);
     return urgent;
+}
+
+/* A compaction takes seconds, and writers at full speed fill the memtables in less: their flushes come between its steps, or everybody's appends would wait for its end. The compaction keeps a share of the time that grows with
+ * the depth, since each flush adds to what is to be compacted: so writers are slowed down rather than stopped, until it is critical. */
+void jobs_flush_between(struct mote_db *db)
+{
+    bool critical, did;
+    uint32_t deepest;
+    uint64_t begin_ns = now_ns();
+    if (db->worker_count == 0 || atomic_load(&db->idle_workers) > 0 || begin_ns < db->between_ns || !memory_is_short(db) || flush_must_wait(db))
+        return;
+    compaction_urgent(db, &critical, &deepest);
+    if (critical) {
+        db->between_ns = begin_ns + BETWEEN_RETRY_MS * NS_PER_MS;
+        return;
+    }
+    int result = flush_in_compaction(db, &did);
+    uint64_t now = now_ns(), share_ns = (now - begin_ns) * (1 + deepest / 8);
+    if (result)
+        db->between_ns = now + BETWEEN_WANT_MS * NS_PER_MS; /* memory and space may be the compaction's: its end is what the flush waits for */
+    else
+        db->between_ns = now + (share_ns < BETWEEN_MS_MAX * NS_PER_MS ? share_ns : BETWEEN_MS_MAX * NS_PER_MS);
 }
 
 static bool compact_some(struct mote_db *db)
@@ -190,7 +217,8 @@ static bool do_one_job(struct mote_db *db)
         return true;
     }
     bool critical;
-    if (compaction_urgent(db, &critical) && (critical ? compact_once(db, NULL, false, &did) : compact_if_idle(db, &did)) == MOTE_OK && did)
+    uint32_t deepest;
+    if (compaction_urgent(db, &critical, &deepest) && (critical ? compact_once(db, NULL, false, &did) : compact_if_idle(db, &did)) == MOTE_OK && did)
         return true;
     if (!flush_must_wait(db)) {
         if (take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db)) {
@@ -216,8 +244,10 @@ static void wait_for_work(struct mote_db *db)
         until.tv_nsec -= NS_PER_S;
     }
     pthread_mutex_lock(&db->job_mutex);
+    atomic_fetch_add(&db->idle_workers, 1);
     if (!db->stopping && !db->extend_wanted && !db->checkpoint_wanted)
         pthread_cond_timedwait(&db->job_cond, &db->job_mutex, &until);
+    atomic_fetch_sub(&db->idle_workers, 1);
     pthread_mutex_unlock(&db->job_mutex);
 }
 

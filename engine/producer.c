@@ -229,6 +229,7 @@ static int make_producer(mote_table *table, const struct mote_producer_options *
     producer->table = table;
     producer->fields = plan->fields;
     producer->field_count = plan->count;
+    producer->row_room_bytes = producer_row_room_bytes(plan->schema);
     producer->batch_rows = choose_batch_rows(db, plan->schema, options->ring_records);
     producer->level = (struct mote_write_options){sizeof producer->level, options->durability, options->period_ms};
     const char *name = options->name ? options->name : plan->schema->name;
@@ -259,6 +260,7 @@ static int list_producer(struct mote_db *db, struct mote_producer *producer)
     if (atomic_load(&db->poisoned)) /* since the check; later ones find it in the list */
         atomic_store(&producer->failure, MOTE_EPOISONED);
     pthread_mutex_unlock(&set->list_mutex);
+    producer_headroom_choose(db);
     pthread_cond_signal(&set->drain_cond);
     return MOTE_OK;
 }
@@ -318,8 +320,10 @@ int mote_producer_stats(mote_producer *producer, struct mote_producer_stats *out
     stats.appended = atomic_load(&producer->appended);
     pthread_mutex_unlock(&producer->ticket_mutex);
     stats.rejected = atomic_load(&producer->rejected);
-    stats.ring_used_max = atomic_load(&producer->used_max);
     stats.ring_used = (uint32_t)producer_ring_used(producer);
+    stats.ring_used_max = atomic_load(&producer->used_max);
+    if (stats.ring_used_max < stats.ring_used)
+        stats.ring_used_max = stats.ring_used;
     stats.pushed = atomic_load(&producer->pushed);
     stats.dropped = atomic_load(&producer->dropped);
     stats.refused = atomic_load(&producer->refused);
@@ -385,6 +389,7 @@ void producer_free(struct mote_producer *producer)
         }
     }
     pthread_mutex_unlock(&set->list_mutex);
+    set->closed_wanted_bytes += producer_wanted(producer) * producer->row_room_bytes;
     free_parts(producer);
 }
 
@@ -395,10 +400,12 @@ int mote_producer_close(mote_producer *producer)
     int result = producer_check(producer);
     if (result)
         return result;
-    struct producer_set *set = producer->db->producers;
+    struct mote_db *db = producer->db;
+    struct producer_set *set = db->producers;
     pthread_mutex_lock(&set->drain_mutex);
     result = producer_end(producer);
     producer_free(producer);
+    producer_headroom_choose(db);
     pthread_mutex_unlock(&set->drain_mutex);
     return result;
 }

@@ -79,7 +79,7 @@ static int append_records(struct mote_producer *producer, const uint8_t *records
         gather_field(&producer->fields[i], records, producer->record_bytes, count);
     const struct mote_batch batch = {.row_count = count, .column_count = producer->field_count, .columns = producer->columns, .column_index = producer->column_index};
     uint64_t seq;
-    int result = mote_append_columns(producer->table, &batch, &producer->level, &seq);
+    int result = append_from_ring(producer->table, &batch, &producer->level, &seq);
     if (result)
         return result;
     add_ticket(producer, count, seq);
@@ -203,6 +203,7 @@ static void *drain_main(void *argument)
             continue;
         }
         uint64_t begin_ns = now_ns();
+        producer_headroom_choose(db);
         drain_all(db);
         pthread_mutex_unlock(&set->drain_mutex);
         pause_until(begin_ns + POLL_NS);

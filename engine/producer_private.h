@@ -62,6 +62,7 @@ struct mote_producer {
     uint32_t *column_index;
     uint32_t field_count;
     uint32_t batch_rows; /* of one append at most */
+    uint32_t row_room_bytes; /* that a record takes in a memtable, at most */
     struct mote_write_options level;
     char name[MOTE_NAME_BYTES_MAX + 1];
     struct mote_error cause; /* of last_error; under drain_mutex */
@@ -84,6 +85,8 @@ struct producer_set {
     bool started;
     _Atomic bool stopping;
     uint32_t count, slot_count;
+    uint64_t window_begin_ns, window_bytes, rate_bytes_per_s; /* of what the producers want of the memtables (producer_headroom.c) */
+    uint64_t closed_wanted_bytes;                             /* by producers that are closed */
     struct mote_producer *slots[]; /* producers_max */
 };
 
@@ -96,6 +99,17 @@ static inline uint64_t producer_ring_used(struct mote_producer *producer)
     uint64_t consumed = atomic_load_explicit(&producer->consumed, memory_order_acquire); /* first: the difference is never below 0 */
     return atomic_load_explicit(&producer->pushed, memory_order_acquire) - consumed;
 }
+
+/* Records that were pushed or would have been, had there been room. */
+static inline uint64_t producer_wanted(const struct mote_producer *producer)
+{
+    return atomic_load_explicit(&producer->pushed, memory_order_relaxed) + atomic_load_explicit(&producer->dropped, memory_order_relaxed);
+}
+
+/* ---- producer_headroom.c ---- */
+uint32_t producer_row_room_bytes(const struct schema *schema);
+/* Chooses db->headroom_bytes anew: now and then, and when a producer comes or goes. The caller holds drain_mutex. */
+void producer_headroom_choose(struct mote_db *db);
 
 /* ---- producer_drain.c ---- */
 /* Appends records until `consumed` reaches target, on the calling thread, which holds drain_mutex. Nothing is appended while batches before it wait for their durability in too great a number: MOTE_OK then, short of the target. */

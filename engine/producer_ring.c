@@ -69,8 +69,6 @@ uint64_t producer_ring_peek(struct mote_producer *producer, const uint8_t **reco
     uint64_t used = producer_ring_used(producer);
     uint64_t to_end = producer->capacity - producer->consume_index;
     assert(used <= producer->capacity);
-    if (used > atomic_load_explicit(&producer->used_max, memory_order_relaxed))
-        atomic_store_explicit(&producer->used_max, used, memory_order_relaxed);
     *records = producer->records + producer->consume_index * producer->record_bytes;
     return used < to_end ? used : to_end;
 }
@@ -78,6 +76,10 @@ uint64_t producer_ring_peek(struct mote_producer *producer, const uint8_t **reco
 void producer_ring_consume(struct mote_producer *producer, uint64_t count)
 {
     uint64_t consumed = atomic_load_explicit(&producer->consumed, memory_order_relaxed);
+    /* Just before places are given back the ring is as full as it gets. */
+    uint64_t used = producer_ring_used(producer);
+    if (used > atomic_load_explicit(&producer->used_max, memory_order_relaxed))
+        atomic_store_explicit(&producer->used_max, used, memory_order_relaxed);
     assert(count <= producer->capacity - producer->consume_index);
     producer->consume_index += count;
     if (producer->consume_index == producer->capacity)

@@ -87,6 +87,28 @@ static struct generation *oldest_immutable(struct mote_db *db)
     return listing.generation;
 }
 
+struct shortage {
+    const struct mote_db *db;
+    bool waiting, free;
+};
+
+static void shortage_locked(void *context)
+{
+    struct shortage *shortage = context;
+    for (uint32_t i = 0; i < shortage->db->generation_count; i++) {
+        const struct generation *generation = &shortage->db->generations[i];
+        shortage->waiting = shortage->waiting || generation->state == GENERATION_IMMUTABLE;
+        shortage->free = shortage->free || generation->state == GENERATION_FREE || (generation->state == GENERATION_FLUSHED && generation->pins == 0);
+    }
+}
+
+bool memory_is_short(struct mote_db *db)
+{
+    struct shortage shortage = {.db = db};
+    version_exclusive(db->manifest, shortage_locked, &shortage);
+    return shortage.waiting && !shortage.free;
+}
+
 bool flush_waiting(struct mote_db *db) { return oldest_immutable(db) != NULL; }
 
 /* ---- Rotation ---- */
@@ -220,6 +242,7 @@ static int flush_locked(struct mote_db *db, struct generation *generation)
     uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
     if (!snapshots)
         return MOTE_EBUDGET;
+    uint64_t begin_ns = now_ns(), longest_ns = atomic_load(&db->flush_ns);
     wait_settled(db, generation);
     struct listing listing = {db, generation};
     struct lsm_job_context job;
@@ -237,6 +260,9 @@ static int flush_locked(struct mote_db *db, struct generation *generation)
     memory_free(db->memory, snapshots);
     if (!result)
         atomic_fetch_add(&db->counters.flushes, 1);
+    uint64_t took_ns = now_ns() - begin_ns;
+    longest_ns -= longest_ns / 8;
+    atomic_store(&db->flush_ns, took_ns > longest_ns ? took_ns : longest_ns);
     return result;
 }
 
@@ -254,18 +280,22 @@ static int flush_starved(struct mote_db *db, struct generation *generation)
     return result;
 }
 
-int flush_oldest(struct mote_db *db, bool *did)
+/* The caller holds flush_mutex; it is let go. */
+static int flush_and_let_go(struct mote_db *db, bool in_compaction, bool *did)
 {
-    pthread_mutex_lock(&db->flush_mutex);
     struct generation *generation = oldest_immutable(db);
     *did = generation != NULL;
     int result = MOTE_OK;
     if (generation) {
         result = flush_locked(db, generation);
-        if (result == MOTE_EBUDGET)
+        if (result == MOTE_EBUDGET && !in_compaction)
             result = flush_starved(db, generation);
         if (result == MOTE_ENOSPC && trim_some(db, db->flush_queue) > 0)
             result = flush_locked(db, generation);
+        if (in_compaction && flush_may_retry(result)) {
+            pthread_mutex_unlock(&db->flush_mutex);
+            return result;
+        }
         /* Writers that were told of a failure are let in again: the log may take what the flush gave back. */
         if (atomic_exchange(&db->flush_failure, result) == MOTE_ENOSPC && !result)
             wal_set_space_error(db->wal, MOTE_OK);
@@ -282,6 +312,19 @@ int flush_oldest(struct mote_db *db, bool *did)
     pthread_cond_broadcast(&db->done_cond);
     pthread_mutex_unlock(&db->job_mutex);
     return result;
+}
+
+int flush_oldest(struct mote_db *db, bool *did)
+{
+    pthread_mutex_lock(&db->flush_mutex);
+    return flush_and_let_go(db, false, did);
+}
+
+/* The order of the locks is the other way round: whoever holds flush_mutex flushes, or waits for the compaction's memory. */
+int flush_in_compaction(struct mote_db *db, bool *did)
+{
+    *did = false;
+    return pthread_mutex_trylock(&db->flush_mutex) == 0 ? flush_and_let_go(db, true, did) : MOTE_OK;
 }
 
 /* Whether any row is in memory only. */

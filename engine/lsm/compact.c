@@ -17,6 +17,7 @@
 #define IMAGE_BYTES_MAX (MOTE_ROW_BYTES_MAX + SCHEMA_ENCODED_BYTES_MAX) /* a row of an older version, with the defaults of newer columns */
 
 #define READ_DEPTH 16u
+#define PACE_ROWS 8192u
 
 struct compact_work {
     const struct lsm_job_context *job;
@@ -129,12 +130,17 @@ static int merge_rows(struct compact_work *work)
     for (uint32_t lane = 0, at = 0; lane < work->lane_count && !result; at += work->lane_sizes[lane], lane++)
         result = merge_add_segments(merge, work->iterators[lane], work->segments + at, work->lane_sizes[lane]);
     int found = result ? result : merge_seek(merge, NULL, 0);
+    uint32_t unpaced_rows = 0; /* rows that are left out are work as well, of which the output does not know */
     for (; found == 1 && !result; found = result ? 0 : merge_next(merge)) {
         struct record record;
         const struct schema *image_schema = NULL;
         const uint8_t *image = NULL;
         uint32_t image_bytes = 0;
         result = merge_record(merge, &record);
+        if (!result && ++unpaced_rows >= PACE_ROWS && work->job->pace) {
+            unpaced_rows = 0;
+            result = work->job->pace(work->job->pace_context, 0);
+        }
         if (result || !lsm_output_wants(&work->output, &record))
             continue;
         if (record.kind == RECORD_PUT)
