@@ -37,6 +37,7 @@
 #define GET_READERS 8u         /* readers kept for mote_get and mote_insert, beside one for each cursor */
 #define READER_ITERATORS_MAX 128u /* segments that one reader has open at a time; compaction keeps the depth far below, and writers stall before it is reached */
 #define READER_ITERATORS_KEPT 16u /* of them stay with an idle reader */
+#define BUSY_TIMEOUT_MS 5000u  /* for which a device that is in use is tried again: the kernel releases what a killed or just closed handle held a little later */
 #define STALL_DEPTH 40u        /* overlap depth at which flushes wait for compaction */
 
 enum generation_state { GENERATION_FREE, GENERATION_ACTIVE, GENERATION_IMMUTABLE, GENERATION_FLUSHED };
@@ -256,6 +257,8 @@ void producers_fail(struct mote_db *db);
 int producers_finish(struct mote_db *db);
 /* The same without appending anything. */
 void producers_destroy(struct mote_db *db);
+/* The producers' share of the stats. */
+void producers_add_stats(struct mote_db *db, struct mote_stats *stats);
 /* Inline mode: what the thread would do now, unless it is being done. */
 void producers_inline(struct mote_db *db);
 

@@ -108,7 +108,7 @@ static int describe_absent(const struct mote_format_options *options, struct mot
 static int format_existing(const char *path, const struct mote_format_options *options, struct mote_layout *layout)
 {
     struct blockdev *device;
-    struct blockdev_open_options how = {.read_only = options->dry_run != 0};
+    struct blockdev_open_options how = {.read_only = options->dry_run != 0, .busy_timeout_ms = options->open_timeout_ms ? options->open_timeout_ms : BUSY_TIMEOUT_MS};
     int result = blockdev_open(path, &how, &device);
     if (result)
         return result;

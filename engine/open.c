@@ -393,7 +393,7 @@ int mote_open(const char *path, const struct mote_options *options, mote_db **db
         result = error_set(MOTE_EINVAL, "options.size_bytes is %zu: begin with MOTE_OPTIONS_INIT", options->size_bytes);
     else if (options)
         memcpy(&given, options, options->size_bytes < sizeof given ? options->size_bytes : sizeof given);
-    struct blockdev_open_options how = {.read_only = given.read_only != 0, .backend = given.backend, .busy_timeout_ms = given.open_timeout_ms ? given.open_timeout_ms : 5000};
+    struct blockdev_open_options how = {.read_only = given.read_only != 0, .backend = given.backend, .busy_timeout_ms = given.open_timeout_ms ? given.open_timeout_ms : BUSY_TIMEOUT_MS};
     if (!result)
         result = blockdev_open(path, &how, &device);
     if (!result)

@@ -151,7 +151,7 @@ int options_resolve(const struct mote_options *given, const struct blockdev_geom
     fill32(&resolved->compaction_spread_max, choose_spread(resolved));
     fill32(&resolved->checkpoint_period_ms, 60000);
     fill64(&resolved->checkpoint_log_bytes, superblock->layout.log_bytes_max / 2);
-    fill32(&resolved->open_timeout_ms, 5000);
+    fill32(&resolved->open_timeout_ms, BUSY_TIMEOUT_MS);
     if (resolved->barrier == MOTE_BARRIER_AUTO)
         resolved->barrier = choose_barrier(geometry, superblock);
     if (resolved->inline_io)

@@ -305,6 +305,13 @@ static int producer_check(const struct mote_producer *producer)
     return producer ? handle_check(producer->db) : error_set(MOTE_EINVAL, "the producer handle is NULL");
 }
 
+/* Fullest that the ring has been. */
+static uint64_t ring_used_max(struct mote_producer *producer)
+{
+    uint64_t now = producer_ring_used(producer), before = atomic_load(&producer->used_max);
+    return now > before ? now : before;
+}
+
 int mote_producer_stats(mote_producer *producer, struct mote_producer_stats *out)
 {
     int result = producer_check(producer);
@@ -321,9 +328,7 @@ int mote_producer_stats(mote_producer *producer, struct mote_producer_stats *out
     pthread_mutex_unlock(&producer->ticket_mutex);
     stats.rejected = atomic_load(&producer->rejected);
     stats.ring_used = (uint32_t)producer_ring_used(producer);
-    stats.ring_used_max = atomic_load(&producer->used_max);
-    if (stats.ring_used_max < stats.ring_used)
-        stats.ring_used_max = stats.ring_used;
+    stats.ring_used_max = ring_used_max(producer);
     stats.pushed = atomic_load(&producer->pushed);
     stats.dropped = atomic_load(&producer->dropped);
     stats.refused = atomic_load(&producer->refused);
@@ -378,10 +383,48 @@ int mote_producer_flush(mote_producer *producer, int64_t timeout_ns)
     return result || seq == 0 ? result : mote_wait(db, seq, time_left(timeout_ns, begin_ns));
 }
 
+static void raise_to(uint64_t *max, uint64_t value) { *max = value > *max ? value : *max; }
+
+static void add_stats(struct mote_producer *producer, struct mote_stats *stats)
+{
+    uint64_t used_max = ring_used_max(producer);
+    stats->producer_appended += atomic_load(&producer->appended);
+    stats->producer_rejected += atomic_load(&producer->rejected);
+    stats->producer_pushed += atomic_load(&producer->pushed); /* after these two: they are of what was pushed */
+    stats->producer_dropped += atomic_load(&producer->dropped);
+    stats->producer_refused += atomic_load(&producer->refused);
+    raise_to(&stats->producer_ring_used_max, used_max);
+    raise_to(&stats->producer_ring_percent_max, divide_up(used_max * 100, producer->capacity));
+}
+
+void producers_add_stats(struct mote_db *db, struct mote_stats *stats)
+{
+    struct producer_set *set = db->producers;
+    if (!set)
+        return;
+    pthread_mutex_lock(&set->list_mutex);
+    const struct mote_stats *closed = &set->closed;
+    stats->producers_open = set->count;
+    stats->producer_pushed = closed->producer_pushed;
+    stats->producer_dropped = closed->producer_dropped;
+    stats->producer_refused = closed->producer_refused;
+    stats->producer_appended = closed->producer_appended;
+    stats->producer_rejected = closed->producer_rejected;
+    stats->producer_ring_used_max = closed->producer_ring_used_max;
+    stats->producer_ring_percent_max = closed->producer_ring_percent_max;
+    for (uint32_t i = 0; i < set->slot_count; i++) {
+        if (set->slots[i])
+            add_stats(set->slots[i], stats);
+    }
+    pthread_mutex_unlock(&set->list_mutex);
+    stats->producer_headroom_bytes = atomic_load(&db->headroom_bytes);
+}
+
 void producer_free(struct mote_producer *producer)
 {
     struct producer_set *set = producer->db->producers;
     pthread_mutex_lock(&set->list_mutex);
+    add_stats(producer, &set->closed);
     for (uint32_t i = 0; i < set->slot_count; i++) {
         if (set->slots[i] == producer) {
             set->slots[i] = NULL;

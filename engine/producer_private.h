@@ -87,6 +87,7 @@ struct producer_set {
     uint32_t count, slot_count;
     uint64_t window_begin_ns, window_bytes, rate_bytes_per_s; /* of what the producers want of the memtables (producer_headroom.c) */
     uint64_t closed_wanted_bytes;                             /* by producers that are closed */
+    struct mote_stats closed;                                 /* the sums of those, under list_mutex */
     struct mote_producer *slots[]; /* producers_max */
 };
 

@@ -204,6 +204,7 @@ int mote_get_stats(mote_db *db, struct mote_stats *out)
     stats.recovered_log_bytes = db->recovered_log_bytes;
     stats.clean_open = db->clean_open;
     stats.poisoned = atomic_load(&db->poisoned);
+    producers_add_stats(db, &stats);
     size_t wanted = out->size_bytes;
     memcpy(out, &stats, wanted < sizeof stats ? wanted : sizeof stats);
     out->size_bytes = wanted;

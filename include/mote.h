@@ -196,6 +196,8 @@ struct mote_format_options {
     const char *force;           /* what is known to be on the device and may be overwritten: its signature's name ("ext4", "mote",
                                     "gpt", "data" for unknown non-zero bytes), as the refusal names it. NULL: refuse */
     uint8_t uuid[16];            /* the volume's UUID; all zero: random */
+    uint32_t open_timeout_ms;    /* how long to retry a busy device, as in mote_options; default 5000 */
+    uint32_t reserved;
 };
 #define MOTE_FORMAT_OPTIONS_INIT MOTE_INIT(struct mote_format_options)
 
@@ -216,7 +218,7 @@ struct mote_layout {
 };
 
 /* Makes the device (a block device, an image file, or a new image file) an empty volume. Destroys what is there: therefore it
- * refuses a device that is mounted or in use (MOTE_EBUSY), one with a signature or non-zero bytes in its first or last MiB
+ * refuses a device that is mounted, or in use after open_timeout_ms (MOTE_EBUSY), one with a signature or non-zero bytes in its first or last MiB
  * (MOTE_EFOREIGN; the message names it) unless options->force names it, one smaller than 8 MiB (MOTE_ENODEV), a path below /dev
  * that does not exist. layout may be NULL. Blocks; durable on return. */
 MOTE_API int mote_format(const char *path, const struct mote_format_options *options, struct mote_layout *layout);
@@ -465,7 +467,7 @@ struct mote_producer_stats {
     uint64_t dropped, refused;     /* pushes that found the ring full, by policy; refused counts those after a failure too */
     uint64_t appended, rejected;   /* rows readable; records that the table refused */
     uint64_t durable;              /* of appended */
-    uint64_t ring_used_max;        /* fullest that the engine has found it */
+    uint64_t ring_used_max;        /* fullest that it has been */
     uint32_t ring_records, ring_used;
     int32_t failure;               /* what every push returns now, or 0 */
     int32_t last_error;            /* of the last append that did not succeed, or 0 */
@@ -562,6 +564,11 @@ struct mote_stats {
     uint64_t opens, lifetime_bytes_written;
     int32_t poisoned;                       /* the MOTE_E... that poisoned the handle, or 0 */
     uint32_t rings_registered;              /* 1: registered buffers and files are in use */
+    uint64_t producers_open;                /* now; what follows is of all producers of this handle, closed ones included, as in struct mote_producer_stats */
+    uint64_t producer_pushed, producer_dropped, producer_refused, producer_appended, producer_rejected;
+    uint64_t producer_ring_used_max;        /* records, of the ring that held most */
+    uint64_t producer_ring_percent_max;     /* of its size, of the ring that was fullest, rounded up: 100 is a ring that was full */
+    uint64_t producer_headroom_bytes;       /* of a memtable, that other writers leave to the producers' records now */
 };
 MOTE_API int mote_get_stats(mote_db *db, struct mote_stats *stats);
 

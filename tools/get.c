@@ -1,4 +1,5 @@
-/* get.c: `mote get`: one row by its key. */
+/* get.c: `mote get`: rows by their keys, one or several, all as of one moment. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,12 +10,12 @@
 static const char *const format_names[] = {"csv", "jsonl", NULL};
 static const char *const time_names[] = {"ns", "rfc3339", NULL};
 
-enum { OPERANDS_MAX = 2 + MOTE_KEY_COLUMNS_MAX };
+enum { KEYS_MAX = 1024, OPERANDS_MAX = 2 + KEYS_MAX };
 
 struct get {
     struct tool_common common;
     const char *columns;
-    bool no_header;
+    bool no_header, many;
     struct print_style style;
     const char *operands[OPERANDS_MAX];
     unsigned operand_count;
@@ -26,16 +27,29 @@ struct cell {
     uint8_t validity;
 };
 
+/* What is asked for, and what was found. */
+struct lookup {
+    mote_table *table;
+    struct mote_table_info info;
+    struct column_choice choice;
+    size_t count;
+    struct key_values *keys;    /* count */
+    const char *const *words;   /* count: each key as it was given */
+    struct mote_value *values;  /* of all keys, one behind the other */
+    mote_row **rows;            /* count */
+    int32_t *results;           /* count */
+};
+
 /* Lays the row out as a chunk of one row, so that get prints exactly what scan would. */
-static int print_found(const struct get *get, mote_table *table, const mote_row *row,
-                       const struct column_choice *choice)
+static int print_found(const struct get *get, const struct lookup *lookup, const mote_row *row, struct output *out)
 {
+    const struct column_choice *choice = &lookup->choice;
     struct mote_column *columns = tool_alloc(choice->count * sizeof columns[0]);
     struct cell *cells = tool_alloc(choice->count * sizeof cells[0]);
     int code = 0;
     for (size_t i = 0; i < choice->count && !code; i++) {
         struct mote_column_definition definition;
-        code = mote_table_column(table, choice->positions[i], &definition);
+        code = mote_table_column(lookup->table, choice->positions[i], &definition);
         if (!code)
             code = mote_row_value(row, choice->positions[i], &cells[i].value);
         if (!code) {
@@ -44,49 +58,96 @@ static int print_found(const struct get *get, mote_table *table, const mote_row 
                                   &columns[i]);
         }
     }
-    int result = code ? tool_fail(&get->common, NULL) : 0;
-    if (!result) {
-        struct output *out = tool_alloc(sizeof *out);
-        output_open(out, STDOUT_FILENO);
-        if (!get->no_header)
-            print_header(out, &get->style, choice->names, choice->count);
+    if (!code)
         print_row(out, &get->style, columns, choice->names, choice->count, 0);
-        int write_errno = output_close(out);
-        if (write_errno)
-            result = tool_refuse(&get->common, TOOL_REFUSED, 0, "cannot write the output: %s", strerror(write_errno));
-        free(out);
-    }
     free(cells);
     free(columns);
+    return code ? tool_fail(&get->common, NULL) : 0;
+}
+
+/* The rows in the order of the keys. A single key without a row prints nothing but the refusal. */
+static int print_all(const struct get *get, const struct lookup *lookup)
+{
+    size_t missing = 0;
+    for (size_t i = 0; i < lookup->count; i++)
+        missing += lookup->results[i] == MOTE_ENOTFOUND;
+    if (lookup->count == 1 && missing == 1)
+        return tool_refuse(&get->common, TOOL_REFUSED, 0, "table \"%s\" has no row with this key", lookup->info.name);
+    struct output *out = tool_alloc(sizeof *out);
+    int result = 0;
+    output_open(out, STDOUT_FILENO);
+    if (!get->no_header)
+        print_header(out, &get->style, lookup->choice.names, lookup->choice.count);
+    for (size_t i = 0; i < lookup->count && !result; i++) {
+        if (lookup->results[i] == MOTE_OK) {
+            result = print_found(get, lookup, lookup->rows[i], out);
+            continue;
+        }
+        fprintf(stderr, "mote get: table \"%s\" has no row with the key %s\n", lookup->info.name, lookup->words[i]);
+        if (get->style.format == PRINT_JSONL)
+            output_text(out, "null\n");
+    }
+    int write_errno = output_close(out);
+    free(out);
+    if (write_errno && !result)
+        result = tool_refuse(&get->common, TOOL_REFUSED, 0, "cannot write the output: %s", strerror(write_errno));
+    return result ? result : missing ? TOOL_REFUSED : 0;
+}
+
+/* One key of all words, or each word a key. */
+static int parse_keys(const struct get *get, struct lookup *lookup)
+{
+    const char *const *words = get->operands + 2;
+    unsigned word_count = get->operand_count - 2, key_columns = lookup->info.key_column_count;
+    bool each = get->many || key_columns == 1;
+    lookup->count = each ? word_count : 1;
+    lookup->words = words;
+    lookup->keys = tool_alloc(lookup->count * sizeof lookup->keys[0]);
+    lookup->rows = tool_alloc(lookup->count * sizeof lookup->rows[0]);
+    lookup->results = tool_alloc(lookup->count * sizeof lookup->results[0]);
+    lookup->values = tool_alloc(lookup->count * key_columns * sizeof lookup->values[0]);
+    memset(lookup->keys, 0, lookup->count * sizeof lookup->keys[0]);
+    memset(lookup->rows, 0, lookup->count * sizeof lookup->rows[0]);
+    int result = 0;
+    for (size_t i = 0; i < lookup->count && !result; i++) {
+        struct key_values *key = &lookup->keys[i];
+        result = each ? key_parse_list(&get->common, lookup->table, &lookup->info, words[i], key)
+                      : key_parse_words(&get->common, lookup->table, &lookup->info, words, word_count, key);
+        if (!result && key->count != key_columns)
+            result = tool_refuse(&get->common, TOOL_USAGE, 0, "the key of table \"%s\" has %u columns, not %zu",
+                                 lookup->info.name, key_columns, key->count);
+        if (!result)
+            memcpy(lookup->values + i * key_columns, key->values, key_columns * sizeof key->values[0]);
+    }
     return result;
+}
+
+static void lookup_free(struct lookup *lookup)
+{
+    for (size_t i = 0; i < lookup->count; i++) {
+        mote_row_free(lookup->rows[i]);
+        key_free(&lookup->keys[i]);
+    }
+    free(lookup->keys);
+    free(lookup->rows);
+    free(lookup->results);
+    free(lookup->values);
+    columns_free(&lookup->choice);
 }
 
 static int run(const struct get *get, mote_db *db)
 {
-    mote_table *table;
-    struct mote_table_info info;
-    struct column_choice choice = {0};
-    struct key_values key = {0};
-    mote_row *row = NULL;
-    int result = table_find(&get->common, db, get->operands[1], &table, &info);
-    if (result)
-        return result;
-    result = columns_choose(&get->common, table, &info, get->columns, &choice);
+    struct lookup lookup = {0};
+    int result = table_find(&get->common, db, get->operands[1], &lookup.table, &lookup.info);
     if (!result)
-        result = key_parse_words(&get->common, table, &info, get->operands + 2, get->operand_count - 2, &key);
-    if (!result && key.count != info.key_column_count)
-        result = tool_refuse(&get->common, TOOL_USAGE, 0, "the key of table \"%s\" has %u columns, not %zu", info.name,
-                             info.key_column_count, key.count);
-    if (!result) {
-        int code = mote_get(table, key.values, key.count, &row);
-        if (code == MOTE_ENOTFOUND)
-            result = tool_refuse(&get->common, TOOL_REFUSED, 0, "table \"%s\" has no row with this key", info.name);
-        else
-            result = code ? tool_fail(&get->common, NULL) : print_found(get, table, row, &choice);
-    }
-    mote_row_free(row);
-    key_free(&key);
-    columns_free(&choice);
+        result = columns_choose(&get->common, lookup.table, &lookup.info, get->columns, &lookup.choice);
+    if (!result)
+        result = parse_keys(get, &lookup);
+    if (!result && mote_get_many(lookup.table, lookup.values, lookup.info.key_column_count, lookup.count, lookup.rows, lookup.results))
+        result = tool_fail(&get->common, NULL);
+    else if (!result)
+        result = print_all(get, &lookup);
+    lookup_free(&lookup);
     return result;
 }
 
@@ -99,6 +160,7 @@ int command_get(int argc, char **argv)
         {"columns", OPTION_TEXT, "C,...", "only these columns, in this order", &get.columns, NULL},
         {"format", OPTION_CHOICE, "NAME", "of the output", &get.style.format, format_names},
         {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &get.style.time, time_names},
+        {"many", OPTION_FLAG, NULL, "each KEY word is a whole key, its columns separated by commas", &get.many, NULL},
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &get.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
@@ -107,6 +169,9 @@ int command_get(int argc, char **argv)
         .operands = "PATH TABLE KEY...",
         .summary = "Prints the row with this key: one word for each key column, or one word with commas. Exit code 1 "
                    "if there is none.",
+        .details = "Several keys are looked up together, as of one moment: where the key has one column, each KEY word is a "
+                   "key; with --many, each is a whole key. Their rows come in the order of the keys; a key without a row "
+                   "is named on stderr (JSON: a line with null), and the exit code is 1.",
         .operand_min = 3,
         .operand_max = OPERANDS_MAX,
         .options = options,

@@ -71,7 +71,9 @@ expect test_scan_unknown_table_is_refused 1 "$MOTE" scan a.img nope
 expect test_scan_unknown_column_is_refused 1 "$MOTE" scan a.img t --columns nope
 expect test_scan_time_without_time_column_is_refused 1 "$MOTE" scan a.img t --from 1
 expect test_get_bad_key_is_refused 1 "$MOTE" get a.img t abc
-expect test_get_too_many_key_columns_is_refused 1 "$MOTE" get a.img t 1 2
+expect test_get_too_many_key_columns_is_refused 1 "$MOTE" get a.img t '"1",2'
+expect test_get_bad_key_among_good_ones_is_refused 1 "$MOTE" get a.img t 1 abc
+says test_get_bad_key_among_good_ones_is_named err 'found "abc"'
 expect test_failure_as_json 1 "$MOTE" scan a.img nope --json
 says test_failure_as_json_names_the_code out '"error":"MOTE_ENOTABLE"'
 

@@ -34,6 +34,15 @@ done
 tail -n +2 expected.csv >rows.csv
 same test_get_by_key_prints_what_scan_prints rows.csv got.csv
 expect test_get_of_missing_key_is_refused 1 "$MOTE" get a.img types 99
+expect test_get_of_several_keys 0 "$MOTE" get a.img types 7 2 7 1
+{ head -n 1 expected.csv; for k in 7 2 7 1; do "$MOTE" get a.img types $k --no-header; done; } >want
+same test_get_of_several_keys_prints_them_in_their_order want out
+expect test_get_of_several_keys_with_missing_ones_is_refused 1 "$MOTE" get a.img types 98 3 99 4 --columns k
+printf 'k\n3\n4\n' >want; same test_get_of_several_keys_prints_those_found want out
+says test_get_of_several_keys_names_the_first_missing err 'no row with the key 98'
+says test_get_of_several_keys_names_the_other_missing err 'no row with the key 99'
+expect test_get_of_several_keys_as_json 1 "$MOTE" get a.img types 98 3 4 --columns k --json
+printf 'null\n{"k":3}\n{"k":4}\n' >want; same test_get_of_several_keys_as_json_has_a_line_for_each want out
 expect test_scan_columns_in_order 0 "$MOTE" scan a.img types --columns f64,k --limit 2
 printf 'f64,k\n0.1,1\n-0,2\n' >want; same test_scan_columns_gives_these_columns want out
 expect test_scan_descending 0 "$MOTE" scan a.img types --columns k --desc --limit 3 --no-header
@@ -72,6 +81,9 @@ printf '4.25\n1.5\n' >want; same test_scan_key_prefix_gives_the_rows_of_the_pref
 expect test_scan_key_prefix_and_time 0 "$MOTE" scan a.img joints --key a --from 2026-01-01T00:00:02Z --columns q --no-header
 printf '3\n' >want; same test_scan_key_prefix_and_time_gives_both want out
 expect test_get_by_two_words 0 "$MOTE" get a.img joints b 2026-01-01T00:00:02Z --columns q --no-header
+expect test_get_of_several_wide_keys 0 "$MOTE" get a.img joints b,2026-01-01T00:00:02Z a,2026-01-01T00:00:01Z --many --columns q --no-header
+printf '1.5\n-2\n' >want; same test_get_of_several_wide_keys_prints_them_in_their_order want out
+expect test_get_of_several_keys_refuses_a_short_one 2 "$MOTE" get a.img joints b,2026-01-01T00:00:02Z a --many
 printf 'at,arm,q\n2026-01-01T00:00:02Z,b,99\n' >again.csv
 expect test_ingest_of_fewer_columns_in_other_order 0 "$MOTE" ingest --quiet a.img joints again.csv
 expect test_get_after_replacement 0 "$MOTE" get a.img joints b,2026-01-01T00:00:02Z --columns q,ok --no-header

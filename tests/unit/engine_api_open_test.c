@@ -108,7 +108,9 @@ Test(open, second_opener_is_told_busy_until_the_first_closes)
     refuse(fixture.path, &options, MOTE_EBUSY);
     options.read_only = 1;
     refuse(fixture.path, &options, MOTE_EBUSY);
-    must_fail(mote_format(fixture.path, NULL, NULL), MOTE_EBUSY);
+    struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
+    format.open_timeout_ms = 50;
+    must_fail(mote_format(fixture.path, &format, NULL), MOTE_EBUSY);
     fixture_close(&fixture);
     must(mote_open(fixture.path, &options, &second, NULL)); /* two readers may */
     must(mote_open(fixture.path, &options, &fixture.db, NULL));
@@ -118,25 +120,47 @@ Test(open, second_opener_is_told_busy_until_the_first_closes)
     fixture_remove(&fixture);
 }
 
+/* A child that has the volume open and closes it after a while. Returns when it has it. */
+static pid_t occupy(struct fixture *fixture)
+{
+    int to_parent[2];
+    char byte;
+    require(pipe(to_parent) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        fixture_open(fixture);
+        require(write(to_parent[1], "x", 1) == 1);
+        struct timespec pause = {0, 200 * NS_PER_MS};
+        nanosleep(&pause, NULL);
+        _exit(mote_close(fixture->db) ? 1 : 0);
+    }
+    require(read(to_parent[0], &byte, 1) == 1);
+    close(to_parent[0]);
+    close(to_parent[1]);
+    return child;
+}
+
 /* An EBUSY that passes is waited for. */
 Test(open, busy_device_is_retried)
 {
     struct fixture fixture;
-    fixture_image(&fixture, 32 * MIB_BYTES);
-    int to_parent[2];
-    require(pipe(to_parent) == 0);
-    pid_t child = fork();
-    if (child == 0) {
-        fixture_open(&fixture);
-        require(write(to_parent[1], "x", 1) == 1);
-        struct timespec pause = {0, 200 * NS_PER_MS};
-        nanosleep(&pause, NULL);
-        _exit(mote_close(fixture.db) ? 1 : 0);
-    }
-    char byte;
     int status;
-    require(read(to_parent[0], &byte, 1) == 1);
+    fixture_image(&fixture, 32 * MIB_BYTES);
+    pid_t child = occupy(&fixture);
     fixture_open(&fixture);
+    require(waitpid(child, &status, 0) == child && status == 0);
+    fixture_remove(&fixture);
+}
+
+Test(open, format_retries_a_busy_device)
+{
+    struct fixture fixture;
+    struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
+    int status;
+    fixture_image(&fixture, 32 * MIB_BYTES);
+    pid_t child = occupy(&fixture);
+    format.force = "mote";
+    must(mote_format(fixture.path, &format, NULL));
     require(waitpid(child, &status, 0) == child && status == 0);
     fixture_remove(&fixture);
 }

@@ -148,7 +148,11 @@ Test(headroom, full_memtables_leave_room_for_producers)
     struct mote_value first = value_i64(0);
     must(mote_delete(bulk, &first, 1, NULL, NULL));
     cr_expect_eq(atomic_load(&writer.rows), blocked_at, "other writers wait");
-    cr_expect_eq(fixture_stats(&fixture).flushes, 0);
+    struct mote_stats stats = fixture_stats(&fixture);
+    cr_expect_eq(stats.flushes, 0);
+    cr_expect_eq(stats.producers_open, 1);
+    cr_expect_geq(stats.producer_headroom_bytes, MIB_BYTES / 20);
+    cr_expect_leq(stats.producer_headroom_bytes, MIB_BYTES / 4);
     gate_release(fixture.gate);
     while (atomic_load(&writer.rows) < 2 * blocked_at)
         sleep_ms(1);

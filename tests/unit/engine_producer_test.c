@@ -199,6 +199,38 @@ Test(producer, full_ring_is_counted_exactly)
     }
 }
 
+/* The handle's stats are the sums of its producers', closed ones included. */
+Test(producer, stats_of_the_handle_are_sums)
+{
+    struct fixture fixture;
+    open_volume(&fixture, true);
+    mote_table *table = samples_create(fixture.db, "t");
+    mote_producer *small = open_producer(table, 7, MOTE_PRODUCER_DROP, MOTE_DURABILITY_GROUP), *large = open_producer(table, 100, MOTE_PRODUCER_REFUSE, MOTE_DURABILITY_GROUP);
+    struct sample sample = sample_make(2, 0);
+    push_some(small, 0, 0, 5);
+    cr_expect_eq(producer_stats_of(small).ring_used_max, 5, "before anybody looked at the ring");
+    must(mote_producer_flush(small, MOTE_FOREVER));
+    cr_expect_eq(producer_stats_of(small).ring_used_max, 5);
+    push_some(large, 1, 0, 20);
+    for (uint32_t closed = 0; closed < 2; closed++) {
+        struct mote_stats stats = fixture_stats(&fixture);
+        cr_expect_eq(stats.producers_open, 2 - closed);
+        cr_expect_eq(stats.producer_pushed, 25 + 7 * closed);
+        cr_expect_eq(stats.producer_appended, 5 + 7 * closed);
+        cr_expect_eq(stats.producer_dropped, 2 * closed);
+        cr_expect_eq(stats.producer_ring_used_max, 20);
+        cr_expect_eq(stats.producer_ring_percent_max, closed ? 100 : 72);
+        if (closed)
+            break;
+        push_some(small, 0, 5, 7);
+        cr_expect_eq(mote_producer_push(small, &sample), MOTE_DROPPED);
+        cr_expect_eq(mote_producer_push(small, &sample), MOTE_DROPPED);
+        must(mote_producer_close(small));
+    }
+    fixture_close(&fixture);
+    fixture_remove(&fixture);
+}
+
 Test(producer, inline_calls_of_the_handle_drain)
 {
     struct fixture fixture;
