@@ -5,15 +5,18 @@
  *   2. visible_seq advances in seq order: a writer waits for its predecessors, which never block between their seq and their turn.
  *   3. The generation in which a row is inserted is the one of the stage that holds it.
  */
-#include <sched.h>
 #include <string.h>
+#include <time.h>
 
 #include "blockdev/base/codec.h"
 #include "engine/engine_private.h"
 #include "engine/key_set.h"
 #include "engine/log_columns.h"
 
-#define SPINS_BEFORE_YIELD 200
+#define INSERT_KEYS_BYTES 2048u
+_Static_assert(INSERT_KEYS_BYTES >= MOTE_KEY_BYTES_MAX, "a key at least");
+#define SPINS_BEFORE_SLEEP 200
+#define TURN_SLEEP_NS 20000 /* not sched_yield: a predecessor that takes longer is preempted, and who yields then stands behind all that run */
 
 struct write_level {
     uint32_t durability; /* resolved */
@@ -131,8 +134,8 @@ static void make_visible(struct mote_db *db, struct intake *intake)
     leave_generation(intake->generation);
     uint64_t before = intake->slot.first_seq - 1;
     for (int spins = 0; atomic_load_explicit(&db->visible_seq, memory_order_acquire) != before; spins++) {
-        if (spins >= SPINS_BEFORE_YIELD)
-            sched_yield();
+        if (spins >= SPINS_BEFORE_SLEEP)
+            nanosleep(&(struct timespec){.tv_nsec = TURN_SLEEP_NS}, NULL);
 #if defined(__x86_64__)
         else
             __builtin_ia32_pause();
