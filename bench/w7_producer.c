@@ -303,8 +303,7 @@ static int check_counts(struct loop *loop)
     char note[NOTE_MAX_BYTES];
     if (mote_producer_flush(loop->producer, MOTE_FOREVER) || mote_producer_stats(loop->producer, &stats) || mote_get_stats(loop->db, &all))
         return bench_fail_mote("cannot flush the producer");
-    /* The engine looks at the ring between batches; that it was full, a drop tells for certain. */
-    uint64_t used_max = loop->dropped > 0 ? loop->ring_records : stats.ring_used_max;
+    uint64_t used_max = stats.ring_used_max;
     snprintf(note, sizeof note, "%llu pushes, ring of %u, at most %llu used; %llu flushes, %llu compactions; writers waited %llu times, %.0f ms in all", (unsigned long long)loop->count, loop->ring_records,
              (unsigned long long)used_max, (unsigned long long)all.flushes, (unsigned long long)all.compactions, (unsigned long long)all.writer_stalls, (double)all.writer_stall_ns / 1e6);
     run_emit(loop->run, NULL, "dropped", (double)stats.dropped, note);
