@@ -65,23 +65,13 @@ static struct generation *enter_generation(struct mote_db *db)
 
 static void leave_generation(struct generation *generation) { atomic_fetch_sub_explicit(&generation->writers, 1, memory_order_release); }
 
-/* All but the headroom is everybody's. Writers that come at the same time may each pass by their own rows: the headroom is a share, not a promise to the byte. */
-static bool reserve_memtable(struct mote_db *db, struct generation *generation, struct intake *intake)
-{
-    uint64_t headroom_bytes = atomic_load_explicit(&db->headroom_bytes, memory_order_relaxed);
-    if (headroom_bytes > 0 && !intake->from_ring && !intake->deletes &&
-        memtable_used_bytes(generation->memtables) + intake->memtable_bytes + headroom_bytes > memtable_arena_bytes(generation->memtables))
-        return false;
-    return memtable_reserve(generation->memtables, intake->memtable_bytes, &intake->room);
-}
-
 /* One try: MOTE_OK (the caller leaves the generation after its inserts), WAL_RETRY, or an error. */
 static int try_room(struct mote_table *table, struct intake *intake)
 {
     struct mote_db *db = table->db;
     struct generation *generation = enter_generation(db);
     int result;
-    if (!reserve_memtable(db, generation, intake)) {
+    if (!generation_reserve(db, generation, intake->memtable_bytes, intake->from_ring || intake->deletes, &intake->room)) {
         leave_generation(generation);
         if (intake->memtable_bytes > memtable_arena_bytes(generation->memtables) / 2)
             return error_set(MOTE_ETOOBIG, "a batch of %u rows needs %llu bytes of the memtable, which has %llu: make it smaller", intake->count,

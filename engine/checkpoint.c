@@ -190,9 +190,8 @@ bool trim_freed(struct mote_db *db)
 {
     struct extents_counts counts;
     extents_get_counts(db->extents, &counts);
-    if (counts.trimming == 0)
-        return false;
-    pthread_mutex_lock(&db->compact_mutex);
+    if (counts.trimming == 0 || pthread_mutex_trylock(&db->compact_mutex) != 0)
+        return false; /* a compaction trims at its end, and a worker that waited for it would not flush */
     uint32_t trimmed = trim_some(db, db->compact_queue);
     pthread_mutex_unlock(&db->compact_mutex);
     if (trimmed > 0)

@@ -212,6 +212,8 @@ struct found_row {
 int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found);
 
 /* ---- rotate.c ---- */
+/* memtable_reserve of rows: all but the headroom is everybody's. */
+bool generation_reserve(const struct mote_db *db, struct generation *generation, uint64_t room_bytes, bool may_use_headroom, struct memtable_room *room);
 /* Ends the active generation if it is `expected` (NULL: whatever it is, if it holds rows); waits for a free one. */
 int rotate(struct mote_db *db, struct generation *expected);
 /* Whether rows may be taken: once a flush found no space, what more is taken only makes the log longer that the next open has to find room beside. Waits a little for a flush; MOTE_ENOSPC. */

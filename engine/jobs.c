@@ -143,7 +143,7 @@ static bool compaction_urgent(struct mote_db *db, bool *critical, uint32_t *deep
 }
 
 /* A compaction takes seconds, and writers at full speed fill the memtables in less: their flushes come between its steps, or everybody's appends would wait for its end. The compaction keeps a share of the time that grows with
- * the depth, since each flush adds to what is to be compacted: so writers are slowed down rather than stopped, until it is critical. */
+ * the depth, since each flush adds to what is to be compacted: so writers are slowed down rather than stopped, until it is critical. On a device that is almost full the flush waits: the compaction may need what it would take. */
 void jobs_flush_between(struct mote_db *db)
 {
     bool critical, did;
@@ -151,8 +151,10 @@ void jobs_flush_between(struct mote_db *db)
     uint64_t begin_ns = now_ns();
     if (db->worker_count == 0 || atomic_load(&db->idle_workers) > 0 || begin_ns < db->between_ns || !memory_is_short(db) || flush_must_wait(db))
         return;
+    struct extents_counts counts;
+    extents_get_counts(db->extents, &counts);
     compaction_urgent(db, &critical, &deepest);
-    if (critical) {
+    if (critical || counts.free < counts.total / 16) {
         db->between_ns = begin_ns + BETWEEN_RETRY_MS * NS_PER_MS;
         return;
     }

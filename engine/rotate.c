@@ -113,6 +113,15 @@ bool flush_waiting(struct mote_db *db) { return oldest_immutable(db) != NULL; }
 
 /* ---- Rotation ---- */
 
+/* Writers that come at the same time may each pass by their own rows: the headroom is a share, not a promise to the byte. */
+bool generation_reserve(const struct mote_db *db, struct generation *generation, uint64_t room_bytes, bool may_use_headroom, struct memtable_room *room)
+{
+    uint64_t kept_bytes = may_use_headroom ? 0 : atomic_load_explicit(&db->headroom_bytes, memory_order_relaxed);
+    if (kept_bytes > 0 && memtable_used_bytes(generation->memtables) + room_bytes + kept_bytes > memtable_arena_bytes(generation->memtables))
+        return false;
+    return memtable_reserve(generation->memtables, room_bytes, room);
+}
+
 /* Waits until a flush ended or a reader let go. Returns the last flush's failure when it is one that will not pass by itself. */
 static int wait_for_room(struct mote_db *db)
 {

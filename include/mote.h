@@ -411,8 +411,8 @@ MOTE_API int mote_durable_eventfd(mote_db *db);
 /* A producer is a ring of records between one thread of the application (a control loop) and the engine. mote_producer_push
  * copies a record into the ring and returns: no lock, no allocation, no system call, a bounded number of instructions. The thread
  * "mote-push" looks at every ring at least each millisecond, appends what it finds, in order and each record exactly once, as
- * mote_append_columns does with the producer's durability, and gives the places back. A stalled engine shows as a ring that fills; other writers that fill the memtables do not
- * stall it: they leave producers a headroom, and wait.
+ * mote_append_columns does with the producer's durability, and gives the places back. A stalled engine shows as a ring that fills;
+ * other writers that fill the memtables do not stall it: they leave producers a headroom, and wait.
  *   Record   a C struct of the table's fixed-width columns in schema order, each naturally aligned: int64, timestamp, float64 8
  *            bytes; int32, float32 4; bool uint8_t; point3 double[3]; vectors arrays of float, uint16_t or uint8_t. All have values.
  *            Text, blob and AUTO_INCREMENT columns are not in it and take NULL, their default or the next number: a text or blob
