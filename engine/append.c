@@ -43,8 +43,7 @@ struct intake {
     uint64_t memtable_bytes; /* room for nodes */
     uint32_t log_bytes;      /* payload */
     uint32_t count;          /* seqs */
-    bool deletes;            /* taken also when the device is full: what frees space must go on */
-    bool from_ring;          /* a producer's: like a delete it may use the headroom of the memtable */
+    bool deletes, from_ring; /* a delete is taken also when the device is full: what frees space must go on; it and a producer's rows may use the headroom */
     struct generation *generation;
     struct memtable *memtable;
     struct memtable_room room;
@@ -401,7 +400,7 @@ static int check_batch(struct mote_table *table, const struct mote_batch *batch,
     return result ? result : row_batch_check(writer_schema(table), batch, prepared);
 }
 
-static int append_columns(struct mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, bool from_ring, uint64_t *ticket)
+int append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, bool from_ring, uint64_t *ticket)
 {
     struct row_batch prepared;
     struct write_level level;
@@ -418,7 +417,6 @@ static int append_columns(struct mote_table *table, const struct mote_batch *bat
 }
 
 int mote_append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket) { return append_columns(table, batch, options, false, ticket); }
-int append_from_ring(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket) { return append_columns(table, batch, options, true, ticket); }
 
 /* ---- Delete ---- */
 

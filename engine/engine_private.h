@@ -265,8 +265,8 @@ void producers_add_stats(struct mote_db *db, struct mote_stats *stats);
 void producers_inline(struct mote_db *db);
 
 /* ---- append.c ---- */
-/* mote_append_columns for a producer's records: may use the headroom that other writers leave. */
-int append_from_ring(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket);
+/* mote_append_columns; from_ring: a producer's records, which may use the headroom that other writers leave. */
+int append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, bool from_ring, uint64_t *ticket);
 
 /* ---- jobs.c ---- */
 int workers_start(struct mote_db *db);

@@ -79,7 +79,7 @@ static int append_records(struct mote_producer *producer, const uint8_t *records
         gather_field(&producer->fields[i], records, producer->record_bytes, count);
     const struct mote_batch batch = {.row_count = count, .column_count = producer->field_count, .columns = producer->columns, .column_index = producer->column_index};
     uint64_t seq;
-    int result = append_from_ring(producer->table, &batch, &producer->level, &seq);
+    int result = append_columns(producer->table, &batch, &producer->level, true, &seq);
     if (result)
         return result;
     add_ticket(producer, count, seq);
