@@ -13,8 +13,6 @@
 #include "engine/key_set.h"
 #include "engine/log_columns.h"
 
-#define INSERT_KEYS_BYTES 2048u
-_Static_assert(INSERT_KEYS_BYTES >= MOTE_KEY_BYTES_MAX, "a key at least");
 #define SPINS_BEFORE_SLEEP 200
 #define TURN_SLEEP_NS 20000 /* not sched_yield: a predecessor that takes longer is preempted, and who yields then stands behind all that run */
 
