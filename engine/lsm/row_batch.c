@@ -473,6 +473,12 @@ int64_t row_batch_encode_rows(const struct row_batch *prepared, size_t first_row
     return rowid;
 }
 
+static inline __attribute__((always_inline)) void encode_key_column(uint32_t type, const uint8_t *values, size_t value_stride_bytes, size_t count, uint8_t *keys, size_t stride_bytes)
+{
+    for (size_t i = 0; i < count; i++)
+        key_append_fixed(type, values + i * value_stride_bytes, keys + i * stride_bytes);
+}
+
 int64_t row_batch_encode_keys(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *keys, size_t stride_bytes)
 {
     const struct schema *schema = prepared->schema;
@@ -485,8 +491,17 @@ int64_t row_batch_encode_keys(const struct row_batch *prepared, size_t first_row
         const uint8_t *values = given ? (const uint8_t *)given->values + first_row * value_bytes : schema->default_image + schema->columns[position].row_offset;
         size_t value_stride_bytes = given ? value_bytes : 0;
         uint8_t *at = keys + key_at;
-        for (size_t i = 0; i < row_count; i++)
-            key_append_fixed(type, values + i * value_stride_bytes, at + i * stride_bytes);
+        switch (type) { /* a loop of its own for the usual ones */
+        case MOTE_TYPE_INT32:
+            encode_key_column(MOTE_TYPE_INT32, values, value_stride_bytes, row_count, at, stride_bytes);
+            break;
+        case MOTE_TYPE_INT64:
+        case MOTE_TYPE_TIMESTAMP:
+            encode_key_column(MOTE_TYPE_INT64, values, value_stride_bytes, row_count, at, stride_bytes);
+            break;
+        default:
+            encode_key_column(type, values, value_stride_bytes, row_count, at, stride_bytes);
+        }
         key_at += value_bytes;
     }
     assert(key_at == schema->key_bytes_fixed);
