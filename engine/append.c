@@ -105,10 +105,11 @@ static int take_room(struct mote_table *table, struct intake *intake)
 }
 
 /* Hands the encoded rows to the log: the commit may begin. The payload stays readable until make_visible. */
-static void publish(struct mote_db *db, const struct intake *intake, const struct write_level *level)
+static void publish(struct mote_db *db, struct intake *intake, const struct write_level *level)
 {
     enum wal_urgency urgency = level->durability == MOTE_DURABILITY_NONE ? WAL_URGENCY_NONE
-                               : level->durability == MOTE_DURABILITY_PERIODIC ? WAL_URGENCY_TIMED : WAL_URGENCY_NOW;
+                               : level->durability == MOTE_DURABILITY_PERIODIC ? WAL_URGENCY_TIMED
+                               : level->durability == MOTE_DURABILITY_SYNC ? WAL_URGENCY_OWN : WAL_URGENCY_NOW;
     wal_hold(db->wal, &intake->slot);
     wal_publish(db->wal, &intake->slot, urgency, level->period_ms);
 }
@@ -131,8 +132,16 @@ static void make_visible(struct mote_db *db, struct intake *intake)
     atomic_store_explicit(&db->visible_seq, before + intake->count, memory_order_release);
 }
 
+/* What a wait for the log returned; a failure that stopped the log stops the handle. */
+static int settle_wait(struct mote_db *db, int result)
+{
+    if (result == MOTE_EPOISONED || result == MOTE_EIO || result == MOTE_ENODEV)
+        db_settle(db, result);
+    return result;
+}
+
 /* After the rows are visible: the ticket, the counters, the wait that SYNC promises. */
-static int finish_write(struct mote_table *table, const struct intake *intake, const struct write_level *level, uint64_t raw_bytes, uint64_t *ticket)
+static int finish_write(struct mote_table *table, struct intake *intake, const struct write_level *level, uint64_t raw_bytes, uint64_t *ticket)
 {
     struct mote_db *db = table->db;
     uint64_t seq = intake->slot.first_seq + intake->count - 1;
@@ -142,7 +151,7 @@ static int finish_write(struct mote_table *table, const struct intake *intake, c
         *ticket = seq;
     int result = MOTE_OK;
     if (level->durability == MOTE_DURABILITY_SYNC)
-        result = mote_wait(db, seq, MOTE_FOREVER);
+        result = settle_wait(db, wal_finish(db->wal, &intake->slot, intake->count));
     if (db->options.inline_io)
         jobs_inline(db);
     return result;
@@ -573,7 +582,5 @@ int mote_wait(mote_db *db, uint64_t ticket, int64_t timeout_ns)
     result = wal_wait(db->wal, ticket, timeout_ns);
     if (result == MOTE_ETIMEOUT)
         return error_set(MOTE_ETIMEOUT, "ticket %llu is not durable after %lld ns; the commit goes on", (unsigned long long)ticket, (long long)timeout_ns);
-    if (result == MOTE_EPOISONED || result == MOTE_EIO || result == MOTE_ENODEV)
-        db_settle(db, result);
-    return result;
+    return settle_wait(db, result);
 }

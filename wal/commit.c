@@ -42,13 +42,8 @@ static bool may_seal(const struct wal *wal)
     return wal->submit_ordinal == atomic_load(&wal->sealed_ordinal) && wal_flight_count(wal) < wal->options.inflight_max && !wal->flush_inflight;
 }
 
-static bool seal_urgent(struct wal *wal)
+bool wal_commit_seal(struct wal *wal)
 {
-    if (!may_seal(wal))
-        return false;
-    int64_t time_ns = seal_time_ns(wal);
-    if (time_ns == INT64_MAX || (time_ns > 0 && time_ns > wal_now_ns()))
-        return false;
     pthread_mutex_lock(&wal->lock);
     uint64_t ordinal = atomic_load(&wal->sealed_ordinal);
     if (wal->open)
@@ -59,8 +54,17 @@ static bool seal_urgent(struct wal *wal)
     return sealed;
 }
 
-/* Gives writers that are about to publish into the stage that is next a moment. */
-static void spin_for_publication(const struct wal *wal)
+static bool seal_urgent(struct wal *wal)
+{
+    if (!may_seal(wal))
+        return false;
+    int64_t time_ns = seal_time_ns(wal);
+    if (time_ns == INT64_MAX || (time_ns > 0 && time_ns > wal_now_ns()))
+        return false;
+    return wal_commit_seal(wal);
+}
+
+void wal_commit_spin(const struct wal *wal)
 {
     if (wal->submit_ordinal == atomic_load(&wal->sealed_ordinal))
         return;
@@ -80,15 +84,15 @@ static bool settle_cuts(struct wal *wal)
     return atomic_load(&wal->cuts_pending) < pending;
 }
 
-/* Whether a mark, or the end frame, may be written: nothing is sealed or under way. */
-static bool is_quiet(const struct wal *wal)
+/* A mark, or the end frame, may be written. */
+bool wal_commit_is_quiet(const struct wal *wal)
 {
     return wal_flight_count(wal) == 0 && !wal->flush_inflight && wal->submit_ordinal == atomic_load(&wal->sealed_ordinal);
 }
 
 static int64_t mark_time_ns(const struct wal *wal)
 {
-    if (!wal->mark_due || wal->options.mark_delay_ms == 0 || !is_quiet(wal) || atomic_load(&wal->closing))
+    if (!wal->mark_due || wal->options.mark_delay_ms == 0 || !wal_commit_is_quiet(wal) || atomic_load(&wal->closing))
         return INT64_MAX;
     /* Written within the delay, so begun a little before its end. */
     return wal->last_durable_ns + (int64_t)wal->options.mark_delay_ms * NS_PER_MS * 9 / 10;
@@ -96,7 +100,7 @@ static int64_t mark_time_ns(const struct wal *wal)
 
 static bool wants_end(const struct wal *wal)
 {
-    return atomic_load(&wal->closing) && !wal->end_submitted && is_quiet(wal) && !atomic_load(&wal->close_error);
+    return atomic_load(&wal->closing) && !wal->end_submitted && wal_commit_is_quiet(wal) && !atomic_load(&wal->close_error);
 }
 
 static bool write_mark_or_end(struct wal *wal)
@@ -129,18 +133,28 @@ static bool has_inflight(const struct wal *wal)
     return !wal->queue_failed && blockdev_queue_inflight(wal->queue) > 0;
 }
 
+/* A queue that gives no completions any more: what it holds is lost. */
+static void fail_queue(struct wal *wal, int code)
+{
+    wal->queue_failed = true;
+    error_set(code, "the device's queue gives no completions of the log any more; reopen the volume");
+    error_add_device(blockdev_path(wal->options.device), 0, 0);
+    wal_poison_present(wal, code);
+}
+
+/* Lets go of the pass while it waits: only the committer reaps this queue. */
 static bool reap_completed(struct wal *wal, unsigned wait_count, int64_t timeout_ns)
 {
     struct blockdev_request *done[REAP_MAX];
+    if (wait_count > 0)
+        wal_pass_leave(wal);
     int count = blockdev_reap(wal->queue, wait_count, timeout_ns, done, REAP_MAX);
-    if (count < 0) {
-        wal->queue_failed = true;
-        error_set(count, "the device's queue gives no completions of the log any more; reopen the volume");
-        error_add_device(blockdev_path(wal->options.device), 0, 0);
-        wal_poison_present(wal, count);
-        return false;
-    }
-    wal_flight_complete(wal, done, (unsigned)count);
+    if (wait_count > 0)
+        wal_pass_enter(wal);
+    if (count < 0)
+        fail_queue(wal, count);
+    else
+        wal_flight_complete(wal, done, (unsigned)count);
     return count > 0;
 }
 
@@ -157,7 +171,7 @@ bool wal_commit_work(struct wal *wal)
     worked |= wal_flight_publish(wal);
     worked |= settle_cuts(wal);
     worked |= seal_urgent(wal);
-    spin_for_publication(wal);
+    wal_commit_spin(wal);
     worked |= wal_flight_submit(wal);
     if (has_failed(wal))
         return true;
@@ -174,40 +188,63 @@ static bool has_work(const struct wal *wal)
         return true;
     if (has_failed(wal))
         return wal->options.inline_io; /* Whoever has the role is to notice; the thread just sleeps until it is stopped. */
-    if (wal_flight_can_submit(wal) || atomic_load(&wal->space_wanted) || wants_end(wal))
+    if (wal_flight_can_submit(wal) || wal_flight_wants_flush(wal) || atomic_load(&wal->space_wanted) || wants_end(wal))
         return true;
     if (mark_time_ns(wal) <= wal_now_ns())
         return true;
     return may_seal(wal) && seal_time_ns(wal) <= wal_now_ns();
 }
 
+/* Whether a publication, or a new urgency, may be something for the committer to do. */
+static bool heeds_publications(const struct wal *wal)
+{
+    return may_seal(wal) || wal->submit_ordinal != atomic_load(&wal->sealed_ordinal) || atomic_load(&wal->cuts_pending) > 0;
+}
+
+/* When there will be something to do, if nothing happens before. */
+static int64_t next_time_ns(const struct wal *wal)
+{
+    if (has_failed(wal))
+        return INT64_MAX;
+    int64_t mark_ns = mark_time_ns(wal);
+    int64_t seal_ns = may_seal(wal) ? seal_time_ns(wal) : INT64_MAX;
+    return mark_ns < seal_ns ? mark_ns : seal_ns;
+}
+
 void wal_commit_sleep(struct wal *wal, int64_t limit_ns)
 {
     const bool inflight = has_inflight(wal);
-    uint32_t asleep = inflight ? WAL_ASLEEP_REAP : WAL_ASLEEP_FUTEX;
-    bool holds_unpublished = wal->submit_ordinal != atomic_load(&wal->sealed_ordinal) || atomic_load(&wal->cuts_pending) > 0;
-    if (may_seal(wal) || holds_unpublished)
-        asleep |= WAL_ASLEEP_PUBLISH;
+    const uint32_t asleep = (inflight ? WAL_ASLEEP_REAP : WAL_ASLEEP_FUTEX) | (heeds_publications(wal) ? WAL_ASLEEP_PUBLISH : 0);
     atomic_store(&wal->asleep, asleep);
     if (has_work(wal)) {
         atomic_store(&wal->asleep, 0);
         wal_commit_poll(wal);
         return;
     }
-    if (!has_failed(wal)) {
-        int64_t mark_ns = mark_time_ns(wal);
-        int64_t seal_ns = may_seal(wal) ? seal_time_ns(wal) : INT64_MAX;
-        limit_ns = mark_ns < limit_ns ? mark_ns : limit_ns;
-        limit_ns = seal_ns < limit_ns ? seal_ns : limit_ns;
-    }
+    int64_t next_ns = next_time_ns(wal);
+    limit_ns = next_ns < limit_ns ? next_ns : limit_ns;
+    wal->sleep_limit_ns = limit_ns;
     if (inflight) {
         int64_t left_ns = limit_ns == INT64_MAX ? -1 : limit_ns - wal_now_ns();
         if (limit_ns == INT64_MAX || left_ns > 0)
             reap_completed(wal, 1, left_ns);
     } else {
+        wal_pass_leave(wal);
         wal_futex_wait(&wal->asleep, asleep, limit_ns, UINT32_MAX);
+        wal_pass_enter(wal);
     }
     atomic_store(&wal->asleep, 0);
+}
+
+void wal_commit_hand_over(struct wal *wal)
+{
+    uint32_t asleep = atomic_load(&wal->asleep);
+    /* A thread that is awake takes the pass next, and looks at everything. */
+    while (asleep && !(asleep & WAL_ASLEEP_PUBLISH) && heeds_publications(wal))
+        if (atomic_compare_exchange_weak(&wal->asleep, &asleep, asleep | WAL_ASLEEP_PUBLISH))
+            asleep |= WAL_ASLEEP_PUBLISH;
+    if (asleep && (has_work(wal) || next_time_ns(wal) < wal->sleep_limit_ns))
+        wal_wake_committer(wal);
 }
 
 void wal_commit_drain(struct wal *wal)

@@ -60,11 +60,11 @@ static struct wal_flight *append_flight(struct wal *wal, struct wal_frame *frame
 }
 
 /* Hands the batch over. The queue is deep enough for all that the window allows, so a queue that takes nothing is broken. */
-static void submit_batch(struct wal *wal)
+static void submit_batch(struct wal *wal, struct blockdev_queue *queue)
 {
     uint32_t sent = 0;
     while (sent < wal->batch_count) {
-        int taken = blockdev_submit(wal->queue, wal->batch + sent, wal->batch_count - sent);
+        int taken = blockdev_submit(queue, wal->batch + sent, wal->batch_count - sent);
         if (taken <= 0) {
             error_set(taken < 0 ? taken : MOTE_EIO, "the device's queue takes no requests of the log any more; reopen the volume");
             error_add_device(blockdev_path(wal->options.device), wal->batch[sent]->offset_bytes, wal->batch[sent]->length_bytes);
@@ -143,11 +143,12 @@ bool wal_flight_can_submit(const struct wal *wal)
     return wal_stage_is_published(stage);
 }
 
-bool wal_flight_submit(struct wal *wal)
+/* Submits up to stages_max of the stages that can be. */
+static bool submit_stages(struct wal *wal, struct blockdev_queue *queue, uint32_t stages_max)
 {
     bool idle = !wal->flush_inflight && !is_write_under_way(wal);
     uint32_t rows_count = 0;
-    while (wal_flight_can_submit(wal)) {
+    while (rows_count < stages_max && wal_flight_can_submit(wal)) {
         struct wal_stage *stage = wal_stage_of(wal, wal->submit_ordinal);
         uint64_t first_seq = atomic_load_explicit(&stage->first_seq, memory_order_relaxed);
         if (stage->placement.pad_bytes && !stage->pad_submitted) {
@@ -161,18 +162,31 @@ bool wal_flight_submit(struct wal *wal)
     if (wal->batch_count == 0)
         return false;
     link_flush(wal, idle, rows_count);
-    submit_batch(wal);
+    submit_batch(wal, queue);
     return true;
+}
+
+bool wal_flight_submit(struct wal *wal)
+{
+    return submit_stages(wal, wal->queue, UINT32_MAX);
+}
+
+bool wal_flight_submit_own(struct wal *wal)
+{
+    return submit_stages(wal, wal->own_queue, 1);
+}
+
+bool wal_flight_wants_flush(const struct wal *wal)
+{
+    return wal->options.barrier == MOTE_BARRIER_FLUSH && !wal->flush_inflight && wal_flight_count(wal) > 0 && flight_at(wal, wal->flight_first)->written;
 }
 
 bool wal_flight_flush(struct wal *wal)
 {
-    if (wal->options.barrier != MOTE_BARRIER_FLUSH || wal->flush_inflight || wal_flight_count(wal) == 0)
-        return false;
-    if (!flight_at(wal, wal->flight_first)->written)
+    if (!wal_flight_wants_flush(wal))
         return false;
     append_flush(wal);
-    submit_batch(wal);
+    submit_batch(wal, wal->queue);
     return true;
 }
 
@@ -206,7 +220,7 @@ bool wal_flight_mark(struct wal *wal, enum wal_frame_kind kind, int64_t now_ns)
     append_flight(wal, &frame, buffer, place.device_offset_bytes, wal->options.frame_align_bytes)->sealed_ns = now_ns;
     wal->mark_due = false;
     link_flush(wal, !wal->flush_inflight, 1);
-    submit_batch(wal);
+    submit_batch(wal, wal->queue);
     return true;
 }
 

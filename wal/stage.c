@@ -148,6 +148,7 @@ static int reserve_in_active(struct wal *wal, uint32_t size_bytes, uint32_t coun
     slot->user = user;
     slot->size_bytes = size_bytes;
     slot->stage = index;
+    slot->own = false;
     return MOTE_OK;
 }
 
@@ -279,11 +280,13 @@ static bool note_delay(struct wal_stage *stage, uint32_t delay_ms)
     return true;
 }
 
-void wal_publish(struct wal *wal, const struct wal_slot *slot, enum wal_urgency urgency, uint32_t delay_ms)
+void wal_publish(struct wal *wal, struct wal_slot *slot, enum wal_urgency urgency, uint32_t delay_ms)
 {
     struct wal_stage *stage = &wal->stages[slot->stage];
     bool ask = false;
-    if (urgency == WAL_URGENCY_NOW) {
+    if (urgency == WAL_URGENCY_OWN && wal_own_publish(wal, slot))
+        return;
+    if (urgency == WAL_URGENCY_NOW || urgency == WAL_URGENCY_OWN) {
         if (!atomic_load_explicit(&stage->urgent, memory_order_relaxed))
             atomic_store(&stage->urgent, 1);
         ask = true;

@@ -68,14 +68,28 @@ void wal_role_release(struct wal *wal)
     wal_signal(wal, UINT32_MAX);
 }
 
+void wal_pass_enter(struct wal *wal)
+{
+    if (!wal->options.inline_io)
+        pthread_mutex_lock(&wal->pass);
+}
+
+void wal_pass_leave(struct wal *wal)
+{
+    if (!wal->options.inline_io)
+        pthread_mutex_unlock(&wal->pass);
+}
+
 static void *run_committer(void *argument)
 {
     struct wal *wal = argument;
+    wal_pass_enter(wal);
     while (!atomic_load(&wal->stop)) {
         wal_commit_work(wal);
         wal_commit_sleep(wal, INT64_MAX);
     }
     wal_commit_drain(wal);
+    wal_pass_leave(wal);
     return NULL;
 }
 

@@ -1,6 +1,7 @@
 /* wal.c: the log's life: create, start, close, destroy. wal.h has the contract; wal_private.h says who touches what.
  *
- * Everything is carved from the arena by wal_create. The queue is made there too, with the stage buffers registered; its owner is the I/O thread, which is the only one to submit on it.
+ * Everything is carved from the arena by wal_create. The queue is made there too, with the stage buffers registered; its owner is the I/O thread, which is the only one to submit on it. So is the queue of writers that
+ * commit their own rows.
  * Order at the end: wal_close (reservations are refused, what is staged becomes durable, then the end frame), wal_destroy (stop the thread, reap what is in flight, free the queue). wal_destroy
  * without wal_close leaves the log as a crash would. */
 #include <string.h>
@@ -9,6 +10,8 @@
 #include "blockdev/base/errors.h"
 #include "blockdev/base/memory.h"
 #include "wal/wal_private.h"
+
+enum { OWN_QUEUE_DEPTH = 4 }; /* a pad, a frame, a flush */
 
 static int check_options(const struct wal_options *options)
 {
@@ -69,6 +72,14 @@ static int carve_buffers(struct wal *wal, uint8_t **base, uint64_t *base_bytes)
     return MOTE_OK;
 }
 
+/* For writers that commit their own rows: used by one at a time. Its buffers are not registered: the kernel would count them as locked memory once more, and one frame at a time hardly gains. */
+static int create_own_queue(struct wal *wal)
+{
+    if (wal->options.inline_io || wal->options.thread_only)
+        return MOTE_OK;
+    return blockdev_queue_create(wal->options.device, &(struct blockdev_queue_options){.depth = OWN_QUEUE_DEPTH, .flags = BLOCKDEV_QUEUE_SHARED}, &wal->own_queue);
+}
+
 int wal_create(const struct wal_options *options, struct wal **wal_out)
 {
     *wal_out = NULL;
@@ -81,6 +92,7 @@ int wal_create(const struct wal_options *options, struct wal **wal_out)
     wal->options = *options;
     atomic_store(&wal->eventfd, -1);
     pthread_mutex_init(&wal->lock, NULL);
+    pthread_mutex_init(&wal->pass, NULL);
     if (options->read_only) {
         *wal_out = wal;
         return MOTE_OK;
@@ -98,9 +110,16 @@ int wal_create(const struct wal_options *options, struct wal **wal_out)
     code = blockdev_queue_create(options->device, &queue_options, &wal->queue);
     if (code != MOTE_OK)
         goto fail;
+    code = create_own_queue(wal);
+    if (code != MOTE_OK)
+        goto fail;
     *wal_out = wal;
     return MOTE_OK;
 fail:
+    if (wal->queue)
+        blockdev_queue_destroy(wal->queue);
+    wal->queue = NULL;
+    pthread_mutex_destroy(&wal->pass);
     pthread_mutex_destroy(&wal->lock);
     return code;
 }
@@ -200,8 +219,13 @@ void wal_destroy(struct wal *wal)
         blockdev_queue_destroy(wal->queue);
         wal->queue = NULL;
     }
+    if (wal->own_queue) {
+        blockdev_queue_destroy(wal->own_queue);
+        wal->own_queue = NULL;
+    }
     int eventfd = atomic_exchange(&wal->eventfd, -1);
     if (eventfd >= 0)
         close(eventfd);
+    pthread_mutex_destroy(&wal->pass);
     pthread_mutex_destroy(&wal->lock);
 }

@@ -19,7 +19,8 @@
  *   7. Within mark_delay_ms of the last durable frame an empty mark frame is written, whose durable_lsn covers it: the witness for recovery's verdict. Marks are not followed by marks.
  *   8. A block of a durable frame is never rewritten.
  *
- * Threads. wal_reserve / wal_publish: any number, lock-free unless the log is full. One committer at a time: the log's own I/O thread ("mote-wal"), or with inline_io whichever thread waits.
+ * Threads. wal_reserve / wal_publish: any number, lock-free unless the log is full. The committer is the log's own I/O thread ("mote-wal"), or with inline_io whichever thread waits. A writer that waits for its own
+ * rows at once (WAL_URGENCY_OWN) commits them itself where the log is idle, and the thread sleeps on (own.c).
  * Everything is allocated by wal_create.
  */
 #ifndef MOTE_WAL_WAL_H
@@ -45,6 +46,7 @@ enum wal_urgency {
     WAL_URGENCY_NOW,   /* seal as soon as the window allows */
     WAL_URGENCY_TIMED, /* seal within delay_ms */
     WAL_URGENCY_NONE,  /* when something else asks, or the stage is full */
+    WAL_URGENCY_OWN,   /* as NOW, and the same thread calls wal_finish soon, whatever happens: until then it may have requests of its own under way */
 };
 
 struct wal_options {
@@ -59,6 +61,7 @@ struct wal_options {
     uint32_t barrier;           /* enum mote_barrier, not AUTO */
     uint32_t mark_delay_ms;     /* 10; 0: no marks */
     bool inline_io;
+    bool thread_only;           /* OWN is taken as NOW: only the I/O thread commits */
     bool read_only;             /* no stage, no thread: only counters */
     /* Called by the committer, outside all of the log's locks, when less than low_space_bytes of mapped space is not set aside: the engine maps more and calls wal_add_range, at once (inline) or soon
      * (another thread). Called again only after ranges were added or space was asked for again. Must not reserve, rotate, wait or close. */
@@ -99,6 +102,7 @@ struct wal_slot {
     void *user;
     uint32_t size_bytes; /* as reserved */
     uint32_t stage;      /* the log's own */
+    bool own;            /* the log's own: its commit is under way on the writer's queue */
 };
 
 /* The user pointer of the stage that is active now (see wal_rotate). */
@@ -109,7 +113,9 @@ enum { WAL_RETRY = 1 };
  * MOTE_EINVAL before wal_start and after wal_close. */
 int wal_reserve(struct wal *wal, uint32_t size_bytes, uint32_t count, const void *expected_user, struct wal_slot *slot);
 /* The payload is complete; from here the stage may be written. urgency decides when. Never fails. Wakes the committer if it sleeps and the urgency asks for it. */
-void wal_publish(struct wal *wal, const struct wal_slot *slot, enum wal_urgency urgency, uint32_t delay_ms);
+void wal_publish(struct wal *wal, struct wal_slot *slot, enum wal_urgency urgency, uint32_t delay_ms);
+/* Ends what wal_publish with WAL_URGENCY_OWN began, by the same thread: returns as wal_wait without a limit for the last seq of the slot, of `count` seqs. */
+int wal_finish(struct wal *wal, struct wal_slot *slot, uint32_t count);
 /* Keeps the slot's payload readable after wal_publish, so that the commit can be under way while the caller still works on it: called between reserve and publish, ended by wal_release. The payload must not be changed
  * after wal_publish, and the holder must not block on the log meanwhile. */
 void wal_hold(struct wal *wal, const struct wal_slot *slot);

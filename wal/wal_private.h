@@ -7,10 +7,12 @@
  * Who may touch what
  *   hot      wal_reserve and wal_publish touch active_index, one stage's atomics and `asleep`; nothing else, and no lock
  *   lock     guards ranges, tail, sealing and opening of stages, pending cuts, the poison's sentence. Held for well under a microsecond, never across I/O or a callback
- *   role     flights, queue, chain, histogram: whoever is the committer. Its I/O thread for ever, or with inline_io whoever took the role
+ *   role     flights, queue, chain, histogram: whoever is the committer. With inline_io whoever took `role`, also while it sleeps. With the I/O thread whoever holds `pass`: the thread, which lets go of it to sleep, and for
+ *            moments a writer that commits its own rows (own.c). `queue` is reaped by the thread alone, own_queue by the writer that has own_taken
  *   signal   one futex word for all sleepers but the committer: bit 31 of the mask for those who wait for room, bit (ordinal mod 31) for those who wait for that stage
  *
- * Wakes cannot be lost: each sleeper first tells that it sleeps (waiters, asleep), then looks once more; each waker first changes the state, then looks for sleepers; all four are sequentially consistent.
+ * Wakes cannot be lost: each sleeper first tells that it sleeps (waiters, asleep), then looks once more; each waker first changes the state, then looks for sleepers; all four are sequentially consistent. own.c says why that
+ * holds for the thread while a writer commits.
  */
 #ifndef MOTE_WAL_PRIVATE_H
 #define MOTE_WAL_PRIVATE_H
@@ -110,7 +112,8 @@ struct wal {
     _Atomic uint64_t sealed_ordinal;
     _Atomic uint32_t signal; /* futex word */
     _Atomic uint32_t waiters;
-    _Atomic uint32_t role; /* 1: there is a committer */
+    _Atomic uint32_t role; /* 1: there is a committer (inline_io) */
+    _Atomic uint32_t own_taken; /* 1: a writer commits its own rows */
     _Atomic uint32_t space_wanted; /* need_space is to be called */
     _Atomic uint32_t cuts_pending;
     _Atomic uint32_t closing, stop;
@@ -137,7 +140,10 @@ struct wal {
     struct mote_error poison_error;
 
     /* role */
-    _Alignas(WAL_CACHE_LINE_BYTES) struct blockdev_queue *queue;
+    _Alignas(WAL_CACHE_LINE_BYTES) pthread_mutex_t pass;
+    struct blockdev_queue *queue;
+    struct blockdev_queue *own_queue; /* NULL: nobody commits its own rows */
+    int64_t sleep_limit_ns;           /* until when the thread sleeps, while `asleep` says that it does */
     struct wal_flight *flights; /* ring of inflight_max */
     uint64_t flight_first, flight_end;
     uint64_t submit_ordinal;
@@ -195,9 +201,28 @@ bool wal_commit_work(struct wal *wal);
 void wal_commit_sleep(struct wal *wal, int64_t limit_ns);
 /* Waits until nothing is in flight. */
 void wal_commit_drain(struct wal *wal);
+/* Seals the active stage if it holds anything and opens the next; true if it sealed one. */
+bool wal_commit_seal(struct wal *wal);
+/* Gives writers that are about to publish into the stage that is next a moment. */
+void wal_commit_spin(const struct wal *wal);
+/* Nothing is sealed or under way. */
+bool wal_commit_is_quiet(const struct wal *wal);
+/* By another than the thread, which holds `pass` and changed what the thread's sleep depends on: wakes it if there is work for it now, or sooner than it sleeps. */
+void wal_commit_hand_over(struct wal *wal);
+/* Takes and gives back `pass`; nothing with inline_io. */
+void wal_pass_enter(struct wal *wal);
+void wal_pass_leave(struct wal *wal);
+
+/* ---- own.c ---- */
+/* Publishes the slot and begins its commit in the calling thread, if the log is idle. False: nothing was done. */
+bool wal_own_publish(struct wal *wal, struct wal_slot *slot);
 
 /* ---- flight.c; by the committer ---- */
 bool wal_flight_submit(struct wal *wal);
+/* The same for the next stage alone, on the own committer's queue. */
+bool wal_flight_submit_own(struct wal *wal);
+/* A frame is written, no barrier covers it, and none is under way. */
+bool wal_flight_wants_flush(const struct wal *wal);
 bool wal_flight_flush(struct wal *wal);
 bool wal_flight_mark(struct wal *wal, enum wal_frame_kind kind, int64_t now_ns);
 void wal_flight_complete(struct wal *wal, struct blockdev_request **done, unsigned count);
@@ -211,9 +236,9 @@ void wal_futex_wake(_Atomic uint32_t *word, uint32_t mask);
 void wal_wake_committer(struct wal *wal);
 /* Wakes the sleepers of mask. */
 void wal_signal(struct wal *wal, uint32_t mask);
-/* Sleeps until a signal of mask after `seen` was loaded from wal->signal. */
 /* Never fails: a full counter is readable already. */
 void wal_write_eventfd(int fd);
+/* Sleeps until a signal of mask after `seen` was loaded from wal->signal. */
 void wal_signal_wait(struct wal *wal, uint32_t seen, int64_t limit_ns, uint32_t mask);
 bool wal_role_take(struct wal *wal);
 void wal_role_release(struct wal *wal);
