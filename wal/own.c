@@ -76,7 +76,7 @@ int wal_finish(struct wal *wal, struct wal_slot *slot, uint32_t count)
         if (!atomic_load(&wal->poison_code))
             wal_flight_publish(wal);
         wal_commit_hand_over(wal);
-        slot->own = reaped > 0 && blockdev_queue_inflight(wal->own_queue) > 0;
+        slot->own = reaped >= 0 && blockdev_queue_inflight(wal->own_queue) > 0;
         pthread_mutex_unlock(&wal->pass);
         if (!slot->own)
             atomic_store(&wal->own_taken, 0);

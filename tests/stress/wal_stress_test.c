@@ -73,13 +73,16 @@ static void *run_writer(void *argument)
         bool hold = rand_r(&writer->random) % 8 == 0;
         if (hold)
             wal_hold(wal, &slot);
-        wal_publish(wal, &slot, (enum wal_urgency)(rand_r(&writer->random) % 3), (uint32_t)rand_r(&writer->random) % 3);
+        enum wal_urgency urgency = (enum wal_urgency)(rand_r(&writer->random) % 4);
+        wal_publish(wal, &slot, urgency, (uint32_t)rand_r(&writer->random) % 3);
         if (hold)
             let_go_slowly(writer, &slot);
         writer->first[i] = slot.first_seq;
         writer->count[i] = count;
         uint64_t seq = slot.first_seq + count - 1;
-        if (rand_r(&writer->random) % 40 == 0)
+        if (urgency == WAL_URGENCY_OWN)
+            writer->wrong += wal_finish(wal, &slot, count) != MOTE_OK || wal_durable_seq(wal) < seq;
+        else if (rand_r(&writer->random) % 40 == 0)
             writer->wrong += wal_wait(wal, seq, INT64_MAX) != MOTE_OK || wal_durable_seq(wal) < seq;
         else if (rand_r(&writer->random) % 40 == 0)
             wal_wait(wal, seq, (int64_t)(rand_r(&writer->random) % 100) * NS_PER_US);

@@ -101,6 +101,7 @@ static struct wal_rig *prepare(const struct wal_rig_options *options, struct blo
                                       .barrier = o->barrier,
                                       .mark_delay_ms = o->mark_delay_ms,
                                       .inline_io = !o->threaded,
+                                      .thread_only = o->thread_only,
                                       .low_space_bytes = o->low_space_bytes,
                                       .need_space = need_space,
                                       .on_durable = o->on_durable,

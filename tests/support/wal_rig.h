@@ -19,7 +19,7 @@ struct wal_rig_options {
     uint32_t extents_first; /* default extent_count: mapped before the start; the others when the log asks */
     uint64_t low_space_bytes;
     uint64_t seed, first_lsn; /* first_lsn: default 0 */
-    bool threaded, record, reorder, faulty;
+    bool threaded, thread_only, record, reorder, faulty;
     bool keep_space; /* need_space maps nothing by itself and sets no error */
     void (*on_durable)(void *context, uint64_t durable_seq);
 };
