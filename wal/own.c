@@ -1,6 +1,6 @@
 /* own.c: a writer that waits for its own rows commits them itself. Two context switches less than by the I/O thread, which stays for everything else: rows that nobody waits for, timed urgency, marks, space, the end.
  *
- * wal_publish with WAL_URGENCY_OWN: if no other writer does the same, nobody has the pass, and nothing is sealed or under way, the writer seals its stage and submits the frame on own_queue, with the barrier. wal_finish reaps that queue,
+ * wal_publish with WAL_URGENCY_OWN: if the rows are few, no other writer does the same, nobody has the pass, and nothing is sealed or under way (nor was a moment ago), the writer seals its stage and submits the frame on own_queue, with the barrier. wal_finish reaps that queue,
  * publishes what became durable, and hands over to the thread. In all other cases OWN is NOW, and wal_finish is wal_wait.
  *
  * Invariants
@@ -19,13 +19,17 @@
 #include "blockdev/base/errors.h"
 #include "wal/wal_private.h"
 
-enum { OWN_REAP_MAX = 4 };
+enum {
+    OWN_REAP_MAX = 4,
+    OWN_BYTES_MAX = 32 * 1024, /* more than this the thread checks and submits on another core while the writer inserts its rows */
+    CROWDED_COMMITS = 32,      /* left to the thread after one that found the log busy */
+};
 
 /* own_taken and the pass, if the log is idle. */
-static bool begin_own(struct wal *wal)
+static bool take_idle(struct wal *wal)
 {
     uint32_t none = 0;
-    if (!wal->own_queue || atomic_load_explicit(&wal->own_taken, memory_order_relaxed) || !atomic_compare_exchange_strong(&wal->own_taken, &none, 1))
+    if (!atomic_compare_exchange_strong(&wal->own_taken, &none, 1))
         return false;
     if (pthread_mutex_trylock(&wal->pass) == 0) {
         if (wal_commit_is_quiet(wal) && !atomic_load(&wal->poison_code) && !atomic_load(&wal->closing))
@@ -36,9 +40,25 @@ static bool begin_own(struct wal *wal)
     return false;
 }
 
+/* Where several commit at once, the thread puts them together into fewer frames: so a writer that finds the log busy lets the next commits, its own and others', be the thread's. The count is only a hint. */
+static bool begin_own(struct wal *wal, uint32_t size_bytes)
+{
+    if (!wal->own_queue || size_bytes > OWN_BYTES_MAX)
+        return false;
+    uint32_t crowded = atomic_load_explicit(&wal->crowded, memory_order_relaxed);
+    if (crowded > 0) {
+        atomic_store_explicit(&wal->crowded, crowded - 1, memory_order_relaxed);
+        return false;
+    }
+    if (take_idle(wal))
+        return true;
+    atomic_store_explicit(&wal->crowded, CROWDED_COMMITS, memory_order_relaxed);
+    return false;
+}
+
 bool wal_own_publish(struct wal *wal, struct wal_slot *slot)
 {
-    if (!begin_own(wal))
+    if (!begin_own(wal, slot->size_bytes))
         return false;
     struct wal_stage *stage = &wal->stages[slot->stage];
     /* Without this writer's bytes its stage cannot have been submitted, so being quiet means that it is the active one, unless it was sealed this moment. */

@@ -114,6 +114,7 @@ struct wal {
     _Atomic uint32_t waiters;
     _Atomic uint32_t role; /* 1: there is a committer (inline_io) */
     _Atomic uint32_t own_taken; /* 1: a writer commits its own rows */
+    _Atomic uint32_t crowded;   /* so many commits more are the thread's before a writer tries to commit its own */
     _Atomic uint32_t space_wanted; /* need_space is to be called */
     _Atomic uint32_t cuts_pending;
     _Atomic uint32_t closing, stop;
