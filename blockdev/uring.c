@@ -9,6 +9,7 @@
  *   3. What the kernel did not take of a batch (it is out of memory) is taken back out of the ring before submit returns; a chain that was cut by that
  *      completes its remaining requests as cancelled, so that no barrier ever runs without the write that it was linked to.
  *   4. A short transfer is continued by a new entry, unless it is linked: the kernel has cancelled its successors then, so it fails.
+ *   5. When a thread ends, the kernel cancels what it submitted and is not begun: of a SHARED queue that is submitted again, by whoever reaps. It was never carried out, so that repeats no failed write or barrier.
  * Barriers: FLUSH is IORING_OP_FSYNC with DATASYNC, FUA is RWF_DSYNC, a link IOSQE_IO_LINK. A discard of a block device is an IORING_OP_URING_CMD; before Linux 6.12
  * the ioctl, which blocks submit. A hole in an image file is an IORING_OP_FALLOCATE.
  * Threads: one at a time (2.); uring_wake any. Failures: positive errno in system_errno; MOTE codes with a sentence from submit and reap.
@@ -32,6 +33,8 @@
 #define BUFFER_REGIONS_MAX 64u
 #define DISCARD_COMMAND 0x1200u /* BLOCK_URING_CMD_DISCARD, _IO(0x12, 0), of linux/blkdev.h since 6.12 */
 #define PROBE_TIMEOUT_NS NS_PER_S
+
+enum { REQUEST_FOLLOWS = 1, REQUEST_REPEATED = 2, REPEATS_MAX = 8 }; /* in backend_word[1]: behind a linked one; as often submitted again */
 
 struct uring_queue {
     struct blockdev_queue base;
@@ -297,6 +300,7 @@ static int uring_submit(struct blockdev_queue *base, struct blockdev_request *co
         return 0; /* entries of an earlier reap come first, else settle_partial would take them for ones of this batch */
     for (unsigned i = 0; i < count; i++) {
         requests[i]->backend_word[0] = 0;
+        requests[i]->backend_word[1] = i > 0 && (requests[i - 1]->flags & BLOCKDEV_LINK) ? REQUEST_FOLLOWS : 0;
         if (is_ioctl(requests[i], discard_by_ioctl))
             continue;
         push_request(queue, requests[i], (requests[i]->flags & BLOCKDEV_LINK) && i + 1 < count);
@@ -324,12 +328,29 @@ static void finish_discard(struct file_device *file, struct blockdev_request *re
     request->system_errno = error;
 }
 
+/* Whether the kernel dropped a request because the thread that submitted it ended: EFAULT where it was to follow another, ECANCELED where it waited for a kernel thread (what follows a failed request is cancelled in
+ * the same way, but rightly). The thread that submits it
+ * again may end as well; not so often that it would not be believed. */
+static bool is_orphan(const struct uring_queue *queue, struct blockdev_request *request, int result)
+{
+    const uint64_t word = request->backend_word[1];
+    bool dropped = word & REQUEST_FOLLOWS ? result == -EFAULT : result == -ECANCELED;
+    if (!dropped || word >= REPEATS_MAX * REQUEST_REPEATED || !(queue->base.flags & BLOCKDEV_QUEUE_SHARED) || (request->flags & BLOCKDEV_LINK))
+        return false;
+    request->backend_word[1] = (word & ~(uint64_t)REQUEST_FOLLOWS) + REQUEST_REPEATED;
+    return true;
+}
+
 /* What a completion means for its request. True if the request is complete; its rest is in the ring otherwise. */
 static bool finish_request(struct uring_queue *queue, struct blockdev_request *request, int result)
 {
     if (request->op == BLOCKDEV_DISCARD) {
         finish_discard(file_of(queue->base.device), request, result < 0 ? -result : 0);
         return true;
+    }
+    if (is_orphan(queue, request, result)) {
+        push_request(queue, request, false);
+        return false;
     }
     if (result < 0 || request->op == BLOCKDEV_FLUSH) {
         request->system_errno = result < 0 ? -result : 0;

@@ -59,6 +59,7 @@ static int create_log(struct mote_db *db)
         .barrier = db->options.barrier,
         .mark_delay_ms = 10,
         .inline_io = db->options.inline_io,
+        .thread_only = db->options.commit_thread,
         .read_only = db->read_only,
         .low_space_bytes = frame_bytes * (options_stage_count(&db->options) + 2),
         .need_space = space_needed,

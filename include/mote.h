@@ -279,6 +279,8 @@ struct mote_options {
     uint32_t huge_pages;            /* 1: ask for transparent huge pages for the arena */
     uint32_t open_timeout_ms;       /* how long to retry a busy device; default 5000 */
     uint32_t producers_max;         /* producers open at once, 1 to 1024; default 16 (EDGE: 8, THROUGHPUT: 64) */
+    uint32_t commit_thread;         /* 1: only the log's thread commits. 0: a SYNC append may commit its rows in the calling thread, where nothing else is under way: faster by two context
+                                       switches, but others' commits then wait for that thread to be scheduled. For handles that threads of different priorities write to */
 };
 #define MOTE_OPTIONS_INIT MOTE_INIT(struct mote_options)
 #define MOTE_NO_THREADS UINT32_MAX

@@ -48,6 +48,7 @@ static void json_options(struct json *json, const struct mote_options *options)
     json_text(json, "compression", CHOICE(compressions, options->compression));
     json_u64(json, "background_mib_per_s", options->background_mib_per_s);
     json_bool(json, "inline_io", options->inline_io != 0);
+    json_bool(json, "commit_thread", options->commit_thread != 0);
     json_bool(json, "huge_pages", options->huge_pages != 0);
     json_u64(json, "open_timeout_ms", options->open_timeout_ms);
     json_close(json, '}');

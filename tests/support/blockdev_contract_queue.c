@@ -227,6 +227,46 @@ static void *run_sharer(void *argument)
     return NULL;
 }
 
+struct leaver {
+    struct blockdev_queue *queue;
+    struct blockdev_request *requests[3];
+    unsigned count, taken;
+};
+
+static void *submit_and_leave(void *argument)
+{
+    struct leaver *leaver = argument;
+    int taken = blockdev_submit(leaver->queue, leaver->requests, leaver->count);
+    leaver->taken = taken < 0 ? 0 : (unsigned)taken;
+    return NULL;
+}
+
+/* A thread that ends at once leaves its requests on a SHARED queue: they are carried out all the same. */
+static void run_leavers(struct contract *contract, struct blockdev_queue *queue)
+{
+    enum { ROUNDS = 300 };
+    uint8_t *data = contract_buffer(PAGE_BYTES, contract->seed + 7);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct blockdev_request write = contract_request(BLOCKDEV_WRITE, 0, PAGE_BYTES, data, round % 2 ? BLOCKDEV_LINK : BLOCKDEV_FUA), flush = {.op = BLOCKDEV_FLUSH}, *done[3];
+        struct leaver leaver = {queue, {&write, &flush}, 2, 0};
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, submit_and_leave, &leaver) != 0)
+            abort();
+        pthread_join(thread, NULL);
+        CONTRACT_CHECK(contract, leaver.taken == 2);
+        unsigned got = 0;
+        while (got < leaver.taken) {
+            int reaped = blockdev_reap(queue, 1, NS_PER_S, done, 3);
+            CONTRACT_CHECK(contract, reaped > 0);
+            if (reaped <= 0)
+                break;
+            got += (unsigned)reaped;
+        }
+        CONTRACT_CHECK(contract, write.result == MOTE_OK && flush.result == MOTE_OK);
+    }
+    free(data);
+}
+
 /* A SHARED queue: several threads, one at a time; one thread reaps what another submitted. */
 void contract_run_shared_queue(struct contract *contract)
 {
@@ -245,6 +285,7 @@ void contract_run_shared_queue(struct contract *contract)
         CONTRACT_CHECK(contract, sharers[i].failures == 0);
         free(sharers[i].data);
     }
+    run_leavers(contract, queue);
     CONTRACT_CHECK(contract, blockdev_queue_inflight(queue) == 0);
     blockdev_queue_destroy(queue);
 }

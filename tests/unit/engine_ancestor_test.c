@@ -369,6 +369,7 @@ static void check_options(const struct fixture *fixture)
     cr_expect_eq(found.tables_max, given->tables_max);
     cr_expect_eq(found.cursors_max, given->cursors_max);
     cr_expect_eq(found.producers_max, given->producers_max);
+    cr_expect_eq(found.commit_thread, given->commit_thread);
     cr_expect_eq(found.wal_inflight_max, given->wal_inflight_max);
     cr_expect_eq(found.wal_frame_bytes_max, given->wal_frame_bytes_max);
     cr_expect_eq(found.block_rows, given->block_rows);
@@ -393,6 +394,7 @@ static void open_with(struct fixture *fixture, uint32_t turn)
     options->tables_max = 7 + turn;
     options->cursors_max = 3 + turn;
     options->producers_max = 2 + turn;
+    options->commit_thread = turn % 2;
     options->wal_inflight_max = 2 + turn;
     options->wal_frame_bytes_max = (64 + 4 * turn) * 1024;
     options->block_rows = 100 + turn;
