@@ -223,6 +223,11 @@ void wal_commit_sleep(struct wal *wal, int64_t limit_ns)
     }
     int64_t next_ns = next_time_ns(wal);
     limit_ns = next_ns < limit_ns ? next_ns : limit_ns;
+    /* A writer's own commit is under way: its mark is due no sooner than this. Without it the end of each such commit would have to wake the thread for the sake of its clock. */
+    if (atomic_load(&wal->own_taken) && wal->mark_due && wal->options.mark_delay_ms > 0) {
+        next_ns = wal_now_ns() + (int64_t)wal->options.mark_delay_ms * NS_PER_MS * 9 / 10;
+        limit_ns = next_ns < limit_ns ? next_ns : limit_ns;
+    }
     wal->sleep_limit_ns = limit_ns;
     if (inflight) {
         int64_t left_ns = limit_ns == INT64_MAX ? -1 : limit_ns - wal_now_ns();
