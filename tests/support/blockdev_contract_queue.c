@@ -256,7 +256,7 @@ static void run_leavers(struct contract *contract, struct blockdev_queue *queue)
         CONTRACT_CHECK(contract, leaver.taken == 2);
         unsigned got = 0;
         while (got < leaver.taken) {
-            int reaped = blockdev_reap(queue, 1, NS_PER_S, done, 3);
+            int reaped = blockdev_reap(queue, 1, -1, done, 3); /* A flush of an image may take seconds on a busy disk. */
             CONTRACT_CHECK(contract, reaped > 0);
             if (reaped <= 0)
                 break;
