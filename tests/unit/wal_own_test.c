@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -92,6 +93,7 @@ struct other {
     enum wal_urgency urgency;
     int result;
     bool own;
+    _Atomic bool published;
 };
 
 static void *append_and_wait(void *argument)
@@ -103,6 +105,7 @@ static void *append_and_wait(void *argument)
         return NULL;
     wal_publish(other->rig->wal, &slot, other->urgency, 0);
     other->own = slot.own;
+    atomic_store(&other->published, true);
     other->result = other->urgency == WAL_URGENCY_OWN ? wal_finish(other->rig->wal, &slot, 1) : wal_wait(other->rig->wal, slot.first_seq, INT64_MAX);
     return NULL;
 }
@@ -115,7 +118,9 @@ Test(wal_own, others_rows_become_durable_behind_it)
         struct other other = {.rig = rig, .urgency = (enum wal_urgency)(i % 4)};
         pthread_t thread;
         pthread_create(&thread, NULL, append_and_wait, &other);
-        usleep(3000);
+        while (!atomic_load(&other.published))
+            usleep(STEP_US);
+        usleep(2000);
         cr_assert_lt(wal_durable_seq(rig->wal), slot.first_seq, "nobody else reaps it");
         cr_assert_eq(wal_finish(rig->wal, &slot, 1), MOTE_OK);
         pthread_join(thread, NULL);
