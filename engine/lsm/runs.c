@@ -37,7 +37,7 @@ static inline struct block_range block_of(uint32_t index)
         return (struct block_range){RUN_GROWING_BLOCKS + number, GROWING_ROWS + number * RUN_BLOCK_ROWS, RUN_BLOCK_ROWS};
     }
     uint32_t number = 31u - (uint32_t)__builtin_clz(index / RUN_FIRST_ROWS + 1);
-    return (struct block_range){number, RUN_FIRST_ROWS * ((1u << number) - 1), RUN_FIRST_ROWS << number};
+    return (struct block_range){number, RUN_FIRST_ROWS * ((1u << number) - 1), (uint32_t)RUN_FIRST_ROWS << number};
 }
 
 /* Which list a block's offset is in, and where. */
