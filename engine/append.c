@@ -284,10 +284,9 @@ static void encode_batch(struct mote_table *table, const struct row_batch *prepa
     assert(at == intake->slot.payload + intake->log_bytes);
 }
 
-/* Inserts the encoded rows into the memtable, from the stage, while the commit is under way. */
-static void insert_batch(struct mote_table *table, const struct row_batch *prepared, struct intake *intake)
+/* Inserts the encoded rows into the memtable one by one, from the stage: rows or keys of several sizes. */
+static void insert_rows(struct mote_table *table, const struct schema *schema, struct intake *intake)
 {
-    const struct schema *schema = prepared->schema;
     const uint8_t *at = intake->slot.payload + LOG_OP_HEADER_BYTES;
     for (size_t row = 0; row < intake->count; row++) {
         uint32_t image_bytes = schema->fixed_bytes;
@@ -298,6 +297,19 @@ static void insert_batch(struct mote_table *table, const struct row_batch *prepa
         insert_row(table, schema, intake, intake->slot.first_seq + row, at, image_bytes);
         at += round_up(image_bytes, 8);
     }
+}
+
+/* All rows at once; in_columns: the stage holds no images to copy. */
+static void insert_batch(struct mote_table *table, const struct row_batch *prepared, struct intake *intake, int64_t rowid, bool in_columns)
+{
+    const struct schema *schema = prepared->schema;
+    int64_t rowid_max = INT64_MIN;
+    if (schema->has_var || !schema->key_bytes_fixed) {
+        insert_rows(table, schema, intake);
+        return;
+    }
+    memtable_insert_batch(intake->memtable, &intake->room, prepared, in_columns ? NULL : intake->slot.payload + LOG_OP_HEADER_BYTES, 0, intake->count, intake->slot.first_seq, rowid, &rowid_max);
+    raise_rowid(table, rowid_max);
 }
 
 static void copy_columns(const struct row_batch *prepared, const struct intake *intake, const struct log_columns *columns)
@@ -380,13 +392,11 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
         copy_columns(prepared, &intake, &columns);
         publish(db, &intake, level);
         log_columns_free(db->memory, &columns);
-        int64_t rowid_max = INT64_MIN;
-        memtable_insert_batch(intake.memtable, &intake.room, prepared, 0, row_count, intake.slot.first_seq, rowid, &rowid_max);
-        raise_rowid(table, rowid_max);
+        insert_batch(table, prepared, &intake, rowid, true);
     } else {
         encode_batch(table, prepared, &intake, rowid);
         publish(db, &intake, level);
-        insert_batch(table, prepared, &intake);
+        insert_batch(table, prepared, &intake, rowid, false);
     }
     make_visible(db, &intake);
     atomic_fetch_add_explicit(&db->counters.rows_appended, row_count, memory_order_relaxed);

@@ -188,7 +188,7 @@ static int replay_rows(struct replay *replay, struct mote_table *table, const st
     if (result)
         return result;
     int64_t rowid_max = INT64_MIN;
-    *rowid = memtable_insert_batch(memtable, &room, prepared, first, *count, first_seq, *rowid, &rowid_max);
+    *rowid = memtable_insert_batch(memtable, &room, prepared, NULL, first, *count, first_seq, *rowid, &rowid_max);
     memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
     raise_rowid(table, rowid_max);
     replay->last_seq = first_seq + *count - 1;

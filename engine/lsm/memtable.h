@@ -78,9 +78,10 @@ void memtable_write_begin(struct memtable_write *write, struct memtable *memtabl
 /* At most MEMTABLE_WRITE_ROWS_MAX rows between publishes. Returns where image_bytes of image belong; the key is copied. As memtable_insert otherwise. */
 uint8_t *memtable_write_place(struct memtable_write *write, const uint8_t *key, uint32_t key_bytes, uint64_t seq, enum record_kind kind, uint32_t image_bytes);
 void memtable_write_publish(struct memtable_write *write);
-/* Rows of a checked batch, with seqs from first_seq on, turned from columns into images in their places; tables without text and blobs only. rowid: of the first of them that takes one; returns that of the next row after them. *rowid_max: of
- * an AUTO_INCREMENT key the greatest that was seen, if it is greater. */
-int64_t memtable_insert_batch(struct memtable *memtable, struct memtable_room *room, const struct row_batch *prepared, size_t first_row, size_t row_count, uint64_t first_seq, int64_t rowid, int64_t *rowid_max);
+/* Rows of a checked batch, with seqs from first_seq on; tables without text and blobs, with keys of one size, only. images: all rows of the batch as row_batch_encode_rows made them, to be copied; NULL: they are turned from columns into
+ * images in their places. rowid: of the first of them that takes one; returns that of the next row after them. *rowid_max: of an AUTO_INCREMENT key the greatest that was seen, if it is greater. */
+int64_t memtable_insert_batch(struct memtable *memtable, struct memtable_room *room, const struct row_batch *prepared, const uint8_t *images, size_t first_row, size_t row_count, uint64_t first_seq, int64_t rowid,
+                              int64_t *rowid_max);
 
 /* Bytes that rooms have taken, and that they can take together (a larger room never fits). */
 uint64_t memtable_used_bytes(const struct memtable_generation *generation);

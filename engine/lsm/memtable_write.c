@@ -109,25 +109,36 @@ void memtable_insert(struct memtable *memtable, struct memtable_room *room, cons
 #define KEYS_BYTES 2048u
 _Static_assert(KEYS_BYTES >= MOTE_KEY_BYTES_MAX, "a key at least");
 
-int64_t memtable_insert_batch(struct memtable *memtable, struct memtable_room *room, const struct row_batch *prepared, size_t first_row, size_t row_count, uint64_t first_seq, int64_t rowid, int64_t *rowid_max)
+static void copy_images(const uint8_t *from, size_t count, size_t size_bytes, uint8_t *const *to)
+{
+    for (size_t i = 0; i < count; i++, from += size_bytes)
+        memcpy(to[i], from, size_bytes);
+}
+
+int64_t memtable_insert_batch(struct memtable *memtable, struct memtable_room *room, const struct row_batch *prepared, const uint8_t *images, size_t first_row, size_t row_count, uint64_t first_seq, int64_t rowid,
+                              int64_t *rowid_max)
 {
     const struct schema *schema = prepared->schema;
-    uint8_t keys[KEYS_BYTES], *images[MEMTABLE_WRITE_ROWS_MAX];
+    uint8_t keys[KEYS_BYTES], *places[MEMTABLE_WRITE_ROWS_MAX];
     uint32_t key_bytes = schema->key_bytes_fixed;
     assert(!schema->has_var && key_bytes > 0);
-    size_t tile_rows = KEYS_BYTES / key_bytes < MEMTABLE_WRITE_ROWS_MAX ? KEYS_BYTES / key_bytes : MEMTABLE_WRITE_ROWS_MAX;
+    size_t tile_rows = KEYS_BYTES / key_bytes < MEMTABLE_WRITE_ROWS_MAX ? KEYS_BYTES / key_bytes : MEMTABLE_WRITE_ROWS_MAX, stride_bytes = round_up(schema->fixed_bytes, NODE_UNIT_BYTES);
     struct memtable_write write;
     memtable_write_begin(&write, memtable, room, schema);
     for (size_t done = 0; done < row_count; done += tile_rows) {
-        size_t count = row_count - done < tile_rows ? row_count - done : tile_rows;
-        row_batch_encode_keys(prepared, first_row + done, count, rowid, keys, key_bytes);
+        size_t first = first_row + done, count = row_count - done < tile_rows ? row_count - done : tile_rows;
+        int64_t next_rowid = row_batch_encode_keys(prepared, first, count, rowid, keys, key_bytes);
         for (size_t i = 0; i < count; i++) {
             const uint8_t *key = keys + i * key_bytes;
             int64_t seen = schema->auto_increment ? (int64_t)(load_be64(key) ^ (1ull << 63)) : INT64_MIN;
-            *rowid_max = seen > *rowid_max ? seen : *rowid_max;
-            images[i] = memtable_write_place(&write, key, key_bytes, first_seq + done + i, RECORD_PUT, schema->fixed_bytes);
+            *rowid_max = seen > *rowid_max && seen != INT64_MAX ? seen : *rowid_max; /* nothing comes after the last number: it leaves the counter alone */
+            places[i] = memtable_write_place(&write, key, key_bytes, first_seq + done + i, RECORD_PUT, schema->fixed_bytes);
         }
-        rowid = row_batch_encode_at(prepared, first_row + done, count, rowid, images);
+        if (images)
+            copy_images(images + first * stride_bytes, count, stride_bytes, places);
+        else
+            row_batch_encode_at(prepared, first, count, rowid, places);
+        rowid = next_rowid;
         memtable_write_publish(&write);
     }
     return rowid;
