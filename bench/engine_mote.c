@@ -24,6 +24,7 @@ enum { MULTI_MAX = 32 };
 struct mote_state {
     mote_db *db;
     mote_table *table;
+    uint32_t table_flags;
     unsigned first_table, table_count; /* numbers of the oldest and behind the newest */
     struct batch *batches[ENGINE_THREADS_MAX];
     mote_row *rows[ENGINE_THREADS_MAX];
@@ -47,6 +48,7 @@ static int make_table(struct mote_state *state)
     schema.key_columns = key;
     schema.key_column_count = KEY_COLUMNS;
     schema.time_column = 1;
+    schema.flags = state->table_flags;
     if (mote_table_create(state->db, &schema, &state->table))
         return bench_fail_mote("cannot create a table");
     state->table_count++;
@@ -79,7 +81,7 @@ static int mote_bench_close(void *opaque)
     return code ? bench_fail_mote("cannot close") : 0;
 }
 
-static int mote_bench_open(const struct engine_options *options, void **opaque)
+static int open_with(const struct engine_options *options, uint32_t table_flags, void **opaque)
 {
     struct mote_options open = MOTE_OPTIONS_INIT;
     struct mote_error error;
@@ -94,6 +96,7 @@ static int mote_bench_open(const struct engine_options *options, void **opaque)
         return bench_fail("cannot open: %s", error.message);
     }
     *opaque = state;
+    state->table_flags = table_flags;
     if (options->create ? make_table(state) != 0 : mote_table_open(state->db, "sensor0", &state->table) != 0) {
         mote_bench_close(state);
         return options->create ? -1 : bench_fail_mote("cannot open the table");
@@ -101,6 +104,10 @@ static int mote_bench_open(const struct engine_options *options, void **opaque)
     state->table_count = 1;
     return 0;
 }
+
+static int mote_bench_open(const struct engine_options *options, void **opaque) { return open_with(options, 0, opaque); }
+
+static int mote_pages_open(const struct engine_options *options, void **opaque) { return open_with(options, MOTE_TABLE_ROW_PAGES, opaque); }
 
 static const uint32_t durability_of[] = {[PUT_DURABLE] = MOTE_DURABILITY_SYNC, [PUT_TICKET] = MOTE_DURABILITY_GROUP, [PUT_LAZY] = MOTE_DURABILITY_NONE};
 
@@ -312,21 +319,21 @@ static int mote_bench_space(void *opaque, uint64_t *bytes)
     return 0;
 }
 
+#define MOTE_CALLS \
+    .format = format_volume, .close = mote_bench_close, .put = mote_bench_put, .wait = mote_bench_wait, .sync = mote_bench_sync, .settle = mote_bench_settle, .next_table = mote_bench_next_table, \
+    .drop_table = mote_bench_drop_table, .get = mote_bench_get, .multi_get = mote_bench_multi_get, .scan = mote_bench_scan, .scans_series = true, .space = mote_bench_space
+
 const struct engine_type engine_mote = {
     .name = "mote",
-    .tuning = "defaults (512 MiB budget, one background worker), but for the cache and the memory limit of the read workloads; 31 columns, each with the codec that the engine picks",
-    .format = format_volume,
+    .tuning = "defaults (512 MiB budget, one background worker), but for the cache and the memory limit of the read workloads; 31 columns in column chunks, each with the codec that the engine picks",
     .open = mote_bench_open,
-    .close = mote_bench_close,
-    .put = mote_bench_put,
-    .wait = mote_bench_wait,
-    .sync = mote_bench_sync,
-    .settle = mote_bench_settle,
-    .next_table = mote_bench_next_table,
-    .drop_table = mote_bench_drop_table,
-    .get = mote_bench_get,
-    .multi_get = mote_bench_multi_get,
-    .scan = mote_bench_scan,
-    .scans_series = true,
-    .space = mote_bench_space,
+    MOTE_CALLS,
+};
+
+const struct engine_type engine_mote_pages = {
+    .name = "mote-pages",
+    .tuning = "the same, the table made with MOTE_TABLE_ROW_PAGES: whole rows in pages of 4 KiB; in w3 and w4 only, since the ways in are the same",
+    .reads_only = true,
+    .open = mote_pages_open,
+    MOTE_CALLS,
 };
