@@ -91,6 +91,12 @@ void blockdev_queue_destroy(struct blockdev_queue *queue)
         queue->device->ops->queue_destroy(queue);
 }
 
+void blockdev_queue_retire(struct blockdev_queue *queue)
+{
+    if (queue->device->ops->queue_retire && blockdev_queue_inflight(queue) == 0)
+        queue->device->ops->queue_retire(queue);
+}
+
 void blockdev_drain(struct blockdev_queue *queue)
 {
     struct blockdev_request *done[RANGE_REQUESTS_MAX];

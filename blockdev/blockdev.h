@@ -111,6 +111,9 @@ void blockdev_close(struct blockdev *device);
 int blockdev_queue_create(struct blockdev *device, const struct blockdev_queue_options *options, struct blockdev_queue **queue);
 /* Waits for whatever is in flight, then frees the queue. With requests in flight only the queue's owner may do it; an idle queue may be destroyed by any thread. */
 void blockdev_queue_destroy(struct blockdev_queue *queue);
+/* The last call of the thread that used an idle queue which another thread will destroy: what the kernel gives back at once only to that thread (the exclusive open, pinned memory) need not wait for the kernel's own time then. Afterwards only
+ * blockdev_wake and blockdev_queue_destroy may be called. */
+void blockdev_queue_retire(struct blockdev_queue *queue);
 struct blockdev *blockdev_queue_device(const struct blockdev_queue *queue);
 /* Whether registered buffers and files are in use. */
 bool blockdev_queue_registered(const struct blockdev_queue *queue);

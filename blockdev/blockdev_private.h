@@ -22,6 +22,7 @@ struct blockdev_ops {
     const char *name;
     int (*queue_create)(struct blockdev *device, const struct blockdev_queue_options *options, struct blockdev_queue **queue);
     void (*queue_destroy)(struct blockdev_queue *queue);
+    void (*queue_retire)(struct blockdev_queue *queue); /* NULL: nothing to do */
     int (*submit)(struct blockdev_queue *queue, struct blockdev_request *const *requests, unsigned count);
     int (*reap)(struct blockdev_queue *queue, unsigned wait_count, int64_t timeout_ns, struct blockdev_request **done, unsigned done_max);
     void (*wake)(struct blockdev_queue *queue);

@@ -452,6 +452,8 @@ static void destroy_queue(struct blockdev_queue *queue)
     free(own);
 }
 
+static void retire_queue(struct blockdev_queue *queue) { blockdev_queue_retire(faulty_queue_of(queue)->inner); }
+
 static int refresh(struct blockdev *device)
 {
     struct faulty_device *own = faulty_of(device);
@@ -481,6 +483,7 @@ static const struct blockdev_ops faulty_ops = {
     .name = "faulty",
     .queue_create = create_queue,
     .queue_destroy = destroy_queue,
+    .queue_retire = retire_queue,
     .submit = submit,
     .reap = reap,
     .wake = wake,

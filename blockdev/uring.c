@@ -164,6 +164,19 @@ static int take_ring(struct uring_queue *queue)
     return MOTE_OK;
 }
 
+/* The kernel tears a ring down later; what it holds (the exclusive open, pinned memory) is given back now, where this thread may: a ring of one submitter is that thread's alone. */
+static void unregister(struct uring_queue *queue)
+{
+    if (queue->registered_base)
+        (void)io_uring_unregister_buffers(&queue->ring);
+    if (queue->fixed_file)
+        (void)io_uring_unregister_files(&queue->ring);
+    queue->registered_base = NULL;
+    queue->fixed_file = false;
+}
+
+static void uring_queue_retire(struct blockdev_queue *base) { unregister(uring_of(base)); }
+
 static void uring_queue_destroy(struct blockdev_queue *base)
 {
     struct uring_queue *queue = uring_of(base);
@@ -173,11 +186,7 @@ static void uring_queue_destroy(struct blockdev_queue *base)
         queue->ring.enter_ring_fd = queue->unregistered_ring.enter_ring_fd;
         queue->ring.int_flags = queue->unregistered_ring.int_flags;
     }
-    /* The kernel tears a ring down later; what it holds (the exclusive open, pinned memory) is given back now where this thread may. */
-    if (queue->registered_base)
-        (void)io_uring_unregister_buffers(&queue->ring);
-    if (queue->fixed_file)
-        (void)io_uring_unregister_files(&queue->ring);
+    unregister(queue);
     io_uring_queue_exit(&queue->ring);
     wake_close(&queue->wake);
     free(queue);
@@ -454,6 +463,7 @@ const struct blockdev_ops uring_ops = {
     .name = "io_uring",
     .queue_create = uring_queue_create,
     .queue_destroy = uring_queue_destroy,
+    .queue_retire = uring_queue_retire,
     .submit = uring_submit,
     .reap = uring_reap,
     .wake = uring_wake,

@@ -295,6 +295,9 @@ static int describe_log(struct mote_db *db, struct wal_range **ranges, struct wa
         (*ranges)[i] = (struct wal_range){state->log_ranges[i].lsn, layout_extent_offset(layout, state->log_ranges[i].run.first), state->log_ranges[i].run.count * layout->extent_bytes};
     for (uint32_t i = 0; i < state->incarnation_count; i++)
         (*incarnations)[i] = (struct wal_incarnation){state->incarnations[i].id, state->incarnations[i].first_lsn, state->incarnations[i].end_lsn};
+    /* Closed cleanly with everything in segments: the edit that says so was made after the log's end was durable, and the one of the next open takes it back before a frame is written. Behind the head there is nothing to look for. */
+    if (state->incarnation_count > 0 && state->clean_end_lsn != 0 && state->clean_end_lsn == state->head_lsn)
+        (*incarnations)[state->incarnation_count - 1].end_lsn = state->clean_end_lsn;
     scan->ranges = *ranges;
     scan->range_count = state->log_range_count;
     scan->incarnations = *incarnations;

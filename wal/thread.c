@@ -89,6 +89,7 @@ static void *run_committer(void *argument)
         wal_commit_sleep(wal, INT64_MAX);
     }
     wal_commit_drain(wal);
+    blockdev_queue_retire(wal->queue);
     wal_pass_leave(wal);
     return NULL;
 }
