@@ -71,9 +71,9 @@ int db_poison(struct mote_db *db, int code)
     pthread_cond_broadcast(&db->done_cond);
     pthread_mutex_unlock(&db->job_mutex);
     if (before == 0 && code != 0) {
+        producers_fail(db); /* before the log says it: whose append fails finds the producers' pushes refused */
         if (db->wal)
             wal_poison(db->wal, code);
-        producers_fail(db);
         return error_restore(&cause);
     }
     error_set(MOTE_EPOISONED, "the handle is read-only since an earlier failure (%s: %.300s); close it, see to the device and open it again",
