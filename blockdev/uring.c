@@ -338,8 +338,7 @@ static void finish_discard(struct file_device *file, struct blockdev_request *re
 }
 
 /* Whether the kernel dropped a request because the thread that submitted it ended: EFAULT where it was to follow another, ECANCELED where it waited for a kernel thread (what follows a failed request is cancelled in
- * the same way, but rightly). The thread that submits it
- * again may end as well; not so often that it would not be believed. */
+ * the same way, but rightly). The thread that submits it again may end as well; not so often that it would not be believed. */
 static bool is_orphan(const struct uring_queue *queue, struct blockdev_request *request, int result)
 {
     const uint64_t word = request->backend_word[1];

@@ -168,20 +168,12 @@ static int64_t take_rowids(struct mote_table *table, const struct schema *schema
     return schema->auto_increment ? atomic_fetch_add_explicit(&table->next_rowid, count, memory_order_relaxed) : 0;
 }
 
-/* An explicit AUTO_INCREMENT value moves the counter beyond it, so that no later row takes the same number. */
-static void raise_rowid(struct mote_table *table, int64_t seen)
-{
-    int64_t next = atomic_load_explicit(&table->next_rowid, memory_order_relaxed);
-    while (seen >= next && seen != INT64_MAX && !atomic_compare_exchange_weak(&table->next_rowid, &next, seen + 1))
-        ;
-}
-
 static void insert_row(struct mote_table *table, const struct schema *schema, struct intake *intake, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
 {
     uint8_t key[MOTE_KEY_BYTES_MAX];
     uint32_t key_bytes = key_from_row(schema, image, key);
     if (schema->auto_increment)
-        raise_rowid(table, (int64_t)(load_be64(key) ^ (1ull << 63)));
+        table_raise_rowid(table, (int64_t)(load_be64(key) ^ (1ull << 63)));
     memtable_insert(intake->memtable, &intake->room, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
 }
 
@@ -284,16 +276,13 @@ static void encode_batch(struct mote_table *table, const struct row_batch *prepa
     assert(at == intake->slot.payload + intake->log_bytes);
 }
 
-/* Inserts the encoded rows into the memtable one by one, from the stage: rows or keys of several sizes. */
+/* Inserts the encoded rows into the memtable one by one, from the stage: rows of several sizes. */
 static void insert_rows(struct mote_table *table, const struct schema *schema, struct intake *intake)
 {
     const uint8_t *at = intake->slot.payload + LOG_OP_HEADER_BYTES;
     for (size_t row = 0; row < intake->count; row++) {
-        uint32_t image_bytes = schema->fixed_bytes;
-        if (schema->has_var) {
-            image_bytes = load_u32(at);
-            at += LOG_ITEM_HEADER_BYTES;
-        }
+        uint32_t image_bytes = load_u32(at);
+        at += LOG_ITEM_HEADER_BYTES;
         insert_row(table, schema, intake, intake->slot.first_seq + row, at, image_bytes);
         at += round_up(image_bytes, 8);
     }
@@ -304,12 +293,12 @@ static void insert_batch(struct mote_table *table, const struct row_batch *prepa
 {
     const struct schema *schema = prepared->schema;
     int64_t rowid_max = INT64_MIN;
-    if (schema->has_var || !schema->key_bytes_fixed) {
+    if (schema->has_var) {
         insert_rows(table, schema, intake);
         return;
     }
     memtable_insert_batch(intake->memtable, &intake->room, prepared, in_columns ? NULL : intake->slot.payload + LOG_OP_HEADER_BYTES, 0, intake->count, intake->slot.first_seq, rowid, &rowid_max);
-    raise_rowid(table, rowid_max);
+    table_raise_rowid(table, rowid_max);
 }
 
 static void copy_columns(const struct row_batch *prepared, const struct intake *intake, const struct log_columns *columns)

@@ -32,6 +32,13 @@ static struct mote_table *find_name(struct mote_db *db, const char *name)
     return NULL;
 }
 
+void table_raise_rowid(struct mote_table *table, int64_t seen)
+{
+    int64_t next = atomic_load_explicit(&table->next_rowid, memory_order_relaxed);
+    while (seen >= next && seen != INT64_MAX && !atomic_compare_exchange_weak(&table->next_rowid, &next, seen + 1))
+        ;
+}
+
 struct schema *table_schema_version(struct mote_table *table, uint32_t version)
 {
     return version >= 1 && version <= table->older_count ? table->older[version - 1] : NULL;

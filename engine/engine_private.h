@@ -185,6 +185,8 @@ uint32_t options_stage_count(const struct mote_options *options);
 int catalog_load(struct mote_db *db); /* tables from the manifest */
 struct mote_table *catalog_find_id(struct mote_db *db, uint64_t table_id); /* also dropped ones; NULL */
 struct schema *table_schema_version(struct mote_table *table, uint32_t version); /* NULL: no such version */
+/* An explicit AUTO_INCREMENT value moves the counter beyond it, so that no later row takes the same number. Any thread. */
+void table_raise_rowid(struct mote_table *table, int64_t seen);
 const struct schema *catalog_live_schema(void *context, uint64_t table_id); /* NULL: dropped */
 void catalog_free(struct mote_db *db);
 

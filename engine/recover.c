@@ -112,12 +112,6 @@ static int find_memtable(struct replay *replay, const struct mote_table *table, 
     return *memtable ? MOTE_OK : error_set(MOTE_EBUDGET, "the log holds rows of more tables than tables_max (%u): raise it", replay->db->options.tables_max);
 }
 
-static void raise_rowid(struct mote_table *table, int64_t seen)
-{
-    if (seen >= atomic_load(&table->next_rowid) && seen != INT64_MAX)
-        atomic_store(&table->next_rowid, seen + 1);
-}
-
 static int replay_row(struct replay *replay, struct mote_table *table, const struct schema *schema, uint64_t seq, const uint8_t *image, uint32_t image_bytes)
 {
     uint8_t key[MOTE_KEY_BYTES_MAX];
@@ -127,7 +121,7 @@ static int replay_row(struct replay *replay, struct mote_table *table, const str
     if (result)
         return result;
     if (schema->auto_increment)
-        raise_rowid(table, (int64_t)(load_be64(key) ^ (1ull << 63)));
+        table_raise_rowid(table, (int64_t)(load_be64(key) ^ (1ull << 63)));
     struct memtable *memtable;
     result = find_memtable(replay, table, &memtable);
     if (result)
@@ -190,7 +184,7 @@ static int replay_rows(struct replay *replay, struct mote_table *table, const st
     int64_t rowid_max = INT64_MIN;
     *rowid = memtable_insert_batch(memtable, &room, prepared, NULL, first, *count, first_seq, *rowid, &rowid_max);
     memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
-    raise_rowid(table, rowid_max);
+    table_raise_rowid(table, rowid_max);
     replay->last_seq = first_seq + *count - 1;
     replay->recovery->rows += *count;
     return MOTE_OK;

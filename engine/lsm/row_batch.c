@@ -6,6 +6,7 @@
 
 #include "blockdev/base/errors.h"
 #include "blockdev/base/units.h"
+#include "engine/lsm/turn.h"
 #include "engine/lsm/utf8.h"
 
 #include <assert.h>
@@ -335,39 +336,6 @@ static inline void end_row(const struct row_batch *prepared, size_t row, int64_t
         store_u64(image + prepared->schema->columns[prepared->schema->key_columns[0]].row_offset, (uint64_t)rowid);
 }
 
-/* Four rows of four columns of 4 bytes, or two of two of 8, turned over in registers. */
-typedef uint32_t four_words __attribute__((vector_size(16)));
-typedef uint64_t two_words __attribute__((vector_size(16)));
-
-static inline void copy_four(const struct row_copy *copy, size_t first, uint8_t *const *images)
-{
-    const uint32_t offset = copy->row_offset;
-    four_words column[4], half[4], row[4];
-    for (int k = 0; k < 4; k++)
-        memcpy(&column[k], copy[k].values + first * 4, 16);
-    half[0] = __builtin_shufflevector(column[0], column[1], 0, 4, 1, 5);
-    half[1] = __builtin_shufflevector(column[2], column[3], 0, 4, 1, 5);
-    half[2] = __builtin_shufflevector(column[0], column[1], 2, 6, 3, 7);
-    half[3] = __builtin_shufflevector(column[2], column[3], 2, 6, 3, 7);
-    row[0] = __builtin_shufflevector(half[0], half[1], 0, 1, 4, 5);
-    row[1] = __builtin_shufflevector(half[0], half[1], 2, 3, 6, 7);
-    row[2] = __builtin_shufflevector(half[2], half[3], 0, 1, 4, 5);
-    row[3] = __builtin_shufflevector(half[2], half[3], 2, 3, 6, 7);
-    for (int k = 0; k < 4; k++)
-        memcpy(images[k] + offset, &row[k], 16);
-}
-
-static inline void copy_two(const struct row_copy *copy, size_t first, uint8_t *const *images)
-{
-    two_words column[2], row[2];
-    memcpy(&column[0], copy[0].values + first * 8, 16);
-    memcpy(&column[1], copy[1].values + first * 8, 16);
-    row[0] = __builtin_shufflevector(column[0], column[1], 0, 2);
-    row[1] = __builtin_shufflevector(column[0], column[1], 1, 3);
-    memcpy(images[0] + copy->row_offset, &row[0], 16);
-    memcpy(images[1] + copy->row_offset, &row[1], 16);
-}
-
 /* How many of the copies from here on go to neighbouring places of the row, if they are `wanted` many; else 1. */
 static inline uint32_t count_neighbours(const struct row_copy *copy, const struct row_copy *end, uint32_t wanted, uint32_t value_bytes)
 {
@@ -395,8 +363,11 @@ static inline void copy_fixed(const struct row_batch *prepared, size_t first, si
         uint32_t together = count_neighbours(copy, end, 2, 8);
         size_t i = 0;
         prefetch_values(copy, together, (first + count) * 8, 2);
-        for (; together == 2 && i + 2 <= count; i += 2)
-            copy_two(copy, first + i, images + i);
+        for (; together == 2 && i + 2 <= count; i += 2) {
+            const uint8_t *const from[2] = {copy[0].values + (first + i) * 8, copy[1].values + (first + i) * 8};
+            uint8_t *const to[2] = {images[i] + copy->row_offset, images[i + 1] + copy->row_offset};
+            turn_two(from, to);
+        }
         for (uint32_t k = 0; k < together; k++, copy++)
             for (size_t left = i; left < count; left++)
                 memcpy(images[left] + copy->row_offset, copy->values + (first + left) * 8, 8);
@@ -405,8 +376,12 @@ static inline void copy_fixed(const struct row_batch *prepared, size_t first, si
         uint32_t together = count_neighbours(copy, end, 4, 4);
         size_t i = 0;
         prefetch_values(copy, together, (first + count) * 4, 1);
-        for (; together == 4 && i + 4 <= count; i += 4)
-            copy_four(copy, first + i, images + i);
+        for (; together == 4 && i + 4 <= count; i += 4) {
+            const size_t at = (first + i) * 4, offset = copy->row_offset;
+            const uint8_t *const from[4] = {copy[0].values + at, copy[1].values + at, copy[2].values + at, copy[3].values + at};
+            uint8_t *const to[4] = {images[i] + offset, images[i + 1] + offset, images[i + 2] + offset, images[i + 3] + offset};
+            turn_four(from, to);
+        }
         for (uint32_t k = 0; k < together; k++, copy++)
             for (size_t left = i; left < count; left++)
                 memcpy(images[left] + copy->row_offset, copy->values + (first + left) * 4, 4);
@@ -462,13 +437,12 @@ int64_t row_batch_encode_at(const struct row_batch *prepared, size_t first_row, 
 int64_t row_batch_encode_rows(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *images)
 {
     size_t stride_bytes = round_up(prepared->schema->fixed_bytes, 8);
-    assert(prepared->var_count == 0 && first_row + row_count <= prepared->batch->row_count);
     for (size_t done = 0; done < row_count; done += TILE_ROWS) {
         size_t count = row_count - done < TILE_ROWS ? row_count - done : TILE_ROWS;
-        uint8_t *tile[TILE_ROWS];
+        uint8_t *places[TILE_ROWS];
         for (size_t i = 0; i < count; i++)
-            tile[i] = images + (done + i) * stride_bytes;
-        rowid = encode_tile(prepared, first_row + done, count, rowid, tile);
+            places[i] = images + (done + i) * stride_bytes;
+        rowid = row_batch_encode_at(prepared, first_row + done, count, rowid, places);
     }
     return rowid;
 }

@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "engine/lsm/sst_builder_private.h"
+#include "engine/lsm/turn.h"
 
 /* Between columns lies a gap: columns of a power of two would all fall into the same few sets of the first-level cache. */
 enum { TILE_ROWS = 64, PART_ALIGN_BYTES = 64, PART_GAP_BYTES = 5 * 64 };
@@ -220,28 +221,16 @@ static void gather_tile(const struct sst_fixed_column *column, const uint8_t *co
     }
 }
 
-/* Four rows of four columns of 4 bytes, or two of two of 8: sixteen bytes of each row, turned over in registers. */
-typedef uint32_t four_words __attribute__((vector_size(16)));
-typedef uint64_t two_words __attribute__((vector_size(16)));
-
+/* Four neighbours of 4 bytes, or two of 8: sixteen bytes of each row, turned over in registers. */
 static void gather_four(const struct sst_fixed_column *columns, const uint8_t *const *images, uint32_t first, uint32_t count)
 {
     const uint32_t offset = columns->row_offset;
     uint32_t i = 0;
     for (; i + 4 <= count; i += 4) {
-        four_words row[4], half[4], column[4];
-        for (int k = 0; k < 4; k++)
-            memcpy(&row[k], images[i + (uint32_t)k] + offset, 16);
-        half[0] = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
-        half[1] = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
-        half[2] = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
-        half[3] = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
-        column[0] = __builtin_shufflevector(half[0], half[1], 0, 1, 4, 5);
-        column[1] = __builtin_shufflevector(half[0], half[1], 2, 3, 6, 7);
-        column[2] = __builtin_shufflevector(half[2], half[3], 0, 1, 4, 5);
-        column[3] = __builtin_shufflevector(half[2], half[3], 2, 3, 6, 7);
-        for (int k = 0; k < 4; k++)
-            memcpy(columns[k].values + (size_t)(first + i) * 4, &column[k], 16);
+        const size_t at = (size_t)(first + i) * 4;
+        const uint8_t *const from[4] = {images[i] + offset, images[i + 1] + offset, images[i + 2] + offset, images[i + 3] + offset};
+        uint8_t *const to[4] = {columns[0].values + at, columns[1].values + at, columns[2].values + at, columns[3].values + at};
+        turn_four(from, to);
     }
     for (uint32_t k = 0; i < count && k < 4; k++)
         gather_tile(&columns[k], images + i, first + i, count - i);
@@ -252,13 +241,10 @@ static void gather_two(const struct sst_fixed_column *columns, const uint8_t *co
     const uint32_t offset = columns->row_offset;
     uint32_t i = 0;
     for (; i + 2 <= count; i += 2) {
-        two_words row[2], column[2];
-        memcpy(&row[0], images[i] + offset, 16);
-        memcpy(&row[1], images[i + 1] + offset, 16);
-        column[0] = __builtin_shufflevector(row[0], row[1], 0, 2);
-        column[1] = __builtin_shufflevector(row[0], row[1], 1, 3);
-        memcpy(columns[0].values + (size_t)(first + i) * 8, &column[0], 16);
-        memcpy(columns[1].values + (size_t)(first + i) * 8, &column[1], 16);
+        const size_t at = (size_t)(first + i) * 8;
+        const uint8_t *const from[2] = {images[i] + offset, images[i + 1] + offset};
+        uint8_t *const to[2] = {columns[0].values + at, columns[1].values + at};
+        turn_two(from, to);
     }
     for (uint32_t k = 0; i < count && k < 2; k++)
         gather_tile(&columns[k], images + i, first + i, count - i);
