@@ -162,7 +162,7 @@ int main(int argc, char **argv)
     check(rows >= 1 && rows <= 100000000, "rows from 1 to 100000000");
     uint64_t arena_bytes = round_up(rows * 256 + MIB_BYTES, PAGE_BYTES);
     struct memory *memory;
-    check(memory_create(arena_bytes + 8 * MIB_BYTES, true, &memory) == MOTE_OK, "memory_create");
+    check(memory_create(arena_bytes + 8 * MIB_BYTES, false, &memory) == MOTE_OK, "memory_create");
     void *arena = memory_carve(memory, arena_bytes, PAGE_BYTES);
     check(arena && memory_seal(memory) == MOTE_OK, "memory_carve");
     uint8_t *keys = malloc(rows * KEY_BYTES);

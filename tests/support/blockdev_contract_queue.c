@@ -299,7 +299,14 @@ static void *run_user_of_queue(void *argument)
     return result == MOTE_OK ? NULL : queue;
 }
 
-/* Destroying waits for what is in flight; an idle queue may be destroyed by a thread that never used it, and that thread's own queues stay whole. */
+static void *run_and_retire(void *argument)
+{
+    void *failed = run_user_of_queue(argument);
+    blockdev_queue_retire(argument);
+    return failed;
+}
+
+/* Destroying waits for what is in flight; an idle queue may be destroyed by a thread that never used it, retired by its user or not, and that thread's own queues stay whole. */
 void contract_run_destroy(struct contract *contract)
 {
     enum { COUNT = 16 };
@@ -319,10 +326,12 @@ void contract_run_destroy(struct contract *contract)
         struct blockdev_queue *other = contract_queue(contract, 4, i % 2 ? BLOCKDEV_QUEUE_WAKE : 0);
         pthread_t thread;
         void *failed = other;
-        if (pthread_create(&thread, NULL, run_user_of_queue, other) != 0)
+        if (pthread_create(&thread, NULL, i < 2 ? run_user_of_queue : run_and_retire, other) != 0)
             abort();
         pthread_join(thread, &failed);
         CONTRACT_CHECK(contract, failed == NULL);
+        if (i % 2)
+            blockdev_wake(other);
         blockdev_queue_destroy(other);
         CONTRACT_CHECK(contract, blockdev_read_range(own, 0, seen, COUNT * PAGE_BYTES) == MOTE_OK);
     }

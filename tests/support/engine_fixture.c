@@ -161,6 +161,20 @@ struct mote_stats fixture_stats(struct fixture *fixture)
     return stats;
 }
 
+uint64_t fixture_count_rows(mote_table *table)
+{
+    struct mote_chunk chunk;
+    mote_cursor *cursor;
+    uint64_t rows = 0;
+    must(mote_scan(table, NULL, &cursor));
+    do {
+        must(mote_cursor_next(cursor, &chunk));
+        rows += chunk.row_count;
+    } while (chunk.row_count > 0);
+    mote_cursor_close(cursor);
+    return rows;
+}
+
 uint64_t fixture_scale(uint64_t work)
 {
     const char *scale = getenv("MOTE_TEST_SCALE");

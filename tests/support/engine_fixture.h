@@ -52,6 +52,8 @@ void fixture_reopen(struct fixture *fixture);
 void fixture_remove(struct fixture *fixture);
 
 struct mote_stats fixture_stats(struct fixture *fixture);
+/* Rows that a scan of the whole table yields. */
+uint64_t fixture_count_rows(mote_table *table);
 /* MOTE_TEST_SCALE scales the work of long tests in percent (default 100); at least 1. */
 uint64_t fixture_scale(uint64_t work);
 /* The next number of a xorshift generator. */

@@ -151,6 +151,28 @@ void lsm_random_value(uint64_t *state, const struct schema_column *column, bool 
     }
 }
 
+void lsm_random_row(uint64_t *state, const struct schema *schema, struct mote_value *values, uint8_t rooms[][LSM_VALUE_ROOM])
+{
+    for (uint32_t i = 0; i < schema->column_count; i++) {
+        bool nullable = !(schema->columns[i].flags & MOTE_COLUMN_NOT_NULL);
+        lsm_random_value(state, &schema->columns[i], nullable, rooms[i], &values[i]);
+        if (nullable && lsm_random_below(state, 4) == 0)
+            values[i] = lsm_null(values[i].type);
+    }
+}
+
+uint32_t lsm_encode_row(const struct schema *schema, const struct mote_value *values, size_t count, int64_t rowid, uint8_t *image)
+{
+    uint32_t row_bytes = 0;
+    if (row_check_values(schema, values, count, &row_bytes) != MOTE_OK || row_bytes > LSM_IMAGE_ROOM)
+        abort();
+    memset(image, 0xAA, row_bytes);
+    row_encode_values(schema, values, count, rowid, image, row_bytes);
+    if (row_image_check(schema, image, row_bytes) != MOTE_OK)
+        abort();
+    return row_bytes;
+}
+
 bool lsm_value_equal(const struct schema_column *column, const struct mote_value *a, const struct mote_value *b)
 {
     if (a->type != column->type || b->type != column->type || (a->is_null != 0) != (b->is_null != 0))
@@ -168,6 +190,19 @@ static int order_of(double a, double b)
     if (a == b)
         return !!signbit(b) - !!signbit(a);
     return a < b ? -1 : 1;
+}
+
+bool lsm_row_equal(const struct schema *schema, const struct schema *image_schema, const uint8_t *image, const struct mote_value *values)
+{
+    for (uint32_t i = 0; i < image_schema->column_count; i++) {
+        struct mote_value value;
+        row_value(schema, image_schema, image, i, &value);
+        if (lsm_value_equal(&schema->columns[i], &value, &values[i]) && row_is_null(image_schema, image, i) == (values[i].is_null != 0))
+            continue;
+        printf("column %s is not what was put in\n", schema->columns[i].name);
+        return false;
+    }
+    return true;
 }
 
 int lsm_value_order(const struct mote_value *a, const struct mote_value *b)

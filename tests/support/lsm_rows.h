@@ -21,8 +21,15 @@ struct schema *lsm_schema_all(struct memory *memory);
 /* A random value of the column's type, often a special one (infinities, extremes, empty, embedded zeros); its bytes go to room[LSM_VALUE_ROOM]. NaN only if nan. */
 enum { LSM_VALUE_ROOM = 256 };
 void lsm_random_value(uint64_t *state, const struct schema_column *column, bool nan, uint8_t *room, struct mote_value *value);
+/* A random row; NULL now and then where it may be. */
+void lsm_random_row(uint64_t *state, const struct schema *schema, struct mote_value *values, uint8_t rooms[][LSM_VALUE_ROOM]);
+/* The image of a row that the schema takes, of at most LSM_IMAGE_ROOM bytes; its size. Aborts if the row, or the image, is refused. */
+enum { LSM_IMAGE_ROOM = 8192 };
+uint32_t lsm_encode_row(const struct schema *schema, const struct mote_value *values, size_t count, int64_t rowid, uint8_t *image);
 /* Same type, same NULL, same bits. */
 bool lsm_value_equal(const struct schema_column *column, const struct mote_value *a, const struct mote_value *b);
+/* Whether the image's columns are these values, seen with schema; false: says which is not. */
+bool lsm_row_equal(const struct schema *schema, const struct schema *image_schema, const uint8_t *image, const struct mote_value *values);
 /* How two values of a key type order: the reference that the bytes of keys are held against (-0.0 before +0.0). */
 int lsm_value_order(const struct mote_value *a, const struct mote_value *b);
 /* A value that is NULL. */

@@ -96,6 +96,34 @@ Test(open, read_only_sees_everything_and_writes_nothing)
     fixture_remove(&fixture);
 }
 
+/* A clean close says where the log ends: the next open looks for nothing behind it, and the one after a kill does. */
+Test(open, clean_close_leaves_no_log_to_read)
+{
+    struct fixture fixture;
+    struct model model = model_make(500);
+    fixture_image(&fixture, 32 * MIB_BYTES);
+    leave_unclean(&fixture, &model);
+    for (uint32_t round = 0; round < 3; round++) {
+        fixture_open(&fixture);
+        struct mote_stats killed = fixture_stats(&fixture);
+        cr_expect(killed.clean_open == 0 && killed.recovered_log_bytes > 0, "round %u: %llu bytes", round, (unsigned long long)killed.recovered_log_bytes);
+        fixture_reopen(&fixture);
+        struct mote_stats closed = fixture_stats(&fixture);
+        cr_expect(closed.clean_open == 1 && closed.recovered_log_bytes == 0 && closed.recovered_rows == 0, "round %u: %llu bytes", round, (unsigned long long)closed.recovered_log_bytes);
+        mote_table *table = model_table_open(fixture.db, "arm");
+        model_check(table, &model);
+        for (uint32_t key = 0; key < 20; key++)
+            model_put(table, &model, key, 3 + round, NULL, NULL);
+        must(mote_wait(fixture.db, mote_visible_seq(fixture.db), MOTE_FOREVER));
+        fixture_kill(&fixture);
+    }
+    fixture_open(&fixture);
+    cr_expect_geq(fixture_stats(&fixture).recovered_rows, 20);
+    model_check(model_table_open(fixture.db, "arm"), &model);
+    model_free(&model);
+    fixture_remove(&fixture);
+}
+
 Test(open, second_opener_is_told_busy_until_the_first_closes)
 {
     struct fixture fixture;

@@ -41,20 +41,6 @@ static int insert_batch(mote_table *table, const int64_t *keys, size_t count)
     return mote_insert_columns(table, &batch, NULL, NULL);
 }
 
-static uint64_t count_rows(mote_table *table)
-{
-    struct mote_chunk chunk;
-    mote_cursor *cursor;
-    uint64_t rows = 0;
-    must(mote_scan(table, NULL, &cursor));
-    do {
-        must(mote_cursor_next(cursor, &chunk));
-        rows += chunk.row_count;
-    } while (chunk.row_count > 0);
-    mote_cursor_close(cursor);
-    return rows;
-}
-
 /* In memory, in a segment, after a deletion, in a batch: insert refuses what is there, and only that. */
 Test(write, insert_refuses_what_append_replaces)
 {
@@ -76,14 +62,14 @@ Test(write, insert_refuses_what_append_replaces)
         must_fail(insert_batch(table, repeated, 3), MOTE_EEXISTS);
         must_fail(insert_batch(table, existing, 2), MOTE_EEXISTS);
         model_check(table, &model); /* nothing of the refused ones is there */
-        cr_expect_eq(count_rows(table), 1);
+        cr_expect_eq(fixture_count_rows(table), 1);
         model_delete(table, &model, 1, NULL, NULL);
         must(insert(table, 1, 8));
         must_fail(insert(table, 1, 9), MOTE_EEXISTS);
         const int64_t fresh[] = {20, 21, 22};
         must(insert_batch(table, fresh, 3));
         must_fail(insert_batch(table, fresh, 1), MOTE_EEXISTS);
-        cr_expect_eq(count_rows(table), 4);
+        cr_expect_eq(fixture_count_rows(table), 4);
         for (int64_t key = 20; key < 23; key++) {
             struct mote_value value = value_i64(key);
             must(mote_delete(table, &value, 1, NULL, NULL));
@@ -128,7 +114,7 @@ Test(write, concurrent_inserts_of_a_key_succeed_once)
         won += inserters[i].won;
     }
     cr_expect_eq(won, 200);
-    cr_expect_eq(count_rows(table), 200);
+    cr_expect_eq(fixture_count_rows(table), 200);
     fixture_remove(&fixture);
 }
 
@@ -160,7 +146,7 @@ Test(write, append_only_refuses_delete_and_checks_nothing)
     must(mote_insert(table, again, 2, NULL, NULL)); /* by promise it is not looked for */
     fixture_reopen(&fixture);
     must(mote_table_open(fixture.db, "log", &table));
-    cr_expect_eq(count_rows(table), 20);
+    cr_expect_eq(fixture_count_rows(table), 20);
     must_fail(mote_delete(table, &first, 1, NULL, NULL), MOTE_EREADONLY);
     fixture_remove(&fixture);
 }
@@ -197,7 +183,7 @@ Test(write, auto_increment_takes_the_next_number)
     must(mote_append(table, absent, 1, NULL, NULL));
     const int64_t ids[] = {1, 2, 100, 101, 102, 103, 104, 105};
     const int32_t expected[] = {1, 2, 3, 1, 4, 5, 6, 1};
-    cr_expect_eq(count_rows(table), 8);
+    cr_expect_eq(fixture_count_rows(table), 8);
     for (int i = 0; i < 8; i++) {
         struct mote_value id = value_i64(ids[i]), found;
         must(mote_get(table, &id, 1, &row));
@@ -301,11 +287,11 @@ Test(write, limits_are_refused_not_cut)
     const uint32_t names_at[] = {0, 1, 2, 3}, pads_at[] = {0, 200 << 10, 400 << 10, 600 << 10};
     const struct mote_column three[] = {{.type = MOTE_TYPE_TEXT, .values = name, .offsets = names_at}, {.type = MOTE_TYPE_FLOAT64, .values = numbers}, {.type = MOTE_TYPE_BLOB, .values = name, .offsets = pads_at}};
     const struct mote_batch large = {3, 3, three, NULL}, fits = {2, 3, three, NULL};
-    uint64_t rows = count_rows(table);
+    uint64_t rows = fixture_count_rows(table);
     must_fail(mote_append_columns(table, &large, NULL, NULL), MOTE_ETOOBIG);
-    cr_expect_eq(count_rows(table), rows);
+    cr_expect_eq(fixture_count_rows(table), rows);
     must(mote_append_columns(table, &fits, NULL, NULL));
-    cr_expect_eq(count_rows(table), rows + 2);
+    cr_expect_eq(fixture_count_rows(table), rows + 2);
     free(name);
     fixture_remove(&fixture);
 }
@@ -329,7 +315,7 @@ Test(write, last_of_equal_keys_in_a_batch_wins)
         must(mote_get(table, &key, 1, &row));
         must(mote_row_value(row, 4, &found));
         cr_expect_eq(found.as.i32, 4);
-        cr_expect_eq(count_rows(table), 2);
+        cr_expect_eq(fixture_count_rows(table), 2);
         mote_row_free(row);
         row = NULL;
         if (round == 0)

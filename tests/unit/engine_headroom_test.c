@@ -111,21 +111,6 @@ static void open_volume(struct fixture *fixture)
     fixture_open(fixture);
 }
 
-static uint64_t count_rows(mote_table *table)
-{
-    struct mote_scan_options options = MOTE_SCAN_OPTIONS_INIT;
-    struct mote_chunk chunk;
-    mote_cursor *cursor;
-    uint64_t rows = 0;
-    must(mote_scan(table, &options, &cursor));
-    do {
-        must(mote_cursor_next(cursor, &chunk));
-        rows += chunk.row_count;
-    } while (chunk.row_count > 0);
-    mote_cursor_close(cursor);
-    return rows;
-}
-
 /* The memtables are full and their flush does not end: other writers wait, a producer's records become durable, and rows can be deleted. Then all goes on. */
 Test(headroom, full_memtables_leave_room_for_producers)
 {
@@ -161,7 +146,7 @@ Test(headroom, full_memtables_leave_room_for_producers)
     fixture_reopen(&fixture);
     mote_table *again;
     must(mote_table_open(fixture.db, "bulk", &again));
-    cr_expect_eq(count_rows(again), atomic_load(&writer.rows) - 1);
+    cr_expect_eq(fixture_count_rows(again), atomic_load(&writer.rows) - 1);
     cr_expect_eq(samples_prefix(samples_open(fixture.db, "samples"), 0), 400);
     fixture_close(&fixture);
     fixture_remove(&fixture);
@@ -237,7 +222,7 @@ Test(headroom, flushes_come_between_the_steps_of_a_compaction)
     writer_stop(&writer);
     cr_expect(seen, "no flush ended while a compaction was under way");
     uint64_t rows = atomic_load(&writer.rows);
-    cr_expect_eq(count_rows(bulk), rows < 20000 ? rows : 20000);
+    cr_expect_eq(fixture_count_rows(bulk), rows < 20000 ? rows : 20000);
     fixture_close(&fixture);
     fixture_remove(&fixture);
 }
