@@ -4,7 +4,8 @@
  *                  purpose. The test passes only if the note is there and the process was killed by SIGSYS: a filter that is not in force lets the process end otherwise, a push that calls the kernel leaves no note.
  *   allocations    the program's own malloc, calloc, realloc, free (sanitizer builds: the sanitizer's hooks) count calls of the thread while it pushes. The count must be 0, and after one deliberate malloc and free it must be 2.
  *
- * Also here: page faults of the pushing thread, by its resource usage: none in a ring that was opened before. A plain program. */
+ * Also here: page faults of the pushing thread, by its resource usage: none in a ring that was opened before. Under ThreadSanitizer the first test says that it skipped: the sanitizer's run-time library waits on futexes of its own inside any memory
+ * access, as soon as other threads want the processor. A plain program. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -35,6 +36,12 @@ static _Thread_local volatile bool counting;
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define SANITIZED 1
 #endif
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZED 1
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -133,6 +140,7 @@ struct note {
     struct pushed pushed;
 };
 
+#ifndef THREAD_SANITIZED
 /* Every system call of this thread from now on kills the process. */
 static void forbid_system_calls(void)
 {
@@ -158,9 +166,14 @@ static void *push_watched(void *argument)
     atomic_store(&note->pushed_all, 2);
     return NULL;
 }
+#endif
 
 static int test_push_makes_no_system_call(void)
 {
+#ifdef THREAD_SANITIZED
+    printf("skipped: ThreadSanitizer's run-time library makes system calls of its own while a thread pushes\n");
+    return 0;
+#else
     int status;
     static struct volume volume;
     fixture_image(&volume.fixture, 128 * MIB_BYTES);
@@ -183,6 +196,7 @@ static int test_push_makes_no_system_call(void)
     munmap(note, sizeof *note);
     fixture_remove(&volume.fixture);
     return failed;
+#endif
 }
 
 /* ---- Allocations and page faults ---- */
