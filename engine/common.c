@@ -1,6 +1,5 @@
 /* common.c: the checks with which every public call begins, and the poison that ends all promises. See engine_private.h. */
 #include <string.h>
-#include <sys/prctl.h>
 #include <time.h>
 
 #include "engine/engine_private.h"
@@ -14,8 +13,6 @@ uint64_t now_ns(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * (uint64_t)NS_PER_S + (uint64_t)now.tv_nsec;
 }
-
-void name_thread(const char *name) { prctl(PR_SET_NAME, name); }
 
 int db_check(const struct mote_db *db)
 {

@@ -175,7 +175,6 @@ int db_poison(struct mote_db *db, int code);
 /* Passes a call's result on. If it failed and that poisoned the log or the manifest, the handle is poisoned as a whole: what the failed write left on the device is unknown until the next open. */
 int db_settle(struct mote_db *db, int result);
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
-void name_thread(const char *name);
 
 /* ---- options.c ---- */
 int options_resolve(const struct mote_options *given, const struct blockdev_geometry *geometry, const struct superblock *superblock, struct mote_options *resolved);

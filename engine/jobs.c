@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "blockdev/base/thread.h"
 #include "engine/engine_private.h"
 
 #define IDLE_MS 50
@@ -76,6 +77,8 @@ int jobs_pace(void *context, uint64_t bytes_written)
     (void)bytes_written; /* of rows; the limit counts what reaches the device */
     if (!db->options.inline_io && take_wish(db, &db->extend_wanted))
         space_extend(db, false);
+    if (db->options.workers != MOTE_NO_THREADS)
+        thread_step_aside(); /* a commit or a producer may wait for this processor */
     if (db->options.background_mib_per_s != 0 && db->options.workers != MOTE_NO_THREADS)
         limit_rate(db);
     int32_t poisoned = atomic_load(&db->poisoned);
@@ -259,7 +262,7 @@ static void *worker_main(void *argument)
     struct mote_db *db = worker->db;
     char name[16];
     snprintf(name, sizeof name, "mote-work%u", worker->number);
-    name_thread(name);
+    thread_name(name);
     for (;;) {
         pthread_mutex_lock(&db->job_mutex);
         bool stopping = db->stopping;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "blockdev/base/thread.h"
 #include "engine/producer_private.h"
 
 #define POLL_NS 800000      /* of one round, the append included where it is short: what a push waits is below a millisecond */
@@ -195,7 +196,8 @@ static void *drain_main(void *argument)
 {
     struct mote_db *db = argument;
     struct producer_set *set = db->producers;
-    name_thread("mote-push");
+    thread_name("mote-push");
+    thread_prefer_latency();
     pthread_mutex_lock(&set->drain_mutex);
     while (!atomic_load(&set->stopping)) {
         if (set->count == 0) {

@@ -21,7 +21,7 @@
 
 enum {
     OWN_REAP_MAX = 4,
-    OWN_BYTES_MAX = 32 * 1024, /* more than this the thread checks and submits on another core while the writer inserts its rows */
+    OWN_BYTES_MAX = 256 * 1024, /* of more the thread makes the checksum on another core while the writer inserts its rows */
     CROWDED_COMMITS = 32,      /* left to the thread after one that found the log busy */
 };
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "blockdev/base/errors.h"
+#include "blockdev/base/thread.h"
 #include "wal/wal_private.h"
 
 int64_t wal_now_ns(void)
@@ -83,6 +84,8 @@ void wal_pass_leave(struct wal *wal)
 static void *run_committer(void *argument)
 {
     struct wal *wal = argument;
+    thread_name("mote-wal");
+    thread_prefer_latency();
     wal_pass_enter(wal);
     while (!atomic_load(&wal->stop)) {
         wal_commit_work(wal);
@@ -99,7 +102,6 @@ int wal_thread_start(struct wal *wal)
     int system_errno = pthread_create(&wal->thread, NULL, run_committer, wal);
     if (system_errno)
         return error_set_errno(MOTE_ENOMEM, system_errno, "cannot start the log's I/O thread; allow more threads or open with inline_io");
-    pthread_setname_np(wal->thread, "mote-wal");
     wal->thread_started = true;
     return MOTE_OK;
 }

@@ -11,7 +11,7 @@
 
 #include "blockdev/base/units.h"
 
-#define PACE_BYTES (256u * 1024u)
+#define PACE_BYTES (128u * 1024u) /* of row images: 100 to 200 us of encoding */
 #define BLOCK_BYTES_MAX (512u * 1024u)
 
 int lsm_output_begin(struct lsm_output *output)
