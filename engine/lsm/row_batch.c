@@ -347,14 +347,6 @@ static inline uint32_t count_neighbours(const struct row_copy *copy, const struc
     return wanted;
 }
 
-/* What the next tile will read of these columns: there are too many of them for the processor to follow. */
-static inline void prefetch_values(const struct row_copy *copy, uint32_t count, size_t at, uint32_t lines)
-{
-    for (uint32_t k = 0; k < count; k++)
-        for (uint32_t line = 0; line < lines; line++)
-            __builtin_prefetch(copy[k].values + at + line * 64);
-}
-
 /* The given columns' values of a few rows, column by column: a line of a column's values is loaded once, wherever the columns lie to each other in memory. */
 static inline void copy_fixed(const struct row_batch *prepared, size_t first, size_t count, uint8_t *const *images)
 {
@@ -362,7 +354,6 @@ static inline void copy_fixed(const struct row_batch *prepared, size_t first, si
     for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_8]; copy < end;) {
         uint32_t together = count_neighbours(copy, end, 2, 8);
         size_t i = 0;
-        prefetch_values(copy, together, (first + count) * 8, 2);
         for (; together == 2 && i + 2 <= count; i += 2) {
             const uint8_t *const from[2] = {copy[0].values + (first + i) * 8, copy[1].values + (first + i) * 8};
             uint8_t *const to[2] = {images[i] + copy->row_offset, images[i + 1] + copy->row_offset};
@@ -375,7 +366,6 @@ static inline void copy_fixed(const struct row_batch *prepared, size_t first, si
     for (const struct row_copy *end = prepared->copies + prepared->copy_ends[ROW_COPY_4]; copy < end;) {
         uint32_t together = count_neighbours(copy, end, 4, 4);
         size_t i = 0;
-        prefetch_values(copy, together, (first + count) * 4, 1);
         for (; together == 4 && i + 4 <= count; i += 4) {
             const size_t at = (first + i) * 4, offset = copy->row_offset;
             const uint8_t *const from[4] = {copy[0].values + at, copy[1].values + at, copy[2].values + at, copy[3].values + at};
