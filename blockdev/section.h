@@ -26,12 +26,21 @@ struct section_sink {
     void *context;
 };
 
+/* A page that will be read; check_context: as for read. */
+struct section_page {
+    uint64_t offset_bytes;
+    uint32_t length_bytes;
+    void *check_context;
+};
+
 struct section_source {
     /* Pins the bytes [offset, offset + length) of the section; *handle goes to release. check is called once, when the bytes come from the device. A range outside the section is MOTE_EDAMAGED. */
     int (*read)(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*check)(const uint8_t *data, uint32_t length_bytes, void *check_context), void *check_context,
                 const uint8_t **data, void **handle);
     void (*release)(void *context, void *handle);
     void *context;
+    /* May be NULL. The caller is about to read these pages: what is not cached can be read from the device at once rather than one after the other. A hint: failures are those of the reads to come. Nothing of it is used after it returns. */
+    void (*prefetch)(void *context, const struct section_page *pages, uint32_t count, int (*check)(const uint8_t *data, uint32_t length_bytes, void *check_context));
 };
 
 struct section_root {

@@ -1,0 +1,239 @@
+/* spatial_leaf.c: the codec of leaves, and the loops over decoded points and over boxes (spatial_format.h).
+ *
+ * Every float expression is one IEEE operation at a time, in the order in which spatial.h gives it (the build forbids fusing them), so that the distances are the same everywhere. The loops exist a second time for AVX2, by the same
+ * text. Threads: pure functions. Hostile bytes: decoding bounds every width and count and reads nothing beyond the page; wrong numbers are then wrong points, which checksums and spatial_verify are for.
+ */
+#include <assert.h>
+
+#include "index/spatial_private.h"
+
+#define ALWAYS_INLINE __attribute__((always_inline)) static inline
+#if defined(__x86_64__)
+#define AVX2 __attribute__((target("avx2")))
+#define HAVE_AVX2 __builtin_cpu_supports("avx2")
+#else
+#define AVX2
+#define HAVE_AVX2 0
+#endif
+
+void spatial_extent_of(const struct spatial_record *records, size_t count, struct spatial_extent *extent)
+{
+    assert(count > 0);
+    double min[3], max[3];
+    uint64_t bits[3] = {0};
+    uint32_t ordinal_min = records[0].ordinal, ordinal_max = ordinal_min;
+    for (int axis = 0; axis < 3; axis++)
+        min[axis] = max[axis] = records[0].at[axis];
+    for (size_t i = 0; i < count; i++) {
+        for (int axis = 0; axis < 3; axis++) {
+            double value = records[i].at[axis];
+            min[axis] = value < min[axis] ? value : min[axis];
+            max[axis] = value > max[axis] ? value : max[axis];
+            bits[axis] |= load_u64((const uint8_t *)&records[i] + 8 * axis);
+        }
+        uint32_t ordinal = records[i].ordinal;
+        ordinal_min = ordinal < ordinal_min ? ordinal : ordinal_min;
+        ordinal_max = ordinal > ordinal_max ? ordinal : ordinal_max;
+    }
+    memcpy(extent->min, min, sizeof min);
+    memcpy(extent->max, max, sizeof max);
+    memcpy(extent->bits, bits, sizeof bits);
+    extent->ordinal_min = ordinal_min;
+    extent->ordinal_max = ordinal_max;
+}
+
+static uint64_t bits_of(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return LE64(bits);
+}
+
+static uint32_t width_of(uint64_t number) { return number ? (71u - (uint32_t)__builtin_clzll(number)) / 8 : 0; }
+static uint32_t shift_of(uint64_t bits) { return bits ? (uint32_t)__builtin_ctzll(bits) : 63; }
+
+uint32_t spatial_leaf_capacity(const struct spatial_extent *extent)
+{
+    uint32_t width = width_of(extent->ordinal_max - extent->ordinal_min);
+    for (int axis = 0; axis < 3; axis++) {
+        /* Which of the two zeros is the least or the greatest is not known: whichever needs more. */
+        uint64_t least = spatial_order(extent->min[axis] == 0 ? bits_of(-0.0) : bits_of(extent->min[axis])), most = spatial_order(extent->max[axis] == 0 ? bits_of(0.0) : bits_of(extent->max[axis]));
+        uint32_t shift = shift_of(extent->bits[axis]);
+        width += width_of((most >> shift) - (least >> shift));
+    }
+    uint32_t capacity = width ? SPATIAL_LEAF_BODY_BYTES / width : SPATIAL_LEAF_POINTS_MAX;
+    return capacity < SPATIAL_LEAF_POINTS_MAX ? capacity : SPATIAL_LEAF_POINTS_MAX;
+}
+
+static uint8_t *encode_axis(uint8_t *page, uint8_t *out, const struct spatial_record *records, uint32_t count, uint32_t axis)
+{
+    uint64_t bits = 0, least = UINT64_MAX, most = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t value = bits_of(records[i].at[axis]), order = spatial_order(value);
+        bits |= value;
+        least = order < least ? order : least;
+        most = order > most ? order : most;
+    }
+    uint32_t shift = shift_of(bits);
+    uint64_t base = least >> shift;
+    uint32_t width = width_of((most >> shift) - base);
+    page[56 + axis] = (uint8_t)shift;
+    page[59 + axis] = (uint8_t)width;
+    store_u64(page + SPATIAL_HEADER_BYTES + 8 * axis, base);
+    assert(out + (size_t)count * width <= page + SPATIAL_PAGE_BYTES - SPATIAL_LEAF_SLACK_BYTES);
+    /* Ascending, so that what a store writes beyond its number is written over by the next, and at last by the next array. */
+    for (uint32_t i = 0; i < count && width > 0; i++, out += width)
+        store_u64(out, (spatial_order(bits_of(records[i].at[axis])) >> shift) - base);
+    return out;
+}
+
+void spatial_leaf_encode(uint8_t *page, const struct spatial_record *records, uint32_t count)
+{
+    uint32_t ordinal_min = UINT32_MAX, ordinal_max = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        ordinal_min = records[i].ordinal < ordinal_min ? records[i].ordinal : ordinal_min;
+        ordinal_max = records[i].ordinal > ordinal_max ? records[i].ordinal : ordinal_max;
+    }
+    memset(page + 40, 0, SPATIAL_PAGE_BYTES - 40);
+    store_u32(page + 40, count);
+    store_u64(page + 48, count);
+    if (count == 0)
+        return;
+    uint8_t *out = page + SPATIAL_LEAF_HEADER_BYTES;
+    for (uint32_t axis = 0; axis < 3; axis++)
+        out = encode_axis(page, out, records, count, axis);
+    uint32_t width = width_of(ordinal_max - ordinal_min);
+    page[62] = (uint8_t)width;
+    store_u32(page + 88, ordinal_min);
+    assert(out + (size_t)count * width <= page + SPATIAL_PAGE_BYTES - SPATIAL_LEAF_SLACK_BYTES);
+    for (uint32_t i = 0; i < count && width > 0; i++, out += width)
+        store_u64(out, records[i].ordinal - ordinal_min);
+}
+
+/* One array of numbers of a constant width: the caller's switch makes a loop for each of it. */
+ALWAYS_INLINE void decode_width(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out)
+{
+    const uint64_t mask = width == 8 ? UINT64_MAX : (1ull << (width * 8)) - 1, sign = 1ull << 63;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t number = base + (width == 4 ? load_u32(in + (size_t)i * 4) : width ? load_u64(in + (size_t)i * width) & mask : 0);
+        uint64_t positive = (uint64_t)((int64_t)(number << shift) >> 63);
+        uint64_t bits = ((number ^ ~positive) << shift) ^ (positive & sign);
+        memcpy(out + i, &bits, sizeof bits);
+    }
+}
+
+ALWAYS_INLINE void decode_axis(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out)
+{
+    switch (width) {
+    case 0: decode_width(in, 0, shift, base, count, out); break;
+    case 1: decode_width(in, 1, shift, base, count, out); break;
+    case 2: decode_width(in, 2, shift, base, count, out); break;
+    case 3: decode_width(in, 3, shift, base, count, out); break;
+    case 4: decode_width(in, 4, shift, base, count, out); break;
+    case 5: decode_width(in, 5, shift, base, count, out); break;
+    case 6: decode_width(in, 6, shift, base, count, out); break;
+    case 7: decode_width(in, 7, shift, base, count, out); break;
+    default: decode_width(in, 8, shift, base, count, out); break;
+    }
+}
+
+static void decode_axis_plain(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
+AVX2 static void decode_axis_avx2(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
+
+static void decode_ordinals(const uint8_t *in, uint32_t width, uint32_t base, uint32_t count, uint32_t *out)
+{
+    const uint32_t mask = width == 4 ? UINT32_MAX : (1u << (width * 8)) - 1;
+    for (uint32_t i = 0; i < count; i++)
+        out[i] = base + (load_u32(in + (size_t)i * width) & mask);
+}
+
+bool spatial_leaf_decode(const uint8_t *page, struct spatial_points *points)
+{
+    uint32_t count = load_u32(page + 40), widths = 0;
+    bool whole = count <= SPATIAL_LEAF_POINTS_MAX && page[62] <= 4 && page[63] == 0 && load_u32(page + 92) == 0;
+    for (uint32_t axis = 0; axis < 3; axis++) {
+        whole &= page[56 + axis] <= 63 && page[59 + axis] <= 8;
+        widths += page[59 + axis];
+    }
+    widths += page[62];
+    if (!whole || count * widths > SPATIAL_LEAF_BODY_BYTES)
+        return false;
+    const uint8_t *in = page + SPATIAL_LEAF_HEADER_BYTES;
+    bool avx2 = HAVE_AVX2;
+    for (uint32_t axis = 0; axis < 3; axis++) {
+        uint32_t width = page[59 + axis];
+        uint64_t base = load_u64(page + SPATIAL_HEADER_BYTES + 8 * axis);
+        if (avx2)
+            decode_axis_avx2(in, width, page[56 + axis], base, count, points->at[axis]);
+        else
+            decode_axis_plain(in, width, page[56 + axis], base, count, points->at[axis]);
+        in += (size_t)count * width;
+    }
+    decode_ordinals(in, page[62], load_u32(page + 88), count, points->ordinals);
+    points->count = count;
+    return true;
+}
+
+/* 0 for the difference of an infinity and itself. */
+ALWAYS_INLINE double difference(double a, double b)
+{
+    double t = a - b;
+    return t == t ? t : 0;
+}
+
+ALWAYS_INLINE void square(const struct spatial_points *points, const double centre[3], double *squares)
+{
+    const double x = centre[0], y = centre[1], z = centre[2];
+    for (uint32_t i = 0; i < points->count; i++) {
+        double tx = difference(points->at[0][i], x), ty = difference(points->at[1][i], y), tz = difference(points->at[2][i], z);
+        squares[i] = (tx * tx + ty * ty) + tz * tz;
+    }
+}
+
+static void square_plain(const struct spatial_points *points, const double centre[3], double *squares) { square(points, centre, squares); }
+AVX2 static void square_avx2(const struct spatial_points *points, const double centre[3], double *squares) { square(points, centre, squares); }
+
+void spatial_square(const struct spatial_points *points, const double centre[3], double *squares)
+{
+    if (HAVE_AVX2)
+        square_avx2(points, centre, squares);
+    else
+        square_plain(points, centre, squares);
+}
+
+/* The bounds hold to the last bit: rounding never turns the order of two differences, of two products of numbers that are not negative, or of two sums. */
+ALWAYS_INLINE void square_boxes(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest)
+{
+    double near_sum[SPATIAL_FANOUT], far_sum[SPATIAL_FANOUT];
+    for (uint32_t axis = 0; axis < 3; axis++) {
+        const double at = centre[axis];
+        for (uint32_t i = 0; i < count; i++) {
+            double below = (double)spatial_side(page, i, axis) - at, above = at - (double)spatial_side(page, i, axis + 3);
+            double gap = below > above ? below : above;
+            gap = gap > 0 ? gap : 0; /* a NaN, too: both ends are at the same infinity as the centre, or one is */
+            near_sum[i] = axis == 0 ? gap * gap : near_sum[i] + gap * gap;
+        }
+        for (uint32_t i = 0; i < count && farthest; i++) {
+            double low = difference(at, (double)spatial_side(page, i, axis)), high = difference((double)spatial_side(page, i, axis + 3), at);
+            low *= low;
+            high *= high;
+            low = low > high ? low : high;
+            far_sum[i] = axis == 0 ? low : far_sum[i] + low;
+        }
+    }
+    memcpy(nearest, near_sum, count * sizeof *nearest);
+    if (farthest)
+        memcpy(farthest, far_sum, count * sizeof *farthest);
+}
+
+static void square_boxes_plain(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest) { square_boxes(page, count, centre, nearest, farthest); }
+AVX2 static void square_boxes_avx2(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest) { square_boxes(page, count, centre, nearest, farthest); }
+
+void spatial_square_boxes(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest)
+{
+    assert(count <= SPATIAL_FANOUT);
+    if (HAVE_AVX2)
+        square_boxes_avx2(page, count, centre, nearest, farthest);
+    else
+        square_boxes_plain(page, count, centre, nearest, farthest);
+}
