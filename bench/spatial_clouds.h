@@ -83,7 +83,8 @@ static inline struct cloud cloud_make(int kind, size_t count)
             size_t cluster = (size_t)(cloud_random(&state) * 300);
             p[0] = (double)(cluster * 7919 % 997) / 10 + a * b, p[1] = (double)(cluster * 104729 % 991) / 10 + b * c, p[2] = (double)(cluster * 1299709 % 983) / 10 + c * a;
         } else {
-            p[0] = (double)(float)(20 * a - 10), p[1] = (double)(float)(20 * b - 10), p[2] = (double)(float)(sin(a * 9) + cos(b * 7) + 0.01 * c);
+            volatile float x = (float)(20 * a - 10), y = (float)(20 * b - 10), z = (float)(sin(a * 9) + cos(b * 7) + 0.01 * c); /* volatile: gcc 12 loses conversions to and fro */
+            p[0] = (double)x, p[1] = (double)y, p[2] = (double)z;
         }
     }
     cloud_measure(&cloud);

@@ -21,9 +21,9 @@
  *       64    24  bases          of x, y, z
  *       88     4  base of the ordinals
  *       92     4  reserved
- *       96        x: entry count numbers of width bytes (0 to 8) each, then y, z, the ordinals (0 to 4 bytes each); at least 8 zeros follow
+ *       96        x: entry count numbers of width bits each (0 to 57, or 64), the first in the lowest bits; then from the next whole byte on y, z, and the ordinals (0 to 32 bits each); zeros, at least 8 bytes
  *   A coordinate's bits b are turned into a number that ascends with the coordinate: ~b if the sign is set, else b with the sign set. Of all its points a leaf stores that number, less the bits that are zero at the lower end of
- *   every b (shift), less the smallest (base): float64 that were made of float32 need three or four bytes each, those of a plane none.
+ *   every b (shift), less the smallest (base): float64 that were made of float32 need some 20 bits each, those of a plane none.
  * Inner page: arrays of SPATIAL_FANOUT elements each, unused ones zero
  *       64   400  least x of each child, float32, rounded down
  *      464   400  least y
@@ -51,7 +51,8 @@ enum {
     SPATIAL_LEAF_POINTS_MAX = 512,
     SPATIAL_HEADER_BYTES = 64,
     SPATIAL_LEAF_HEADER_BYTES = 96,
-    SPATIAL_LEAF_SLACK_BYTES = 8, /* so that every number can be loaded as eight bytes */
+    SPATIAL_WIDTH_MAX = 57, /* bits; wider numbers take 64 */
+    SPATIAL_LEAF_SLACK_BYTES = 8, /* every number can be loaded as eight bytes */
     SPATIAL_LEAF_BODY_BYTES = SPATIAL_PAGE_BYTES - SPATIAL_LEAF_HEADER_BYTES - SPATIAL_LEAF_SLACK_BYTES,
     SPATIAL_BOXES_AT = SPATIAL_HEADER_BYTES,
     SPATIAL_OFFSETS_AT = SPATIAL_BOXES_AT + 6 * 4 * SPATIAL_FANOUT,

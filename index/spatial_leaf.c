@@ -9,8 +9,8 @@
 
 #define ALWAYS_INLINE __attribute__((always_inline)) static inline
 #if defined(__x86_64__)
-#define AVX2 __attribute__((target("avx2")))
-#define HAVE_AVX2 __builtin_cpu_supports("avx2")
+#define AVX2 __attribute__((target("avx2,bmi2")))
+#define HAVE_AVX2 (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
 #else
 #define AVX2
 #define HAVE_AVX2 0
@@ -49,8 +49,14 @@ static uint64_t bits_of(double value)
     return LE64(bits);
 }
 
-static uint32_t width_of(uint64_t number) { return number ? (71u - (uint32_t)__builtin_clzll(number)) / 8 : 0; }
+/* In bits; numbers of more than 57 may straddle nine bytes, and take eight whole ones instead. */
+static uint32_t width_of(uint64_t number)
+{
+    uint32_t width = number ? 64u - (uint32_t)__builtin_clzll(number) : 0;
+    return width > SPATIAL_WIDTH_MAX ? 64 : width;
+}
 static uint32_t shift_of(uint64_t bits) { return bits ? (uint32_t)__builtin_ctzll(bits) : 63; }
+static uint32_t array_bytes(uint32_t count, uint32_t width) { return (count * width + 7) / 8; }
 
 uint32_t spatial_leaf_capacity(const struct spatial_extent *extent)
 {
@@ -61,8 +67,17 @@ uint32_t spatial_leaf_capacity(const struct spatial_extent *extent)
         uint32_t shift = shift_of(extent->bits[axis]);
         width += width_of((most >> shift) - (least >> shift));
     }
-    uint32_t capacity = width ? SPATIAL_LEAF_BODY_BYTES / width : SPATIAL_LEAF_POINTS_MAX;
+    /* Each of the four arrays may end in a byte that is not full. */
+    uint32_t capacity = width ? (SPATIAL_LEAF_BODY_BYTES - 4) * 8 / width : SPATIAL_LEAF_POINTS_MAX;
     return capacity < SPATIAL_LEAF_POINTS_MAX ? capacity : SPATIAL_LEAF_POINTS_MAX;
+}
+
+/* Into bytes that are zero: number i at bit i * width. */
+static void pack_number(uint8_t *out, uint32_t i, uint32_t width, uint64_t number)
+{
+    uint32_t bit = i * width;
+    uint8_t *at = out + bit / 8;
+    store_u64(at, load_u64(at) | number << (bit & 7));
 }
 
 static uint8_t *encode_axis(uint8_t *page, uint8_t *out, const struct spatial_record *records, uint32_t count, uint32_t axis)
@@ -80,11 +95,10 @@ static uint8_t *encode_axis(uint8_t *page, uint8_t *out, const struct spatial_re
     page[56 + axis] = (uint8_t)shift;
     page[59 + axis] = (uint8_t)width;
     store_u64(page + SPATIAL_HEADER_BYTES + 8 * axis, base);
-    assert(out + (size_t)count * width <= page + SPATIAL_PAGE_BYTES - SPATIAL_LEAF_SLACK_BYTES);
-    /* Ascending, so that what a store writes beyond its number is written over by the next, and at last by the next array. */
-    for (uint32_t i = 0; i < count && width > 0; i++, out += width)
-        store_u64(out, (spatial_order(bits_of(records[i].at[axis])) >> shift) - base);
-    return out;
+    assert(out + array_bytes(count, width) <= page + SPATIAL_PAGE_BYTES - SPATIAL_LEAF_SLACK_BYTES);
+    for (uint32_t i = 0; i < count && width > 0; i++)
+        pack_number(out, i, width, (spatial_order(bits_of(records[i].at[axis])) >> shift) - base);
+    return out + array_bytes(count, width);
 }
 
 void spatial_leaf_encode(uint8_t *page, const struct spatial_record *records, uint32_t count)
@@ -105,58 +119,48 @@ void spatial_leaf_encode(uint8_t *page, const struct spatial_record *records, ui
     uint32_t width = width_of(ordinal_max - ordinal_min);
     page[62] = (uint8_t)width;
     store_u32(page + 88, ordinal_min);
-    assert(out + (size_t)count * width <= page + SPATIAL_PAGE_BYTES - SPATIAL_LEAF_SLACK_BYTES);
-    for (uint32_t i = 0; i < count && width > 0; i++, out += width)
-        store_u64(out, records[i].ordinal - ordinal_min);
+    assert(out + array_bytes(count, width) <= page + SPATIAL_PAGE_BYTES - SPATIAL_LEAF_SLACK_BYTES);
+    for (uint32_t i = 0; i < count && width > 0; i++)
+        pack_number(out, i, width, records[i].ordinal - ordinal_min);
 }
 
-/* One array of numbers of a constant width: the caller's switch makes a loop for each of it. */
-ALWAYS_INLINE void decode_width(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out)
+/* Number i of an array. Eight bytes from where it begins hold it: SPATIAL_LEAF_SLACK_BYTES follow the last array. */
+ALWAYS_INLINE uint64_t unpack_number(const uint8_t *in, uint32_t i, uint32_t width, uint64_t mask)
 {
-    const uint64_t mask = width == 8 ? UINT64_MAX : (1ull << (width * 8)) - 1, sign = 1ull << 63;
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t number = base + (width == 4 ? load_u32(in + (size_t)i * 4) : width ? load_u64(in + (size_t)i * width) & mask : 0);
-        uint64_t positive = (uint64_t)((int64_t)(number << shift) >> 63);
-        uint64_t bits = ((number ^ ~positive) << shift) ^ (positive & sign);
-        memcpy(out + i, &bits, sizeof bits);
-    }
+    uint32_t bit = i * width;
+    return load_u64(in + bit / 8) >> (bit & 7) & mask;
 }
+
+static uint64_t mask_of(uint32_t width) { return width == 64 ? UINT64_MAX : (1ull << width) - 1; }
 
 ALWAYS_INLINE void decode_axis(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out)
 {
-    switch (width) {
-    case 0: decode_width(in, 0, shift, base, count, out); break;
-    case 1: decode_width(in, 1, shift, base, count, out); break;
-    case 2: decode_width(in, 2, shift, base, count, out); break;
-    case 3: decode_width(in, 3, shift, base, count, out); break;
-    case 4: decode_width(in, 4, shift, base, count, out); break;
-    case 5: decode_width(in, 5, shift, base, count, out); break;
-    case 6: decode_width(in, 6, shift, base, count, out); break;
-    case 7: decode_width(in, 7, shift, base, count, out); break;
-    default: decode_width(in, 8, shift, base, count, out); break;
+    uint64_t numbers[SPATIAL_LEAF_POINTS_MAX];
+    const uint64_t mask = mask_of(width), sign = 1ull << 63;
+    for (uint32_t i = 0; i < count; i++)
+        numbers[i] = unpack_number(in, i, width, mask);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t number = base + numbers[i], positive = (uint64_t)((int64_t)(number << shift) >> 63);
+        numbers[i] = ((number ^ ~positive) << shift) ^ (positive & sign);
     }
+    memcpy(out, numbers, count * sizeof *out);
 }
 
 static void decode_axis_plain(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
 AVX2 static void decode_axis_avx2(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
 
-static void decode_ordinals(const uint8_t *in, uint32_t width, uint32_t base, uint32_t count, uint32_t *out)
-{
-    const uint32_t mask = width == 4 ? UINT32_MAX : (1u << (width * 8)) - 1;
-    for (uint32_t i = 0; i < count; i++)
-        out[i] = base + (load_u32(in + (size_t)i * width) & mask);
-}
-
 bool spatial_leaf_decode(const uint8_t *page, struct spatial_points *points)
 {
-    uint32_t count = load_u32(page + 40), widths = 0;
-    bool whole = count <= SPATIAL_LEAF_POINTS_MAX && page[62] <= 4 && page[63] == 0 && load_u32(page + 92) == 0;
+    uint32_t count = load_u32(page + 40), body_bytes = 0;
+    if (count > SPATIAL_LEAF_POINTS_MAX || page[62] > 32 || page[63] != 0 || load_u32(page + 92) != 0)
+        return false;
     for (uint32_t axis = 0; axis < 3; axis++) {
-        whole &= page[56 + axis] <= 63 && page[59 + axis] <= 8;
-        widths += page[59 + axis];
+        uint32_t width = page[59 + axis];
+        if (page[56 + axis] > 63 || (width > SPATIAL_WIDTH_MAX && width != 64))
+            return false;
+        body_bytes += array_bytes(count, width);
     }
-    widths += page[62];
-    if (!whole || count * widths > SPATIAL_LEAF_BODY_BYTES)
+    if (body_bytes + array_bytes(count, page[62]) > SPATIAL_LEAF_BODY_BYTES)
         return false;
     const uint8_t *in = page + SPATIAL_LEAF_HEADER_BYTES;
     bool avx2 = HAVE_AVX2;
@@ -167,11 +171,22 @@ bool spatial_leaf_decode(const uint8_t *page, struct spatial_points *points)
             decode_axis_avx2(in, width, page[56 + axis], base, count, points->at[axis]);
         else
             decode_axis_plain(in, width, page[56 + axis], base, count, points->at[axis]);
-        in += (size_t)count * width;
+        in += array_bytes(count, width);
     }
-    decode_ordinals(in, page[62], load_u32(page + 88), count, points->ordinals);
+    uint32_t width = page[62], base = load_u32(page + 88);
+    const uint64_t mask = mask_of(width);
+    for (uint32_t i = 0; i < count; i++)
+        points->ordinals[i] = base + (uint32_t)unpack_number(in, i, width, mask);
     points->count = count;
     return true;
+}
+
+uint32_t spatial_leaf_end(const uint8_t *page)
+{
+    uint32_t count = load_u32(page + 40), end = SPATIAL_LEAF_HEADER_BYTES;
+    for (uint32_t array = 0; array < 4; array++)
+        end += array_bytes(count, page[59 + array]);
+    return end;
 }
 
 /* 0 for the difference of an infinity and itself. */

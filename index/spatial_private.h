@@ -50,6 +50,8 @@ uint32_t spatial_leaf_capacity(const struct spatial_extent *extent);
 void spatial_leaf_encode(uint8_t *page, const struct spatial_record *records, uint32_t count);
 /* False: the leaf contradicts itself. */
 bool spatial_leaf_decode(const uint8_t *page, struct spatial_points *points);
+/* Where the bytes of a leaf that could be decoded end. */
+uint32_t spatial_leaf_end(const uint8_t *page);
 /* The squared distances of points->count points from the centre. */
 void spatial_square(const struct spatial_points *points, const double centre[3], double *squares);
 /* The children's boxes: squared distances of their nearest and (may be NULL) farthest corner; never above and below, respectively, that of a point in the box. */
@@ -136,15 +138,15 @@ static inline struct spatial_child spatial_child_load(const struct spatial_pin *
                                   load_u32(pin->page + SPATIAL_COUNTS_AT + 4 * (size_t)child), pin->level - 1};
 }
 
-/* The largest float32 that is not above value, the smallest that is not below. */
+/* The largest float32 that is not above value, the smallest that is not below. Volatile, because gcc 12 loses the way to float and back where it makes vectors of several of them. */
 static inline float spatial_round_down(double value)
 {
-    float nearest = (float)value;
+    volatile float nearest = (float)value;
     return (double)nearest > value ? nextafterf(nearest, -INFINITY) : nearest;
 }
 static inline float spatial_round_up(double value)
 {
-    float nearest = (float)value;
+    volatile float nearest = (float)value;
     return (double)nearest < value ? nextafterf(nearest, INFINITY) : nearest;
 }
 

@@ -48,7 +48,7 @@ static int verify_leaf(struct verifier *verifier, const struct spatial_pin *pin,
     int result = spatial_decode(verifier->section, pin, points);
     if (result)
         return result;
-    size_t widths = (size_t)pin->page[59] + pin->page[60] + pin->page[61] + pin->page[62], end = SPATIAL_LEAF_HEADER_BYTES + points->count * widths;
+    uint32_t end = spatial_leaf_end(pin->page);
     if (!all_zero(pin->page + end, SPATIAL_PAGE_BYTES - end))
         return spatial_refuse(verifier->section, offset_bytes, "something behind the points");
     for (uint32_t i = 0; i < points->count; i++) {

@@ -171,7 +171,11 @@ static void make_point(uint64_t *state, uint32_t shape, uint32_t i, double point
     case 4: point[0] = (a - 0.5) * 0x1p1023 * 1.9, point[1] = (b - 0.5) * 0x1p900, point[2] = (c - 0.5) * 0x1p1000; return;
     case 5: point[0] = a * 0x1p-1070, point[1] = b * -0x1p-1040, point[2] = c * 0x1p-600; return;
     case 6: point[0] = (double)(r % 7), point[1] = (double)(r / 7 % 3), point[2] = -1; return;
-    case 7: point[0] = (double)(float)(a * 4 - 2), point[1] = (double)(float)(b * 3), point[2] = (double)(float)(1 + 0.2 * a * b); return;
+    case 7: {
+        volatile float x = (float)(a * 4 - 2), y = (float)(b * 3), z = (float)(1 + 0.2 * a * b); /* volatile: gcc 12 loses conversions to and fro where it makes vectors of them */
+        point[0] = (double)x, point[1] = (double)y, point[2] = (double)z;
+        return;
+    }
     case 8: point[0] = a, point[1] = b, point[2] = 0; return;
     case 9:
         point[0] = r % 11 == 0 ? INFINITY : r % 11 == 1 ? -INFINITY : a, point[1] = r % 13 == 0 ? INFINITY : b, point[2] = r % 17 == 0 ? -INFINITY : r % 17 == 1 ? INFINITY : c;
