@@ -93,10 +93,20 @@ void spatial_nearest_destroy(struct spatial_nearest *nearest);
 
 /* ---- Merging, verifying ---- */
 
-/* Writes one section of the points of several. map is told ordinals of input number `input` and replaces each by the row's new ordinal or SPATIAL_DROPPED; no two rows may get the same. At most rows_max of them stay (MOTE_EINVAL
- * beyond). memory: a builder's for rows_max, and a search's. */
-int spatial_merge(const struct spatial_section *inputs, uint32_t input_count, int (*map)(void *context, uint32_t input, uint32_t *ordinals, uint32_t count), void *context, uint64_t rows_max, struct memory *memory,
-                  const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
+#define SPATIAL_MERGE_ROWS_MIN 1024u
+
+struct spatial_merge_options {
+    uint64_t rows_max;       /* no more rows than this stay */
+    uint64_t rows_in_memory; /* so many are held in memory at most, though at least SPATIAL_MERGE_ROWS_MIN; with fewer than rows_max the inputs are read about three times */
+    /* Is told ordinals of input number `input` and replaces each by the row's new ordinal or SPATIAL_DROPPED. No two rows may get the same; may be asked of a row more than once. */
+    int (*map)(void *context, uint32_t input, uint32_t *ordinals, uint32_t count);
+    void *map_context;
+};
+
+/* Writes one section of the points of several. MOTE_EINVAL: more than rows_max stay. Memory: spatial_builder_bytes of the lesser of rows_max and rows_in_memory, a search's (of the inputs' memory), and 96 bytes for each time that
+ * rows_in_memory goes into rows_max. */
+int spatial_merge(const struct spatial_section *inputs, uint32_t input_count, const struct spatial_merge_options *options, struct memory *memory, const struct section_identity *identity, const struct section_sink *sink,
+                  struct section_root *root);
 
 /* Walks every page: checksums, levels, counts, boxes that contain what is below them, points without NaN, ordinals below row_count and none twice, zeros where zeros belong. */
 int spatial_verify(const struct spatial_section *section, uint64_t row_count);

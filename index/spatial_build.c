@@ -45,14 +45,6 @@ void spatial_builder_destroy(struct spatial_builder *builder)
     memory_free(builder->memory, builder);
 }
 
-int spatial_builder_put(struct spatial_builder *builder, uint32_t ordinal, double x, double y, double z)
-{
-    if (builder->count >= builder->rows_max || builder->finished)
-        return error_set(MOTE_EINVAL, "a spatial index made for %llu rows is given more, or after its end", (unsigned long long)builder->rows_max);
-    builder->records[builder->count++] = (struct spatial_record){{x, y, z}, ordinal};
-    return MOTE_OK;
-}
-
 int spatial_builder_add_many(struct spatial_builder *builder, uint32_t first_ordinal, const double *points, uint32_t count)
 {
     if (count == 0)
@@ -61,17 +53,15 @@ int spatial_builder_add_many(struct spatial_builder *builder, uint32_t first_ord
         return error_set(MOTE_EINVAL, "row %u of a spatial index comes out of order, or is one more than the %llu it was made for", first_ordinal, (unsigned long long)builder->rows_max);
     if (spatial_any_nan(points, (size_t)count * 3))
         return error_set(MOTE_EINVAL, "a point of the rows from %u on has a coordinate that is NaN; it has no place in a spatial index", first_ordinal);
-    struct spatial_record *record = builder->records + builder->count;
     for (uint32_t i = 0; i < count; i++)
-        record[i] = (struct spatial_record){{points[3 * (size_t)i], points[3 * (size_t)i + 1], points[3 * (size_t)i + 2]}, first_ordinal + i};
-    builder->count += count;
+        spatial_builder_put(builder, first_ordinal + i, points + 3 * (size_t)i);
     builder->next_ordinal = (uint64_t)first_ordinal + count;
     return MOTE_OK;
 }
 
 int spatial_builder_add(struct spatial_builder *builder, uint32_t ordinal, const double point[3]) { return spatial_builder_add_many(builder, ordinal, point, 1); }
 
-static uint32_t longest_axis(const struct spatial_extent *extent)
+uint32_t spatial_longest_axis(const struct spatial_extent *extent)
 {
     double longest = -1;
     uint32_t chosen = 0;
@@ -113,7 +103,7 @@ static int divide_records(struct spatial_writer *writer, struct spatial_record *
         if (part.count > capacity) {
             bool between_groups;
             size_t left = left_count(part.count, capacity, &between_groups);
-            uint32_t axis = longest_axis(&extent);
+            uint32_t axis = spatial_longest_axis(&extent);
             if (extent.min[axis] < extent.max[axis])
                 spatial_select(records + part.first, part.count, left, axis);
             assert(waiting_count < PARTS_MAX);
@@ -131,6 +121,14 @@ static int divide_records(struct spatial_writer *writer, struct spatial_record *
     }
 }
 
+int spatial_builder_write(struct spatial_builder *builder, struct spatial_writer *writer)
+{
+    assert(builder->count > 0);
+    size_t count = (size_t)builder->count;
+    builder->count = 0;
+    return divide_records(writer, builder->records, count);
+}
+
 int spatial_builder_finish(struct spatial_builder *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root)
 {
     if (builder->finished)
@@ -140,7 +138,7 @@ int spatial_builder_finish(struct spatial_builder *builder, const struct section
         return MOTE_EBUDGET;
     builder->finished = true;
     spatial_writer_begin(writer, identity, sink);
-    int result = builder->count ? divide_records(writer, builder->records, (size_t)builder->count) : spatial_writer_leaf(writer, NULL, 0);
+    int result = builder->count ? spatial_builder_write(builder, writer) : spatial_writer_leaf(writer, NULL, 0);
     if (!result)
         result = spatial_writer_end(writer, root);
     memory_free(builder->memory, writer);

@@ -71,8 +71,15 @@ struct spatial_builder {
     struct spatial_record *records;
     bool finished;
 };
-/* A point whose ordinal may come in any order. */
-int spatial_builder_put(struct spatial_builder *builder, uint32_t ordinal, double x, double y, double z);
+/* A row that the builder has room for; ordinals may come in any order. */
+static inline void spatial_builder_put(struct spatial_builder *builder, uint32_t ordinal, const double point[3])
+{
+    builder->records[builder->count++] = (struct spatial_record){{point[0], point[1], point[2]}, ordinal};
+}
+struct spatial_writer;
+/* Writes leaves of all rows, at least one, and holds none any more. */
+int spatial_builder_write(struct spatial_builder *builder, struct spatial_writer *writer);
+uint32_t spatial_longest_axis(const struct spatial_extent *extent);
 
 /* ---- spatial_write.c: pages into the sink, and the levels above the leaves ---- */
 

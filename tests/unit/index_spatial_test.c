@@ -272,13 +272,17 @@ Test(index_spatial, merged_sections_answer_as_one_built_of_all)
             }
             at[i]++;
         }
-        spatial_world_begin(&world, memory, false, false);
-        cr_assert_eq(spatial_merge(sections, 3, map_ordinals, &mapping, merged.count - 1, memory, &world.identity, &world.sink, &world.root), MOTE_EINVAL);
-        world.length = 0;
-        cr_assert_eq(spatial_merge(sections, 3, map_ordinals, &mapping, merged.count, memory, &world.identity, &world.sink, &world.root), 0);
-        cr_assert_eq(spatial_verify(&world.section, merged.row_count), 0);
-        check_searches(&world, &merged, &random, 6, spatial_shape_names[shape]);
-        spatial_world_end(&world);
+        for (uint32_t in_memory = 1; in_memory < 10000; in_memory = in_memory * 3 + 997) {
+            struct spatial_merge_options options = {.rows_max = merged.count - 1, .rows_in_memory = in_memory, .map = map_ordinals, .map_context = &mapping};
+            spatial_world_begin(&world, memory, false, false);
+            cr_assert_eq(spatial_merge(sections, 3, &options, memory, &world.identity, &world.sink, &world.root), MOTE_EINVAL);
+            world.length = 0;
+            options.rows_max++;
+            cr_assert_eq(spatial_merge(sections, 3, &options, memory, &world.identity, &world.sink, &world.root), 0);
+            cr_assert_eq(spatial_verify(&world.section, merged.row_count), 0, "%s, %u in memory", spatial_shape_names[shape], in_memory);
+            check_searches(&world, &merged, &random, 4, spatial_shape_names[shape]);
+            spatial_world_end(&world);
+        }
         spatial_cloud_free(&merged);
         for (uint32_t i = 0; i < 3; i++) {
             spatial_world_end(&worlds[i]);
@@ -286,6 +290,42 @@ Test(index_spatial, merged_sections_answer_as_one_built_of_all)
             free(new_ordinals[i]);
         }
     }
+    memory_destroy(memory);
+}
+
+/* Nothing to merge, nothing left, more equal points than memory holds, and as many reads as the header says. */
+Test(index_spatial, merge_of_extremes_is_whole)
+{
+    uint64_t random = requests_seed("index_spatial_merge_extremes") | 1, counted = 0;
+    struct memory *memory = spatial_world_memory(64u << 20);
+    struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 200000);
+    struct spatial_world world, merged;
+    uint32_t *new_ordinals = malloc(cloud.count * sizeof *new_ordinals);
+    struct mapping mapping = {.new_ordinals = {new_ordinals}, .sizes = {cloud.count}};
+    struct spatial_merge_options options = {.rows_max = cloud.count, .rows_in_memory = 20000, .map = map_ordinals, .map_context = &mapping};
+    spatial_world_begin(&world, memory, false, false);
+    for (uint32_t i = 0; i < 50000; i++)
+        memcpy(cloud.points[i], cloud.points[60000], 24);
+    spatial_world_build(&world, &cloud);
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < cloud.count; i++)
+            new_ordinals[i] = round ? cloud.count - 1 - i : SPATIAL_DROPPED;
+        spatial_world_begin(&merged, memory, false, false);
+        world.reads = 0;
+        cr_assert_eq(spatial_merge(&world.section, round == 2 ? 0 : 1, &options, memory, &merged.identity, &merged.sink, &merged.root), 0);
+        cr_assert_leq(world.reads, world.length / SPATIAL_PAGE_BYTES * 5, "%llu pages of %llu read", (unsigned long long)world.reads, (unsigned long long)world.length / SPATIAL_PAGE_BYTES);
+        cr_assert_eq(spatial_verify(&merged.section, cloud.count), 0);
+        cr_assert_eq(spatial_count_box(&merged.section, (const double[3]){-INFINITY, -INFINITY, -INFINITY}, (const double[3]){INFINITY, INFINITY, INFINITY}, &counted), 0);
+        cr_assert_eq(counted, round == 1 ? cloud.count : 0);
+        if (round == 1)
+            cr_assert_leq(merged.length, world.length * 6 / 5, "%llu bytes instead of %llu", (unsigned long long)merged.length, (unsigned long long)world.length);
+        spatial_world_end(&merged);
+    }
+    options.rows_max = 1ull << 32;
+    cr_assert_eq(spatial_merge(&world.section, 1, &options, memory, &merged.identity, &merged.sink, &merged.root), MOTE_EINVAL);
+    free(new_ordinals);
+    spatial_world_end(&world);
+    spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
 
@@ -411,6 +451,7 @@ Test(index_spatial, want_of_memory_is_budget)
     struct spatial_nearest_options options = {.wanted = 1, .squared_distance_max = INFINITY};
     uint32_t identity_map[3000];
     struct mapping mapping = {.new_ordinals = {identity_map}, .sizes = {3000}};
+    struct spatial_merge_options merging = {.rows_max = 3000, .rows_in_memory = 1500, .map = map_ordinals, .map_context = &mapping};
     const double min[3] = {-INFINITY, -INFINITY, -INFINITY}, max[3] = {INFINITY, INFINITY, INFINITY}, centre[3] = {0};
     for (uint32_t i = 0; i < 3000; i++)
         identity_map[i] = i;
@@ -426,7 +467,7 @@ Test(index_spatial, want_of_memory_is_budget)
             case 1: result = spatial_search_radius(&world.section, centre, 1, count_hits, &counted); break;
             case 2: result = spatial_estimate_box(&world.section, min, max, 3, &estimate); break;
             case 3: result = spatial_verify(&world.section, 3000); break;
-            case 4: result = spatial_merge(&world.section, 1, map_ordinals, &mapping, 3000, memory, &merged.identity, &merged.sink, &merged.root); break;
+            case 4: result = spatial_merge(&world.section, 1, &merging, memory, &merged.identity, &merged.sink, &merged.root); break;
             case 5:
                 result = spatial_builder_create(memory, 3000, &builder);
                 if (!result) {
