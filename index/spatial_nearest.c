@@ -20,57 +20,65 @@ struct pending {
     struct spatial_child child;
 };
 
+/* A row of the batch; its point is in points[slot]. */
+struct candidate {
+    double square;
+    uint32_t ordinal, slot;
+};
+
 struct spatial_nearest {
     struct spatial_section section;
     struct spatial_nearest_options options;
     double centre[3];
     uint32_t batch, found, handed; /* rows that a pass looks for; that it found; that were handed out of these */
     bool began, exhausted;         /* the last pass found all that there was */
-    struct spatial_hit last;       /* the last one handed out, if began */
-    struct spatial_hit *hits;      /* during a pass a heap, the worst on top; then in order */
+    struct candidate last;         /* the last one handed out, if began */
+    struct candidate *batch_rows;  /* during a pass a heap, the worst on top; then in order */
+    double (*batch_points)[3];     /* behind them, in the same memory */
     struct pending *pending;       /* a heap, the nearest on top */
     uint32_t pending_count, pending_capacity, pending_max;
     struct spatial_points points;
     double squares[SPATIAL_LEAF_POINTS_MAX];
 };
 _Static_assert(sizeof(struct spatial_nearest) + PENDING_FIRST * sizeof(struct pending) <= SPATIAL_SEARCH_BYTES_MAX - 1024, "what spatial.h promises");
-_Static_assert(sizeof(struct spatial_hit) == 40 && sizeof(struct pending) <= 32, "what spatial.h promises");
+_Static_assert(sizeof(struct candidate) + 3 * sizeof(double) == 40 && sizeof(struct pending) <= 32, "what spatial.h promises");
 
-static bool comes_before(const struct spatial_hit *a, const struct spatial_hit *b)
-{
-    return a->squared_distance < b->squared_distance || (a->squared_distance == b->squared_distance && a->ordinal < b->ordinal);
-}
+static bool comes_before(const struct candidate *a, const struct candidate *b) { return a->square < b->square || (a->square == b->square && a->ordinal < b->ordinal); }
 
-/* Puts hit in the place of the top of a heap of count, and down to where it belongs. */
-static void sift_hit(struct spatial_hit *hits, uint32_t count, struct spatial_hit hit)
+/* Puts a candidate in the place of the top of a heap of count, and down to where it belongs. */
+static void sift_down(struct candidate *heap, uint32_t count, struct candidate candidate)
 {
     uint32_t at = 0, child;
     for (; (child = 2 * at + 1) < count; at = child) {
-        child += child + 1 < count && comes_before(&hits[child], &hits[child + 1]);
-        if (!comes_before(&hit, &hits[child]))
+        child += child + 1 < count && comes_before(&heap[child], &heap[child + 1]);
+        if (!comes_before(&candidate, &heap[child]))
             break;
-        hits[at] = hits[child];
+        heap[at] = heap[child];
     }
-    hits[at] = hit;
+    heap[at] = candidate;
 }
 
-static void keep_hit(struct spatial_nearest *nearest, const struct spatial_hit *hit)
+/* In a full batch it takes the place, and the slot, of the worst. */
+static void keep_candidate(struct spatial_nearest *nearest, struct candidate candidate, const double point[3])
 {
+    struct candidate *heap = nearest->batch_rows;
     if (nearest->found == nearest->batch) {
-        sift_hit(nearest->hits, nearest->found, *hit);
-        return;
+        candidate.slot = heap[0].slot;
+        sift_down(heap, nearest->found, candidate);
+    } else {
+        uint32_t at = candidate.slot = nearest->found++;
+        for (; at > 0 && comes_before(&heap[(at - 1) / 2], &candidate); at = (at - 1) / 2)
+            heap[at] = heap[(at - 1) / 2];
+        heap[at] = candidate;
     }
-    uint32_t at = nearest->found++;
-    for (; at > 0 && comes_before(&nearest->hits[(at - 1) / 2], hit); at = (at - 1) / 2)
-        nearest->hits[at] = nearest->hits[(at - 1) / 2];
-    nearest->hits[at] = *hit;
+    memcpy(nearest->batch_points[candidate.slot], point, sizeof *nearest->batch_points);
 }
 
 /* Nothing beyond it is of interest. */
 static double bound_of(const struct spatial_nearest *nearest)
 {
     double most = nearest->options.squared_distance_max;
-    return nearest->found == nearest->batch && nearest->hits[0].squared_distance < most ? nearest->hits[0].squared_distance : most;
+    return nearest->found == nearest->batch && nearest->batch_rows[0].square < most ? nearest->batch_rows[0].square : most;
 }
 
 static void take_leaf(struct spatial_nearest *nearest)
@@ -81,14 +89,15 @@ static void take_leaf(struct spatial_nearest *nearest)
     for (uint32_t i = 0; i < points->count; i++) {
         if (!(nearest->squares[i] <= bound))
             continue;
-        struct spatial_hit hit = {nearest->squares[i], {points->at[0][i], points->at[1][i], points->at[2][i]}, points->ordinals[i]};
-        if (nearest->found == nearest->batch && !comes_before(&hit, &nearest->hits[0]))
+        const struct candidate candidate = {.square = nearest->squares[i], .ordinal = points->ordinals[i]};
+        const double point[3] = {points->at[0][i], points->at[1][i], points->at[2][i]};
+        if (nearest->found == nearest->batch && !comes_before(&candidate, &nearest->batch_rows[0]))
             continue;
-        if (nearest->began && !comes_before(&nearest->last, &hit))
+        if (nearest->began && !comes_before(&nearest->last, &candidate))
             continue;
-        if (nearest->options.accept && !nearest->options.accept(nearest->options.accept_context, hit.ordinal, hit.point))
+        if (nearest->options.accept && !nearest->options.accept(nearest->options.accept_context, candidate.ordinal, point))
             continue;
-        keep_hit(nearest, &hit);
+        keep_candidate(nearest, candidate, point);
         bound = bound_of(nearest);
     }
 }
@@ -177,7 +186,7 @@ static int take_children(struct spatial_nearest *nearest, const struct spatial_p
     uint32_t taken_count = 0;
     spatial_square_boxes(pin->page, pin->count, nearest->centre, squares, nearest->began ? farthest : NULL);
     for (uint32_t i = 0; i < pin->count; i++)
-        if (squares[i] <= bound && (!nearest->began || farthest[i] >= nearest->last.squared_distance))
+        if (squares[i] <= bound && (!nearest->began || farthest[i] >= nearest->last.square))
             taken[taken_count++] = (struct pending){squares[i], spatial_child_load(pin, i)};
     if (nearest->section.source->prefetch && pin->level == 1)
         announce_leaves(nearest, taken, taken_count);
@@ -201,12 +210,13 @@ static int take_page(struct spatial_nearest *nearest, struct spatial_pin *pin)
     return result;
 }
 
-static void sort_hits(struct spatial_nearest *nearest)
+static void sort_batch(struct spatial_nearest *nearest)
 {
+    struct candidate *heap = nearest->batch_rows;
     for (uint32_t count = nearest->found; count > 1; count--) {
-        struct spatial_hit worst = nearest->hits[0];
-        sift_hit(nearest->hits, count - 1, nearest->hits[count - 1]);
-        nearest->hits[count - 1] = worst;
+        struct candidate worst = heap[0];
+        sift_down(heap, count - 1, heap[count - 1]);
+        heap[count - 1] = worst;
     }
 }
 
@@ -233,21 +243,27 @@ static int find_batch(struct spatial_nearest *nearest)
     if (result)
         return result;
     nearest->exhausted = nearest->found < nearest->batch;
-    sort_hits(nearest);
+    sort_batch(nearest);
     return MOTE_OK;
 }
 
-/* For the next pass: twice as many rows, if there is memory. */
+static bool make_batch(struct spatial_nearest *nearest, uint32_t batch)
+{
+    struct candidate *rows = memory_realloc(nearest->section.memory, nearest->batch_rows, batch * (sizeof *rows + sizeof *nearest->batch_points));
+    if (!rows)
+        return false;
+    nearest->batch_rows = rows;
+    nearest->batch_points = (double(*)[3])(void *)(rows + batch);
+    nearest->batch = batch;
+    return true;
+}
+
+/* For the next pass: twice as many rows, if there is memory; else it goes on as it was. */
 static void enlarge_batch(struct spatial_nearest *nearest)
 {
     uint32_t batch = nearest->batch < BATCH_MIN / 2 ? BATCH_MIN : nearest->batch * 2;
-    if (batch > BATCH_MAX)
-        return;
-    struct spatial_hit *grown = memory_realloc(nearest->section.memory, nearest->hits, batch * sizeof *grown);
-    if (!grown)
-        return; /* it goes on as it was */
-    nearest->hits = grown;
-    nearest->batch = batch;
+    if (batch <= BATCH_MAX)
+        (void)make_batch(nearest, batch);
 }
 
 int spatial_nearest_create(const struct spatial_section *section, const double centre[3], const struct spatial_nearest_options *options, struct spatial_nearest **nearest)
@@ -260,14 +276,13 @@ int spatial_nearest_create(const struct spatial_section *section, const double c
     made->section = *section;
     made->options = *options;
     memcpy(made->centre, centre, sizeof made->centre);
-    made->batch = options->wanted < 1 ? 1 : options->wanted > BATCH_MAX ? BATCH_MAX : options->wanted;
     made->found = made->handed = made->pending_count = 0;
     made->began = made->exhausted = false;
     made->pending_capacity = PENDING_FIRST;
     made->pending_max = PENDING_MAX;
     made->pending = NULL;
-    made->hits = memory_alloc(section->memory, made->batch * sizeof *made->hits);
-    if (made->hits)
+    made->batch_rows = NULL;
+    if (make_batch(made, options->wanted < 1 ? 1 : options->wanted > BATCH_MAX ? BATCH_MAX : options->wanted))
         made->pending = memory_alloc(section->memory, made->pending_capacity * sizeof *made->pending);
     if (!made->pending) {
         spatial_nearest_destroy(made);
@@ -293,8 +308,11 @@ int spatial_nearest_next(struct spatial_nearest *nearest, struct spatial_hit *hi
             return 0;
     }
     assert(nearest->handed < nearest->found);
-    *hit = nearest->last = nearest->hits[nearest->handed++];
+    nearest->last = nearest->batch_rows[nearest->handed++];
     nearest->began = true;
+    hit->squared_distance = nearest->last.square;
+    hit->ordinal = nearest->last.ordinal;
+    memcpy(hit->point, nearest->batch_points[nearest->last.slot], sizeof hit->point);
     return 1;
 }
 
@@ -303,6 +321,6 @@ void spatial_nearest_destroy(struct spatial_nearest *nearest)
     if (!nearest)
         return;
     memory_free(nearest->section.memory, nearest->pending);
-    memory_free(nearest->section.memory, nearest->hits);
+    memory_free(nearest->section.memory, nearest->batch_rows);
     memory_free(nearest->section.memory, nearest);
 }
