@@ -51,7 +51,7 @@ struct spatial_hits {
     const double (*points)[3];
     const double *squared_distances; /* NULL in a search by box */
 };
-/* Non-zero stops the search and is returned. */
+/* Non-zero stops the search and is returned. No page is pinned meanwhile. */
 typedef int spatial_visit(void *context, const struct spatial_hits *hits);
 
 /* All rows with min <= point <= max on each axis, in no particular order. min above max on an axis: none. */

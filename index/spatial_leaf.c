@@ -133,7 +133,7 @@ ALWAYS_INLINE uint64_t unpack_number(const uint8_t *in, uint32_t i, uint32_t wid
 
 static uint64_t mask_of(uint32_t width) { return width == 64 ? UINT64_MAX : (1ull << width) - 1; }
 
-ALWAYS_INLINE void decode_axis(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out)
+ALWAYS_INLINE void decode_axis(const uint8_t *restrict in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *restrict out)
 {
     uint64_t numbers[SPATIAL_LEAF_POINTS_MAX];
     const uint64_t mask = mask_of(width), sign = 1ull << 63;
@@ -141,9 +141,9 @@ ALWAYS_INLINE void decode_axis(const uint8_t *in, uint32_t width, uint32_t shift
         numbers[i] = unpack_number(in, i, width, mask);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t number = base + numbers[i], positive = (uint64_t)((int64_t)(number << shift) >> 63);
-        numbers[i] = ((number ^ ~positive) << shift) ^ (positive & sign);
+        uint64_t bits = ((number ^ ~positive) << shift) ^ (positive & sign);
+        memcpy(out + i, &bits, sizeof bits);
     }
-    memcpy(out, numbers, count * sizeof *out);
 }
 
 static void decode_axis_plain(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
@@ -196,11 +196,12 @@ ALWAYS_INLINE double difference(double a, double b)
     return t == t ? t : 0;
 }
 
-ALWAYS_INLINE void square(const struct spatial_points *points, const double centre[3], double *squares)
+ALWAYS_INLINE void square(const struct spatial_points *restrict points, const double centre[3], double *restrict squares)
 {
     const double x = centre[0], y = centre[1], z = centre[2];
-    for (uint32_t i = 0; i < points->count; i++) {
-        double tx = difference(points->at[0][i], x), ty = difference(points->at[1][i], y), tz = difference(points->at[2][i], z);
+    const double *xs = points->at[0], *ys = points->at[1], *zs = points->at[2];
+    for (uint32_t i = 0, count = points->count; i < count; i++) {
+        double tx = difference(xs[i], x), ty = difference(ys[i], y), tz = difference(zs[i], z);
         squares[i] = (tx * tx + ty * ty) + tz * tz;
     }
 }
@@ -217,28 +218,24 @@ void spatial_square(const struct spatial_points *points, const double centre[3],
 }
 
 /* The bounds hold to the last bit: rounding never turns the order of two differences, of two products of numbers that are not negative, or of two sums. */
-ALWAYS_INLINE void square_boxes(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest)
+ALWAYS_INLINE void square_boxes(const uint8_t *restrict page, uint32_t count, const double centre[3], double *restrict nearest, double *restrict farthest)
 {
-    double near_sum[SPATIAL_FANOUT], far_sum[SPATIAL_FANOUT];
     for (uint32_t axis = 0; axis < 3; axis++) {
         const double at = centre[axis];
         for (uint32_t i = 0; i < count; i++) {
             double below = (double)spatial_side(page, i, axis) - at, above = at - (double)spatial_side(page, i, axis + 3);
             double gap = below > above ? below : above;
             gap = gap > 0 ? gap : 0; /* a NaN, too: both ends are at the same infinity as the centre, or one is */
-            near_sum[i] = axis == 0 ? gap * gap : near_sum[i] + gap * gap;
+            nearest[i] = axis == 0 ? gap * gap : nearest[i] + gap * gap;
         }
         for (uint32_t i = 0; i < count && farthest; i++) {
             double low = difference(at, (double)spatial_side(page, i, axis)), high = difference((double)spatial_side(page, i, axis + 3), at);
             low *= low;
             high *= high;
             low = low > high ? low : high;
-            far_sum[i] = axis == 0 ? low : far_sum[i] + low;
+            farthest[i] = axis == 0 ? low : farthest[i] + low;
         }
     }
-    memcpy(nearest, near_sum, count * sizeof *nearest);
-    if (farthest)
-        memcpy(farthest, far_sum, count * sizeof *farthest);
 }
 
 static void square_boxes_plain(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest) { square_boxes(page, count, centre, nearest, farthest); }

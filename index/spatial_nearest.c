@@ -184,7 +184,11 @@ static int take_children(struct spatial_nearest *nearest, const struct spatial_p
     double squares[SPATIAL_FANOUT], farthest[SPATIAL_FANOUT], bound = bound_of(nearest);
     struct pending taken[SPATIAL_FANOUT];
     uint32_t taken_count = 0;
-    spatial_square_boxes(pin->page, pin->count, nearest->centre, squares, nearest->began ? farthest : NULL);
+    spatial_square_boxes(pin->page, pin->count, nearest->centre, squares, farthest);
+    /* A child that alone fills the batch bounds it; where rows may be refused, or were handed out before, it need not fill it. */
+    for (uint32_t i = 0; i < pin->count && !nearest->began && !nearest->options.accept; i++)
+        if (farthest[i] < bound && spatial_child_load(pin, i).count >= nearest->batch)
+            bound = farthest[i];
     for (uint32_t i = 0; i < pin->count; i++)
         if (squares[i] <= bound && (!nearest->began || farthest[i] >= nearest->last.square))
             taken[taken_count++] = (struct pending){squares[i], spatial_child_load(pin, i)};

@@ -124,13 +124,10 @@ static uint32_t find_inside(struct search *search, uint16_t *inside)
     return found;
 }
 
-static int search_leaf(struct search *search, const struct spatial_pin *pin)
+static int search_points(struct search *search)
 {
     uint16_t inside[SPATIAL_LEAF_POINTS_MAX + 1];
-    struct spatial_points *points = &search->points;
-    int result = spatial_decode(search->section, pin, points);
-    if (result)
-        return result;
+    const struct spatial_points *points = &search->points;
     uint32_t found = find_inside(search, inside);
     search->counted += found;
     if (!search->visit || found == 0)
@@ -148,11 +145,10 @@ static int search_leaf(struct search *search, const struct spatial_pin *pin)
 
 static int search_page(struct search *search, struct spatial_pin *pin)
 {
-    int result = pin->level ? push_children(search, pin) : MOTE_OK;
-    if (pin->level == 0)
-        result = search_leaf(search, pin);
-    spatial_unpin(search->section, pin);
-    return result;
+    bool is_leaf = pin->level == 0;
+    int result = is_leaf ? spatial_decode(search->section, pin, &search->points) : push_children(search, pin);
+    spatial_unpin(search->section, pin); /* before visit, which may read pages of its own */
+    return result || !is_leaf ? result : search_points(search);
 }
 
 static int run_search(struct search *search)
