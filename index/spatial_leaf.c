@@ -8,13 +8,6 @@
 #include "index/spatial_private.h"
 
 #define ALWAYS_INLINE __attribute__((always_inline)) static inline
-#if defined(__x86_64__)
-#define AVX2 __attribute__((target("avx2,bmi2")))
-#define HAVE_AVX2 (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
-#else
-#define AVX2
-#define HAVE_AVX2 0
-#endif
 
 void spatial_extent_of(const struct spatial_record *records, size_t count, struct spatial_extent *extent)
 {
@@ -146,49 +139,6 @@ ALWAYS_INLINE void decode_axis(const uint8_t *restrict in, uint32_t width, uint3
     }
 }
 
-static void decode_axis_plain(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
-AVX2 static void decode_axis_avx2(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
-
-bool spatial_leaf_decode(const uint8_t *page, struct spatial_points *points)
-{
-    uint32_t count = load_u32(page + 40), body_bytes = 0;
-    if (count > SPATIAL_LEAF_POINTS_MAX || page[62] > 32 || page[63] != 0 || load_u32(page + 92) != 0)
-        return false;
-    for (uint32_t axis = 0; axis < 3; axis++) {
-        uint32_t width = page[59 + axis];
-        if (page[56 + axis] > 63 || (width > SPATIAL_WIDTH_MAX && width != 64))
-            return false;
-        body_bytes += array_bytes(count, width);
-    }
-    if (body_bytes + array_bytes(count, page[62]) > SPATIAL_LEAF_BODY_BYTES)
-        return false;
-    const uint8_t *in = page + SPATIAL_LEAF_HEADER_BYTES;
-    bool avx2 = HAVE_AVX2;
-    for (uint32_t axis = 0; axis < 3; axis++) {
-        uint32_t width = page[59 + axis];
-        uint64_t base = load_u64(page + SPATIAL_HEADER_BYTES + 8 * axis);
-        if (avx2)
-            decode_axis_avx2(in, width, page[56 + axis], base, count, points->at[axis]);
-        else
-            decode_axis_plain(in, width, page[56 + axis], base, count, points->at[axis]);
-        in += array_bytes(count, width);
-    }
-    uint32_t width = page[62], base = load_u32(page + 88);
-    const uint64_t mask = mask_of(width);
-    for (uint32_t i = 0; i < count; i++)
-        points->ordinals[i] = base + (uint32_t)unpack_number(in, i, width, mask);
-    points->count = count;
-    return true;
-}
-
-uint32_t spatial_leaf_end(const uint8_t *page)
-{
-    uint32_t count = load_u32(page + 40), end = SPATIAL_LEAF_HEADER_BYTES;
-    for (uint32_t array = 0; array < 4; array++)
-        end += array_bytes(count, page[59 + array]);
-    return end;
-}
-
 /* 0 for the difference of an infinity and itself. */
 ALWAYS_INLINE double difference(double a, double b)
 {
@@ -204,17 +154,6 @@ ALWAYS_INLINE void square(const struct spatial_points *restrict points, const do
         double tx = difference(xs[i], x), ty = difference(ys[i], y), tz = difference(zs[i], z);
         squares[i] = (tx * tx + ty * ty) + tz * tz;
     }
-}
-
-static void square_plain(const struct spatial_points *points, const double centre[3], double *squares) { square(points, centre, squares); }
-AVX2 static void square_avx2(const struct spatial_points *points, const double centre[3], double *squares) { square(points, centre, squares); }
-
-void spatial_square(const struct spatial_points *points, const double centre[3], double *squares)
-{
-    if (HAVE_AVX2)
-        square_avx2(points, centre, squares);
-    else
-        square_plain(points, centre, squares);
 }
 
 /* The bounds hold to the last bit: rounding never turns the order of two differences, of two products of numbers that are not negative, or of two sums. */
@@ -238,14 +177,68 @@ ALWAYS_INLINE void square_boxes(const uint8_t *restrict page, uint32_t count, co
     }
 }
 
+static void decode_axis_plain(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
+static void square_plain(const struct spatial_points *points, const double centre[3], double *squares) { square(points, centre, squares); }
 static void square_boxes_plain(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest) { square_boxes(page, count, centre, nearest, farthest); }
+static const struct spatial_loops plain = {decode_axis_plain, square_plain, square_boxes_plain};
+
+#if defined(__x86_64__)
+#define AVX2 __attribute__((target("avx2,bmi2")))
+AVX2 static void decode_axis_avx2(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out) { decode_axis(in, width, shift, base, count, out); }
+AVX2 static void square_avx2(const struct spatial_points *points, const double centre[3], double *squares) { square(points, centre, squares); }
 AVX2 static void square_boxes_avx2(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest) { square_boxes(page, count, centre, nearest, farthest); }
+static const struct spatial_loops avx2 = {decode_axis_avx2, square_avx2, square_boxes_avx2};
+
+const struct spatial_loops *spatial_loops(bool portable) { return !portable && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &avx2 : &plain; }
+#else
+const struct spatial_loops *spatial_loops(bool portable)
+{
+    (void)portable;
+    return &plain;
+}
+#endif
+
+bool spatial_leaf_decode(const uint8_t *page, struct spatial_points *points)
+{
+    uint32_t count = load_u32(page + 40), body_bytes = 0;
+    if (count > SPATIAL_LEAF_POINTS_MAX || page[62] > 32 || page[63] != 0 || load_u32(page + 92) != 0)
+        return false;
+    for (uint32_t axis = 0; axis < 3; axis++) {
+        uint32_t width = page[59 + axis];
+        if (page[56 + axis] > 63 || (width > SPATIAL_WIDTH_MAX && width != 64))
+            return false;
+        body_bytes += array_bytes(count, width);
+    }
+    if (body_bytes + array_bytes(count, page[62]) > SPATIAL_LEAF_BODY_BYTES)
+        return false;
+    const uint8_t *in = page + SPATIAL_LEAF_HEADER_BYTES;
+    const struct spatial_loops *loops = spatial_loops(false);
+    for (uint32_t axis = 0; axis < 3; axis++) {
+        uint32_t width = page[59 + axis];
+        uint64_t base = load_u64(page + SPATIAL_HEADER_BYTES + 8 * axis);
+        loops->decode_axis(in, width, page[56 + axis], base, count, points->at[axis]);
+        in += array_bytes(count, width);
+    }
+    uint32_t width = page[62], base = load_u32(page + 88);
+    const uint64_t mask = mask_of(width);
+    for (uint32_t i = 0; i < count; i++)
+        points->ordinals[i] = base + (uint32_t)unpack_number(in, i, width, mask);
+    points->count = count;
+    return true;
+}
+
+uint32_t spatial_leaf_end(const uint8_t *page)
+{
+    uint32_t count = load_u32(page + 40), end = SPATIAL_LEAF_HEADER_BYTES;
+    for (uint32_t array = 0; array < 4; array++)
+        end += array_bytes(count, page[59 + array]);
+    return end;
+}
+
+void spatial_square(const struct spatial_points *points, const double centre[3], double *squares) { spatial_loops(false)->square(points, centre, squares); }
 
 void spatial_square_boxes(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest)
 {
     assert(count <= SPATIAL_FANOUT);
-    if (HAVE_AVX2)
-        square_boxes_avx2(page, count, centre, nearest, farthest);
-    else
-        square_boxes_plain(page, count, centre, nearest, farthest);
+    spatial_loops(false)->square_boxes(page, count, centre, nearest, farthest);
 }

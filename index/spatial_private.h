@@ -57,6 +57,15 @@ void spatial_square(const struct spatial_points *points, const double centre[3],
 /* The children's boxes: squared distances of their nearest and (may be NULL) farthest corner; never above and below, respectively, that of a point in the box. */
 void spatial_square_boxes(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest);
 
+/* The loops beneath, of which there is a portable set and one for AVX2; they give the same bits. */
+struct spatial_loops {
+    void (*decode_axis)(const uint8_t *in, uint32_t width, uint32_t shift, uint64_t base, uint32_t count, double *out);
+    void (*square)(const struct spatial_points *points, const double centre[3], double *squares);
+    void (*square_boxes)(const uint8_t *page, uint32_t count, const double centre[3], double *nearest, double *farthest);
+};
+/* What this processor runs fastest, or (for tests) the portable set. */
+const struct spatial_loops *spatial_loops(bool portable);
+
 /* ---- spatial_select.c ---- */
 
 /* Reorders records so that none of the first `rank` is above any of the others on this axis; 0 < rank < count. */

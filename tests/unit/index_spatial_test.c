@@ -220,6 +220,51 @@ Test(index_spatial, select_of_hard_sequences_divides)
     free(records);
 }
 
+/* The portable loops and those that this processor runs: random pages, whatever they mean, give the same bits. */
+Test(index_spatial, loops_of_all_sets_give_the_same_bits)
+{
+    uint64_t random = requests_seed("index_spatial_loops") | 1;
+    const struct spatial_loops *portable = spatial_loops(true), *fast = spatial_loops(false);
+    static struct spatial_points points[2];
+    static double squares[4][SPATIAL_LEAF_POINTS_MAX];
+    uint8_t page[SPATIAL_PAGE_BYTES];
+    for (uint32_t round = 0; round < 3000; round++) {
+        uint32_t width = (uint32_t)(codec_check_random(&random) >> 40) % (SPATIAL_WIDTH_MAX + 2), count = (uint32_t)(codec_check_random(&random) >> 40) % (SPATIAL_LEAF_POINTS_MAX + 1), shift = round % 64;
+        uint64_t base = codec_check_random(&random) >> (round % 64);
+        double centre[3];
+        width = width > SPATIAL_WIDTH_MAX ? 64 : width;
+        count = count * width / 8 > SPATIAL_LEAF_BODY_BYTES ? SPATIAL_LEAF_BODY_BYTES * 8 / width : count;
+        for (uint32_t i = 0; i < SPATIAL_PAGE_BYTES; i += 8)
+            store_u64(page + i, codec_check_random(&random) >> (round % 3 ? 0 : 30));
+        for (uint32_t axis = 0; axis < 3; axis++) {
+            portable->decode_axis(page + SPATIAL_LEAF_HEADER_BYTES, width, shift, base, count, points[0].at[axis]);
+            fast->decode_axis(page + SPATIAL_LEAF_HEADER_BYTES, width, shift, base, count, points[1].at[axis]);
+            cr_assert_eq(memcmp(points[0].at[axis], points[1].at[axis], count * sizeof(double)), 0, "width %u, shift %u, count %u", width, shift, count);
+            for (uint32_t i = 0; i < count; i++)
+                points[0].at[axis][i] = isnan(points[0].at[axis][i]) ? INFINITY : points[0].at[axis][i];
+            centre[axis] = round % 5 == 0 ? INFINITY : round % 5 == 1 || count == 0 ? 0.3 : points[0].at[axis][count / 2];
+        }
+        points[0].count = count;
+        portable->square(&points[0], centre, squares[0]);
+        fast->square(&points[0], centre, squares[1]);
+        cr_assert_eq(memcmp(squares[0], squares[1], count * sizeof(double)), 0);
+        for (uint32_t i = 0; i < count; i++) {
+            const double point[3] = {points[0].at[0][i], points[0].at[1][i], points[0].at[2][i]};
+            cr_assert_eq(squares[0][i], spatial_world_square(point, centre));
+        }
+        for (uint32_t i = 0; i < 6 * SPATIAL_FANOUT; i++) {
+            const float sides[] = {-INFINITY, INFINITY, 0.5f, -3e38f, (float)i, 1e-40f, -0.0f, 7};
+            uint32_t bits;
+            memcpy(&bits, &sides[codec_check_random(&random) >> 61], sizeof bits);
+            store_u32(page + SPATIAL_BOXES_AT + 4 * i, bits);
+        }
+        portable->square_boxes(page, round % (SPATIAL_FANOUT + 1), centre, squares[0], squares[1]);
+        fast->square_boxes(page, round % (SPATIAL_FANOUT + 1), centre, squares[2], squares[3]);
+        cr_assert_eq(memcmp(squares[0], squares[2], round % (SPATIAL_FANOUT + 1) * sizeof(double)), 0);
+        cr_assert_eq(memcmp(squares[1], squares[3], round % (SPATIAL_FANOUT + 1) * sizeof(double)), 0);
+    }
+}
+
 struct mapping {
     const uint32_t *new_ordinals[3];
     uint64_t sizes[3];
