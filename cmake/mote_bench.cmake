@@ -44,6 +44,11 @@ if(NANOFLANN_INCLUDE AND CMAKE_CXX_COMPILER)
   endif()
 endif()
 
+if(SQLITE_FOUND AND TARGET text_bench)
+  target_link_libraries(text_bench PRIVATE PkgConfig::SQLITE)
+  target_compile_definitions(text_bench PRIVATE MOTE_BENCH_SQLITE)
+endif()
+
 # Beside the command, which looks for it there and in libexec.
 add_executable(mote_bench ${MOTE_BENCH_SOURCES})
 set_target_properties(mote_bench PROPERTIES OUTPUT_NAME mote-bench RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tools)

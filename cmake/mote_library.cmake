@@ -38,7 +38,7 @@ set_source_files_properties(${MOTE_STATIC_OBJECT} PROPERTIES EXTERNAL_OBJECT TRU
 add_library(mote_static STATIC ${MOTE_STATIC_OBJECT})
 set_target_properties(mote_static PROPERTIES OUTPUT_NAME mote LINKER_LANGUAGE C EXPORT_NAME mote_static)
 target_include_directories(mote_static INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-target_link_libraries(mote_static INTERFACE uring blkid lz4 zstd aio m Threads::Threads)
+target_link_libraries(mote_static INTERFACE uring blkid lz4 zstd utf8proc stemmer aio m Threads::Threads)
 
 install(TARGETS mote_shared mote_static EXPORT mote_targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -51,4 +51,6 @@ int timestamp_verify(const struct section_identity *identity, const struct secti
 /* All of it, as a segment uses it. */
 extern const struct ordinal_index_ops timestamp_index_ops;
 
+/* ---- Text index: words to ordinals. Its rows are strings and its searches ranked, so that its contract is a header of its own: index/text.h ---- */
+
 #endif

@@ -1,6 +1,6 @@
 # packages.sh: the Debian packages that building (and testing) mote needs. Sourced by tools/quickstart and tests/run.
-PACKAGES_BUILD="gcc g++ cmake ninja-build pkg-config libc6-dev liburing-dev libaio-dev libblkid-dev liblz4-dev libzstd-dev libjemalloc-dev"
-PACKAGES_TEST="clang libclang-rt-14-dev libcriterion-dev python3 sqlite3 zstd e2fsprogs util-linux binutils"
+PACKAGES_BUILD="gcc g++ cmake ninja-build pkg-config libc6-dev liburing-dev libaio-dev libblkid-dev liblz4-dev libzstd-dev libutf8proc-dev libstemmer-dev libjemalloc-dev"
+PACKAGES_TEST="clang libclang-rt-14-dev libcriterion-dev python3 sqlite3 libsqlite3-dev wordnet-base zstd e2fsprogs util-linux binutils"
 
 # install_packages NAME...: installs those that are missing, as root or through sudo; says so first, and does nothing where all are there.
 install_packages() {

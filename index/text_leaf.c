@@ -1,0 +1,263 @@
+/* text_leaf.c: the words, prefixes and phrases of a query in one section: where each occurs next, how often, and how much it can add to a score.
+ *
+ * A word is one cursor; a prefix a heap of the cursors of its terms, ordered by where they are; a phrase the intersection of its words, with their positions compared where all meet.
+ * Memory: for each term a cursor (at most 1.3 KiB, less for a rare one); for a phrase the positions of one document.
+ * Threads: those of the search. Failures: MOTE_EDAMAGED, MOTE_EBUDGET, MOTE_ETOOBIG (a prefix of too many terms), and what the source returns.
+ */
+#include <assert.h>
+
+#include "blockdev/base/errors.h"
+#include "blockdev/base/memory.h"
+#include "index/text_search_private.h"
+
+/* ---- One word or prefix: cursors in a heap ---- */
+
+static uint32_t heads_at(const struct text_heads *heads) { return heads->count ? heads->cursors[0]->at : TEXT_END; }
+
+static void sift_down(struct text_heads *heads, uint32_t at)
+{
+    struct text_cursor **cursors = heads->cursors, *moved = cursors[at];
+    for (uint64_t child; (child = 2 * (uint64_t)at + 1) < heads->count; at = (uint32_t)child) {
+        child += child + 1 < heads->count && cursors[child + 1]->at < cursors[child]->at;
+        if (cursors[child]->at >= moved->at)
+            break;
+        cursors[at] = cursors[child];
+    }
+    cursors[at] = moved;
+}
+
+static int heads_seek(struct text_heads *heads, uint32_t target)
+{
+    while (heads_at(heads) < target) {
+        int result = text_cursor_seek(heads->cursors[0], target);
+        if (result)
+            return result;
+        sift_down(heads, 0);
+    }
+    return MOTE_OK;
+}
+
+static int heads_rewind(struct text_heads *heads)
+{
+    for (uint32_t i = 0; i < heads->count; i++) {
+        int result = text_cursor_rewind(heads->cursors[i]);
+        if (result)
+            return result;
+    }
+    for (uint32_t i = heads->count / 2; i-- > 0;)
+        sift_down(heads, i);
+    return MOTE_OK;
+}
+
+/* The heap's next place, in its own order, that is not below a place whose cursor stands elsewhere: those at the top's ordinal are a subtree around the root. count: no more. */
+static uint32_t next_head(const struct text_heads *heads, uint32_t i)
+{
+    if (2 * (uint64_t)i + 1 < heads->count && heads->cursors[i]->at == heads->cursors[0]->at)
+        return 2 * i + 1;
+    while (i > 0 && (i % 2 == 0 || i + 1 >= heads->count))
+        i = (i - 1) / 2;
+    return i == 0 ? heads->count : i + 1;
+}
+
+static uint32_t heads_frequency(const struct text_heads *heads)
+{
+    uint32_t at = heads_at(heads);
+    uint64_t frequency = 0;
+    for (uint32_t i = 0; i < heads->count; i = next_head(heads, i))
+        frequency += heads->cursors[i]->at == at ? text_cursor_frequency(heads->cursors[i]) : 0;
+    return frequency < UINT32_MAX ? (uint32_t)frequency : UINT32_MAX;
+}
+
+/* Of the present document, ascending. */
+static int heads_positions(struct text_heads *heads, struct text_numbers *numbers)
+{
+    uint32_t at = heads_at(heads), met = 0;
+    numbers->count = 0;
+    for (uint32_t i = 0; i < heads->count; i = next_head(heads, i)) {
+        if (heads->cursors[i]->at != at)
+            continue;
+        int result = text_cursor_positions(heads->cursors[i], numbers);
+        if (result)
+            return result;
+        met++;
+    }
+    if (met > 1)
+        text_numbers_sort(numbers);
+    return MOTE_OK;
+}
+
+static int heads_add(struct text_section *section, struct text_heads *heads, const struct text_term *term)
+{
+    if (heads->count == heads->capacity) {
+        if (heads->count >= TEXT_PREFIX_TERMS_MAX)
+            return error_set(MOTE_ETOOBIG, "a prefix of the query stands for more than %u words; write more of the word", TEXT_PREFIX_TERMS_MAX);
+        uint32_t capacity = heads->capacity ? heads->capacity * 2 : 1;
+        struct text_cursor **grown = memory_realloc(section->memory, heads->cursors, capacity * sizeof *grown);
+        if (!grown)
+            return MOTE_EBUDGET;
+        heads->cursors = grown;
+        heads->capacity = capacity;
+    }
+    int result = text_cursor_open(section, term, &heads->cursors[heads->count]);
+    if (!result) {
+        heads->count++;
+        heads->documents += term->documents;
+    }
+    return result;
+}
+
+static int heads_open(struct text_section *section, struct text_heads *heads, const struct text_item *item)
+{
+    struct text_terms terms;
+    int result = text_terms_seek(&terms, section, item->term, item->term_bytes);
+    while (!result && !terms.ended && terms.term_bytes >= item->term_bytes && memcmp(terms.term, item->term, item->term_bytes) == 0) {
+        if (!item->prefix && terms.term_bytes != item->term_bytes)
+            break;
+        result = heads_add(section, heads, &terms.entry);
+        if (result || !item->prefix)
+            break;
+        result = text_terms_next(&terms);
+    }
+    text_terms_close(&terms);
+    for (uint32_t i = heads->count / 2; i-- > 0;)
+        sift_down(heads, i);
+    return result;
+}
+
+/* ---- A leaf ---- */
+
+int text_leaf_open(struct text_section *section, struct text_leaf_state *state, const struct text_item *items, uint32_t item_count)
+{
+    int result = MOTE_OK;
+    *state = (struct text_leaf_state){.section = section, .items = items, .item_count = item_count};
+    state->heads = memory_alloc_zero(section->memory, item_count * sizeof *state->heads);
+    if (!state->heads)
+        return MOTE_EBUDGET;
+    state->documents_max = UINT32_MAX;
+    for (uint32_t i = 0; i < item_count && !result; i++) {
+        result = heads_open(section, &state->heads[i], &items[i]);
+        if (state->heads[i].documents < state->documents_max)
+            state->documents_max = state->heads[i].documents;
+    }
+    return result;
+}
+
+void text_leaf_close(struct text_leaf_state *state)
+{
+    for (uint32_t i = 0; state->heads && i < state->item_count; i++) {
+        for (uint32_t c = 0; c < state->heads[i].count; c++)
+            text_cursor_close(state->heads[i].cursors[c]);
+        memory_free(state->section->memory, state->heads[i].cursors);
+    }
+    if (!state->section)
+        return;
+    memory_free(state->section->memory, state->heads);
+    memory_free(state->section->memory, state->starts.values);
+    memory_free(state->section->memory, state->positions.values);
+}
+
+int text_leaf_rewind(struct text_leaf_state *state)
+{
+    int result = MOTE_OK;
+    state->begun = false;
+    for (uint32_t i = 0; i < state->item_count && !result; i++)
+        result = heads_rewind(&state->heads[i]);
+    return result;
+}
+
+/* Keeps of starts those at which, `offset` further on, one of positions is. */
+static void keep_starts(struct text_numbers *starts, const struct text_numbers *positions, uint32_t offset)
+{
+    uint32_t kept = 0, p = 0;
+    for (uint32_t s = 0; s < starts->count; s++) {
+        uint64_t wanted = (uint64_t)starts->values[s] + offset;
+        while (p < positions->count && positions->values[p] < wanted)
+            p++;
+        if (p < positions->count && positions->values[p] == wanted)
+            starts->values[kept++] = starts->values[s];
+    }
+    starts->count = kept;
+}
+
+/* How often the phrase occurs in the document at which all its words stand. */
+static int count_phrase(struct text_leaf_state *state)
+{
+    int result = heads_positions(&state->heads[0], &state->starts);
+    for (uint32_t i = 1; i < state->item_count && !result; i++) {
+        result = heads_positions(&state->heads[i], &state->positions);
+        if (!result)
+            keep_starts(&state->starts, &state->positions, state->items[i].offset);
+    }
+    state->frequency = state->starts.count;
+    return result;
+}
+
+/* The first ordinal not below target that has all the phrase's words. */
+static int meet(struct text_leaf_state *state, uint32_t target, uint32_t *met)
+{
+    for (uint32_t i = 0, agreed = 0; agreed < state->item_count && target != TEXT_END; i = (i + 1) % state->item_count) {
+        int result = heads_seek(&state->heads[i], target);
+        if (result)
+            return result;
+        uint32_t at = heads_at(&state->heads[i]);
+        agreed = at == target ? agreed + 1 : 1;
+        target = at;
+    }
+    *met = target;
+    return MOTE_OK;
+}
+
+int text_leaf_seek(struct text_leaf_state *state, uint32_t target)
+{
+    if (state->begun && state->at >= target)
+        return MOTE_OK;
+    int result;
+    if (state->item_count == 1) {
+        result = heads_seek(&state->heads[0], target);
+        state->at = heads_at(&state->heads[0]);
+        state->begun = true;
+        return result;
+    }
+    do {
+        result = meet(state, target, &state->at);
+        state->frequency = 0;
+        if (!result && state->at != TEXT_END)
+            result = count_phrase(state);
+        target = state->at == TEXT_END ? TEXT_END : state->at + 1;
+    } while (!result && state->frequency == 0 && state->at != TEXT_END);
+    state->begun = true;
+    return result;
+}
+
+uint32_t text_leaf_frequency(const struct text_leaf_state *state)
+{
+    if (state->item_count > 1)
+        return state->frequency;
+    return state->heads[0].count == 1 ? text_cursor_frequency(state->heads[0].cursors[0]) : heads_frequency(&state->heads[0]);
+}
+
+int text_leaf_bound(struct text_leaf_state *state, const struct text_scoring *scoring, uint32_t leaf, uint32_t target, double *bound, uint32_t *until)
+{
+    uint32_t frequency = UINT32_MAX, length = 0;
+    *until = TEXT_END;
+    *bound = 0;
+    if (state->begun && state->at == TEXT_END)
+        return MOTE_OK;
+    for (uint32_t i = 0; i < state->item_count; i++) {
+        struct text_heads *heads = &state->heads[i];
+        uint32_t frequency_max = UINT32_MAX, length_min = state->section->totals.length_min, item_until = TEXT_END;
+        if (heads->count == 0)
+            frequency_max = 0;
+        else if (heads->count == 1) {
+            int result = text_cursor_bound(heads->cursors[0], target, &frequency_max, &length_min, &item_until);
+            if (result)
+                return result;
+        }
+        frequency = frequency_max < frequency ? frequency_max : frequency;
+        length = length_min > length ? length_min : length;
+        *until = item_until < *until ? item_until : *until;
+    }
+    /* A little more than the formula's value: its roundings need not be monotone. */
+    *bound = frequency ? text_leaf_score(scoring, leaf, frequency, length) * (1 + 1e-9) : 0;
+    return MOTE_OK;
+}

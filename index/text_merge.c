@@ -1,0 +1,241 @@
+/* text_merge.c: one text section out of several (and out of what survives of each), term by term and posting by posting through the writer.
+ *
+ * Memory: for each input its root, one page of terms and a cursor; the writer's pages; the positions of one document. The new ordinals are the caller's.
+ * Invariants: within each input new ordinals ascend with old ones, over all inputs none comes twice: what breaks that is MOTE_EINVAL. Threads: one. Failures: MOTE_EDAMAGED (an input), MOTE_EBUDGET, and what sources and sink return.
+ */
+#include <assert.h>
+
+#include "blockdev/base/errors.h"
+#include "blockdev/base/memory.h"
+#include "index/text_private.h"
+
+struct side {
+    const struct text_merge_input *input;
+    struct text_section section;
+    struct text_terms terms;
+    struct text_cursor *cursor;  /* NULL: the input does not have the present term */
+    uint32_t ordinal;            /* the next document's, old and new; new TEXT_END: there is none */
+    uint32_t new_ordinal;
+};
+struct merge {
+    struct memory *memory;
+    struct side *sides;
+    uint32_t side_count;
+    struct text_writer *writer;
+    struct text_numbers positions;
+};
+
+static int open_sides(struct merge *merge, const struct text_merge_input *inputs, const struct text_options *options)
+{
+    for (uint32_t i = 0; i < merge->side_count; i++) {
+        struct side *side = &merge->sides[i];
+        side->input = &inputs[i];
+        int result = text_section_open(&side->section, merge->memory, inputs[i].identity, inputs[i].root, inputs[i].source);
+        if (!result && options)
+            result = text_section_expect(&side->section, options);
+        if (!result && side->section.totals.ordinal_end > inputs[i].row_count)
+            result = text_section_refuse(&side->section, "it has more rows than its segment");
+        if (!result && options)
+            result = text_terms_seek(&side->terms, &side->section, (const uint8_t *)"", 0);
+        if (result)
+            return result;
+    }
+    return MOTE_OK;
+}
+
+static void close_sides(struct merge *merge)
+{
+    for (uint32_t i = 0; i < merge->side_count; i++) {
+        struct side *side = &merge->sides[i];
+        text_cursor_close(side->cursor);
+        text_terms_close(&side->terms);
+        if (side->input)
+            text_section_close(&side->section);
+    }
+    memory_free(merge->memory, merge->sides);
+    memory_free(merge->memory, merge->positions.values);
+}
+
+/* The cursor's next posting, from the present one on, whose document survives. */
+static int find_survivor(struct side *side)
+{
+    int result = MOTE_OK;
+    while (!result && side->cursor->at != TEXT_END) {
+        side->new_ordinal = side->input->new_ordinals[side->cursor->at];
+        if (side->new_ordinal != TEXT_DROPPED)
+            return MOTE_OK;
+        result = text_cursor_seek(side->cursor, side->cursor->at + 1);
+    }
+    side->new_ordinal = TEXT_END;
+    return result;
+}
+
+static struct side *lowest_side(struct merge *merge)
+{
+    struct side *lowest = NULL;
+    for (uint32_t i = 0; i < merge->side_count; i++) {
+        struct side *side = &merge->sides[i];
+        if (side->new_ordinal != TEXT_END && (!lowest || side->new_ordinal < lowest->new_ordinal))
+            lowest = side;
+    }
+    return lowest;
+}
+
+static int refuse_order(uint32_t ordinal) { return error_set(MOTE_EINVAL, "the new ordinal %u of a merge of text indexes is not above the one before; number the rows in the order of the output", ordinal); }
+
+static int write_posting(struct merge *merge, struct side *side)
+{
+    uint32_t length;
+    bool is_document;
+    merge->positions.count = 0;
+    int result = text_section_length(&side->section, side->cursor->at, &length, &is_document);
+    if (!result && !is_document)
+        result = text_section_refuse(&side->section, "postings of a row without a text");
+    if (!result)
+        result = text_cursor_positions(side->cursor, &merge->positions);
+    if (!result)
+        result = text_writer_posting(merge->writer, side->new_ordinal, length);
+    for (uint32_t i = 0; i < merge->positions.count && !result; i++)
+        result = text_writer_position(merge->writer, merge->positions.values[i]);
+    if (!result)
+        result = text_cursor_seek(side->cursor, side->cursor->at + 1);
+    return result ? result : find_survivor(side);
+}
+
+/* The postings of the sides that stand at this term. */
+static int merge_postings(struct merge *merge, const uint8_t *term, uint32_t term_bytes)
+{
+    int result = text_writer_term(merge->writer, term, term_bytes);
+    for (uint32_t i = 0; i < merge->side_count && !result; i++) {
+        struct side *side = &merge->sides[i];
+        side->new_ordinal = TEXT_END;
+        if (side->terms.ended || text_compare(side->terms.term, side->terms.term_bytes, term, term_bytes) != 0)
+            continue;
+        result = text_cursor_open(&side->section, &side->terms.entry, &side->cursor);
+        if (!result)
+            result = find_survivor(side);
+    }
+    uint64_t next_ordinal = 0;
+    for (struct side *side; !result && (side = lowest_side(merge)) != NULL;) {
+        if (side->new_ordinal < next_ordinal)
+            return refuse_order(side->new_ordinal);
+        next_ordinal = (uint64_t)side->new_ordinal + 1;
+        result = write_posting(merge, side);
+    }
+    for (uint32_t i = 0; i < merge->side_count; i++) {
+        text_cursor_close(merge->sides[i].cursor);
+        merge->sides[i].cursor = NULL;
+    }
+    return result;
+}
+
+static int merge_terms(struct merge *merge)
+{
+    uint8_t term[TEXT_TERM_BYTES_MAX];
+    for (;;) {
+        struct text_terms *lowest = NULL;
+        for (uint32_t i = 0; i < merge->side_count; i++) {
+            struct text_terms *terms = &merge->sides[i].terms;
+            if (!terms->ended && (!lowest || text_compare(terms->term, terms->term_bytes, lowest->term, lowest->term_bytes) < 0))
+                lowest = terms;
+        }
+        if (!lowest)
+            return MOTE_OK;
+        uint32_t term_bytes = lowest->term_bytes;
+        memcpy(term, lowest->term, term_bytes);
+        int result = merge_postings(merge, term, term_bytes);
+        for (uint32_t i = 0; i < merge->side_count && !result; i++) {
+            struct text_terms *terms = &merge->sides[i].terms;
+            if (terms->ended || text_compare(terms->term, terms->term_bytes, term, term_bytes) != 0)
+                continue;
+            result = text_terms_next(terms);
+            if (!result && !terms->ended && text_compare(terms->term, terms->term_bytes, term, term_bytes) <= 0)
+                result = text_section_refuse(terms->section, "terms out of order");
+        }
+        if (result)
+            return result;
+    }
+}
+
+/* The next document of a side, from side->ordinal on, that survives. */
+static int find_document(struct side *side, uint32_t *length)
+{
+    for (; side->ordinal < side->section.totals.ordinal_end; side->ordinal++) {
+        bool is_document;
+        side->new_ordinal = side->input->new_ordinals[side->ordinal];
+        if (side->new_ordinal == TEXT_DROPPED)
+            continue;
+        int result = text_section_length(&side->section, side->ordinal, length, &is_document);
+        if (result || is_document)
+            return result;
+    }
+    side->new_ordinal = TEXT_END;
+    return MOTE_OK;
+}
+
+static int merge_lengths(struct merge *merge)
+{
+    uint64_t next_ordinal = 0;
+    uint32_t length;
+    int result = MOTE_OK;
+    for (uint32_t i = 0; i < merge->side_count && !result; i++)
+        result = find_document(&merge->sides[i], &length);
+    for (struct side *side; !result && (side = lowest_side(merge)) != NULL;) {
+        if (side->new_ordinal < next_ordinal)
+            return refuse_order(side->new_ordinal);
+        next_ordinal = (uint64_t)side->new_ordinal + 1;
+        result = find_document(side, &length); /* once more, for its length */
+        if (!result)
+            result = text_writer_length(merge->writer, side->new_ordinal, length);
+        side->ordinal++;
+        if (!result)
+            result = find_document(side, &length);
+    }
+    return result;
+}
+
+int text_merge(struct memory *memory, const struct text_options *options, const struct text_merge_input *inputs, uint32_t input_count, const struct section_identity *identity, const struct section_sink *sink,
+               struct section_root *root)
+{
+    struct merge merge = {.memory = memory, .side_count = input_count};
+    merge.sides = memory_alloc_zero(memory, (input_count + 1) * sizeof *merge.sides);
+    if (!merge.sides)
+        return MOTE_EBUDGET;
+    int result = text_writer_create(memory, options, identity, sink, &merge.writer);
+    if (!result)
+        result = open_sides(&merge, inputs, options);
+    if (!result)
+        result = merge_terms(&merge);
+    if (!result)
+        result = merge_lengths(&merge);
+    if (!result)
+        result = text_writer_finish(merge.writer, root);
+    close_sides(&merge);
+    text_writer_destroy(merge.writer);
+    return result;
+}
+
+int text_merge_section_bytes_bound(struct memory *memory, const struct text_merge_input *inputs, uint32_t input_count, uint64_t *bytes)
+{
+    struct merge merge = {.memory = memory, .side_count = input_count};
+    uint64_t ordinals = 0, terms = 0, term_bytes = 0, postings = 0, tokens = 0;
+    *bytes = 0;
+    merge.sides = memory_alloc_zero(memory, (input_count + 1) * sizeof *merge.sides);
+    if (!merge.sides)
+        return MOTE_EBUDGET;
+    int result = open_sides(&merge, inputs, NULL);
+    for (uint32_t i = 0; i < input_count && !result; i++) {
+        const struct text_totals *totals = &merge.sides[i].section.totals;
+        terms += totals->terms;
+        term_bytes += totals->term_bytes;
+        postings += totals->postings;
+        tokens += totals->tokens;
+        for (uint32_t old = 0; old < inputs[i].row_count; old++)
+            if (inputs[i].new_ordinals[old] != TEXT_DROPPED && (uint64_t)inputs[i].new_ordinals[old] + 1 > ordinals)
+                ordinals = (uint64_t)inputs[i].new_ordinals[old] + 1;
+    }
+    close_sides(&merge);
+    if (!result)
+        *bytes = text_section_bytes_bound(ordinals, terms, term_bytes, postings, tokens);
+    return result;
+}
