@@ -1,7 +1,7 @@
 /* text_leaf.c: the words, prefixes and phrases of a query in one section: where each occurs next, how often, and how much it can add to a score.
  *
  * A word is one cursor; a prefix a heap of the cursors of its terms, ordered by where they are; a phrase the intersection of its words, with their positions compared where all meet.
- * Memory: for each term a cursor (at most 1.3 KiB, less for a rare one); for a phrase the positions of one document.
+ * Memory: for each term a cursor (at most 1.3 KiB, less for a rare one); for a phrase the positions of one document; for a phrase or prefix that was counted, up to 256 KiB of its documents, so that it is not evaluated twice.
  * Threads: those of the search. Failures: MOTE_EDAMAGED, MOTE_EBUDGET, MOTE_ETOOBIG (a prefix of too many terms), and what the source returns.
  */
 #include <assert.h>
@@ -9,6 +9,8 @@
 #include "blockdev/base/errors.h"
 #include "blockdev/base/memory.h"
 #include "index/text_search_private.h"
+
+#define NOTED_VALUES_MAX (2u * 32768u)
 
 /* ---- One word or prefix: cursors in a heap ---- */
 
@@ -154,13 +156,15 @@ void text_leaf_close(struct text_leaf_state *state)
     memory_free(state->section->memory, state->heads);
     memory_free(state->section->memory, state->starts.values);
     memory_free(state->section->memory, state->positions.values);
+    memory_free(state->section->memory, state->noted.values);
 }
 
 int text_leaf_rewind(struct text_leaf_state *state)
 {
     int result = MOTE_OK;
     state->begun = false;
-    for (uint32_t i = 0; i < state->item_count && !result; i++)
+    state->noted_index = 0;
+    for (uint32_t i = 0; i < state->item_count && !result && !state->is_noted; i++)
         result = heads_rewind(&state->heads[i]);
     return result;
 }
@@ -207,10 +211,33 @@ static int meet(struct text_leaf_state *state, uint32_t target, uint32_t *met)
     return MOTE_OK;
 }
 
+/* The same, from the noted documents: a few steps, then halving. */
+static void seek_noted(struct text_leaf_state *state, uint32_t target)
+{
+    const uint32_t *values = state->noted.values;
+    uint32_t low = state->noted_index, high = state->noted.count / 2;
+    for (uint32_t i = 0; i < 4 && low < high && values[2 * low] < target; i++)
+        low++;
+    while (low < high && values[2 * low] < target) {
+        uint32_t middle = low + (high - low) / 2;
+        if (values[2 * middle] < target)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    state->noted_index = low;
+    state->at = 2 * low < state->noted.count ? values[2 * low] : TEXT_END;
+    state->begun = true;
+}
+
 int text_leaf_seek(struct text_leaf_state *state, uint32_t target)
 {
     if (state->begun && state->at >= target)
         return MOTE_OK;
+    if (state->is_noted) {
+        seek_noted(state, target);
+        return MOTE_OK;
+    }
     int result;
     if (state->item_count == 1) {
         result = heads_seek(&state->heads[0], target);
@@ -229,8 +256,37 @@ int text_leaf_seek(struct text_leaf_state *state, uint32_t target)
     return result;
 }
 
+int text_leaf_count(struct text_leaf_state *state, uint64_t *documents)
+{
+    struct memory *memory = state->section->memory;
+    bool noting = true;
+    *documents = state->documents_max;
+    if (state->item_count == 1 && state->heads[0].count <= 1)
+        return MOTE_OK; /* a word: the dictionary has it */
+    int result = text_leaf_rewind(state);
+    state->noted.count = state->is_noted ? state->noted.count : 0;
+    *documents = state->noted.count / 2;
+    for (uint32_t target = 0; !result && target != TEXT_END && !state->is_noted;) {
+        result = text_leaf_seek(state, target);
+        if (result || state->at == TEXT_END)
+            break;
+        uint32_t frequency = text_leaf_frequency(state);
+        noting = noting && state->noted.count < NOTED_VALUES_MAX;
+        result = noting ? text_numbers_add(memory, &state->noted, state->at) : MOTE_OK;
+        if (!result && noting)
+            result = text_numbers_add(memory, &state->noted, frequency);
+        state->noted_frequency_max = frequency > state->noted_frequency_max ? frequency : state->noted_frequency_max;
+        (*documents)++;
+        target = state->at + 1;
+    }
+    state->is_noted = !result && noting;
+    return result;
+}
+
 uint32_t text_leaf_frequency(const struct text_leaf_state *state)
 {
+    if (state->is_noted)
+        return state->noted.values[2 * state->noted_index + 1];
     if (state->item_count > 1)
         return state->frequency;
     return state->heads[0].count == 1 ? text_cursor_frequency(state->heads[0].cursors[0]) : heads_frequency(&state->heads[0]);
@@ -243,7 +299,11 @@ int text_leaf_bound(struct text_leaf_state *state, const struct text_scoring *sc
     *bound = 0;
     if (state->begun && state->at == TEXT_END)
         return MOTE_OK;
-    for (uint32_t i = 0; i < state->item_count; i++) {
+    if (state->is_noted) {
+        frequency = state->noted_frequency_max;
+        length = state->section->totals.length_min;
+    }
+    for (uint32_t i = 0; i < state->item_count && !state->is_noted; i++) {
         struct text_heads *heads = &state->heads[i];
         uint32_t frequency_max = UINT32_MAX, length_min = state->section->totals.length_min, item_until = TEXT_END;
         if (heads->count == 0)

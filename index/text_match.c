@@ -21,17 +21,20 @@
 void text_scoring_prepare(const struct text_query *query, const struct text_statistics *statistics, struct text_scoring *scoring)
 {
     double documents = (double)statistics->documents;
-    scoring->average_length = statistics->documents && statistics->tokens ? (double)statistics->tokens / documents : 1;
+    double average_length = statistics->documents && statistics->tokens ? (double)statistics->tokens / documents : 1;
+    scoring->length_weight = BM25_K1 * BM25_B / average_length;
     for (uint32_t i = 0; i < query->leaf_count; i++) {
         double matching = (double)statistics->matching[i], idf = log((documents - matching + 0.5) / (matching + 0.5));
-        scoring->idf[i] = idf > 0 ? idf : 1e-6; /* also where statistics are not those of these documents */
+        if (!(idf > 0))
+            idf = 1e-6; /* also where statistics are not those of these documents */
+        scoring->weights[i] = idf * (BM25_K1 + 1);
     }
 }
 
 double text_leaf_score(const struct text_scoring *scoring, uint32_t leaf, uint32_t frequency, uint32_t length)
 {
     double f = (double)frequency;
-    return scoring->idf[leaf] * (f * (BM25_K1 + 1.0) / (f + BM25_K1 * (1.0 - BM25_B + BM25_B * (double)length / scoring->average_length)));
+    return scoring->weights[leaf] * f / (f + (BM25_K1 * (1 - BM25_B) + scoring->length_weight * (double)length));
 }
 
 bool text_query_evaluate(const struct text_query *query, const struct text_scoring *scoring, const uint32_t *frequencies, uint32_t length, double *score)

@@ -226,7 +226,8 @@ struct text_query {
     struct text_item items[TEXT_QUERY_TERMS_MAX];
 };
 struct text_scoring {
-    double idf[TEXT_QUERY_LEAVES_MAX], average_length;
+    double weights[TEXT_QUERY_LEAVES_MAX]; /* idf * (k1 + 1) */
+    double length_weight;                  /* k1 * b / average length */
 };
 void text_scoring_prepare(const struct text_query *query, const struct text_statistics *statistics, struct text_scoring *scoring);
 double text_leaf_score(const struct text_scoring *scoring, uint32_t leaf, uint32_t frequency, uint32_t length);

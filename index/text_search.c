@@ -91,21 +91,11 @@ int text_search_statistics(struct text_search *search, struct text_statistics *s
     statistics->documents += totals->documents;
     statistics->tokens += totals->tokens;
     for (uint32_t i = 0; i < search->query->leaf_count; i++) {
-        struct text_leaf_state *leaf = &search->leaves[i];
-        if (leaf->item_count == 1 && leaf->heads[0].count <= 1) {
-            statistics->matching[i] += leaf->documents_max;
-            continue;
-        }
-        int result = text_leaf_rewind(leaf);
-        for (uint32_t target = 0; !result && target != TEXT_END;) {
-            result = text_leaf_seek(leaf, target);
-            if (result || leaf->at == TEXT_END)
-                break;
-            statistics->matching[i]++;
-            target = leaf->at + 1;
-        }
+        uint64_t matching;
+        int result = text_leaf_count(&search->leaves[i], &matching);
         if (result)
             return result;
+        statistics->matching[i] += matching;
     }
     return MOTE_OK;
 }

@@ -19,11 +19,17 @@ struct text_leaf_state {
     bool begun;               /* at is valid */
     uint32_t at, frequency;   /* frequency: of a phrase */
     struct text_numbers starts, positions;
+    /* All documents of a phrase or prefix and its frequencies there, two by two, noted while they were counted; if there were not too many, the leaf is read from here afterwards. */
+    struct text_numbers noted;
+    bool is_noted;
+    uint32_t noted_index, noted_frequency_max;
 };
 /* The state is filled, whether it succeeds or not; close it in either case. */
 int text_leaf_open(struct text_section *section, struct text_leaf_state *state, const struct text_item *items, uint32_t item_count);
 void text_leaf_close(struct text_leaf_state *state);
 int text_leaf_rewind(struct text_leaf_state *state);
+/* In how many documents it occurs. */
+int text_leaf_count(struct text_leaf_state *state, uint64_t *documents);
 /* Forward to the first document not below target; state->at. */
 int text_leaf_seek(struct text_leaf_state *state, uint32_t target);
 uint32_t text_leaf_frequency(const struct text_leaf_state *state); /* at state->at */
