@@ -197,6 +197,12 @@ int main(int argc, char **argv)
         uint8_t data[64];
         (void)LLVMFuzzerTestOneInput(data, make_input(&random, data));
     }
+    for (uint32_t i = 0; i < QUERIES; i++)
+        text_query_destroy(memory, queries[i]);
+    for (uint32_t i = 0; i < SECTIONS; i++)
+        text_rig_free(&good[i]);
+    text_analyser_destroy(analyser);
+    memory_destroy(memory);
     printf("%llu passed, %llu failed\n", (unsigned long long)((files ? files : count) - failed), (unsigned long long)failed);
     return failed != 0;
 }

@@ -195,6 +195,9 @@ int main(int argc, char **argv)
         static uint8_t data[20000];
         (void)LLVMFuzzerTestOneInput(data, make_input(&random, data));
     }
+    for (uint32_t i = 0; i < ANALYSERS; i++)
+        text_analyser_destroy(analysers[i]);
+    memory_destroy(memory);
     printf("%llu passed, %llu failed\n", (unsigned long long)((files ? files : count) - failed), (unsigned long long)failed);
     return failed != 0;
 }
