@@ -171,7 +171,7 @@ void text_cursor_close(struct text_cursor *cursor)
 static int find_block(struct text_cursor *cursor, uint32_t from, uint32_t target, uint32_t *block, struct text_skip *skip)
 {
     uint32_t low = from, high = from, step = 1;
-    struct text_skip probe;
+    struct text_skip probe = {0};
     while (high < cursor->block_count) {
         int result = text_skip_load(cursor, high, &probe);
         if (result)

@@ -260,7 +260,7 @@ static int parse_not(struct parser *parser, uint16_t *number)
 static int parse_list(struct parser *parser, enum symbol symbol, int (*parse)(struct parser *, uint16_t *), enum text_node_kind kind, uint16_t *number)
 {
     struct children children = {0};
-    uint16_t child;
+    uint16_t child = TEXT_NODE_NONE;
     int result = parse(parser, &child);
     while (!result) {
         add_child(parser, &children, child);

@@ -291,7 +291,7 @@ static int find_leaf(struct text_section *section, const uint8_t *bytes, uint32_
     *leaf = 0;
     for (uint32_t level = section->totals.inner_levels; level > 0 && !result; level--) {
         struct byte_reader reader;
-        uint32_t entries, index, term_bytes = 0, child, chosen = 0;
+        uint32_t entries, index, term_bytes = 0, child = 0, chosen = 0;
         uint8_t term[TEXT_TERM_BYTES_MAX];
         result = text_dictionary_page(section, TEXT_INNER, number, level, &page, &reader, &entries);
         if (!result)
