@@ -21,6 +21,7 @@ enum { ANALYSERS = 4 };
 static struct memory *memory;
 static struct text_options options[ANALYSERS] = {{0}, {.keep_diacritics = true}, {0}, {0}};
 static struct text_analyser *analysers[ANALYSERS];
+static uint64_t parsed_count, matching_count;
 
 static void demand(bool holds, const char *what)
 {
@@ -91,6 +92,8 @@ static void compare(struct text_query *query, uint32_t which, const uint8_t *tex
     demand(memcmp(&alone, &section, sizeof alone) == 0, "other statistics alone than in a section");
     double score = -1;
     demand(text_search_run(search, &section, -INFINITY, take_hit, &score) == 0, "run");
+    parsed_count++;
+    matching_count += match.matches;
     demand(match.matches == (score >= 0), "a match alone and none in a section, or the other way round");
     demand(!match.matches || text_match_score(query, &match, &alone) == score, "another score");
     text_search_close(search);
@@ -195,6 +198,7 @@ int main(int argc, char **argv)
         static uint8_t data[20000];
         (void)LLVMFuzzerTestOneInput(data, make_input(&random, data));
     }
+    printf("%llu queries parsed, %llu matched\n", (unsigned long long)parsed_count, (unsigned long long)matching_count);
     for (uint32_t i = 0; i < ANALYSERS; i++)
         text_analyser_destroy(analysers[i]);
     memory_destroy(memory);
