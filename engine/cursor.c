@@ -1,247 +1,15 @@
 /* cursor.c: the scan. A cursor keeps a snapshot seq (registered, so that flushes and compactions keep the versions that it needs) and the last key that it yielded; each mote_cursor_next takes a view for the time of the call, goes on after
  * that key, fills a chunk, and lets the view go. So a slow reader holds no memtable and no segment.
- *
- * Windows. A table may have thousands of segments, most of them disjoint. The key space is walked in windows between segment boundaries: within a window every source is a memtable or one of the few segments that cover it, and only these are
- * open. Ascending, at position K: the window reaches to the smallest min_key above K; descending, at position U (exclusive): down to the largest end of a segment below U.
+ * Its windows are in cursor_window.c.
  *
  * Time ranges: every row is filtered by its own time. Whole blocks are skipped (zone maps, timestamp index) only where no older version can come to light by it: the time column is part of the key, the table is append-only, or its
  * key is the hidden rowid, which is never given twice.
  */
-#include <string.h>
-
-#include "engine/chunk.h"
-#include "engine/engine_private.h"
+#include "engine/cursor_private.h"
 
 #define CHUNK_ROWS_DEFAULT 4096u
-#define AHEAD_ROWS_MIN 4096u /* a scan that has fewer rows to go does not read ahead */
-#define BOUND_BYTES_MAX (MOTE_KEY_BYTES_MAX + 8u)
-
-/* A key, or a key prefix, used as a boundary. */
-struct bound {
-    bool set;
-    uint32_t length;
-    uint8_t bytes[BOUND_BYTES_MAX];
-};
-
-struct mote_cursor {
-    mote_table *table;
-    struct reader *reader;
-    uint64_t snapshot;
-    uint32_t snapshot_slot;
-    struct chunk_buffer chunk;
-    bool descending, use_time, prunable, done;
-    int64_t time_from_ns, time_to_ns;
-    uint64_t rows_left;
-    struct bound lower, upper; /* [lower, upper) of keys */
-    struct bound last;         /* last key yielded or passed */
-    struct bound series;       /* the key columns before the time column, where the scan stays within one of their values: a segment's times then bound its keys */
-    /* For the time of a call: */
-    const struct schema *schema;
-    uint64_t slots_used[READER_ITERATORS_MAX / 64];
-    struct bound window; /* ascending: its exclusive end; descending: its inclusive begin */
-};
-
-/* ---- Bounds ---- */
-
-static int bound_compare(const struct bound *bound, const uint8_t *key, uint32_t key_bytes) { return key_compare(bound->bytes, bound->length, key, key_bytes); }
-
-static void bound_set(struct bound *bound, const uint8_t *bytes, uint32_t length)
-{
-    assert(length <= BOUND_BYTES_MAX);
-    bound->set = true;
-    bound->length = length;
-    memcpy(bound->bytes, bytes, length);
-}
-
-/* The smallest key that is above every key beginning with these bytes; unset: there is none. */
-static void bound_after_prefix(struct bound *bound, const uint8_t *bytes, uint32_t length)
-{
-    bound_set(bound, bytes, length);
-    while (bound->length > 0 && bound->bytes[bound->length - 1] == 0xff)
-        bound->length--;
-    bound->set = bound->length > 0;
-    if (bound->set)
-        bound->bytes[bound->length - 1]++;
-}
-
-/* The exclusive end of a segment's keys. */
-static void segment_end(const struct segment_record *record, struct bound *end)
-{
-    const struct segment_key *max = &record->max_key;
-    if (max->truncated) {
-        bound_after_prefix(end, max->bytes, max->length);
-    } else {
-        bound_set(end, max->bytes, max->length);
-        end->bytes[end->length++] = 0; /* the key's direct successor */
-    }
-}
-
-/* ---- Planning a window ---- */
-
-static bool slot_used(const uint64_t *slots_used, uint32_t slot) { return (slots_used[slot / 64] >> slot % 64) & 1; }
-
-static int open_segment(void *context, struct segment *segment, struct sst_iterator **iterator)
-{
-    struct mote_cursor *cursor = context;
-    const struct schema *schema = cursor->schema;
-    uint64_t *slots_used = cursor->slots_used;
-    struct mote_db *db = cursor->table->db;
-    struct reader *reader = cursor->reader;
-    uint32_t slot = READER_ITERATORS_MAX;
-    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++) {
-        bool free_slot = !slot_used(slots_used, i);
-        if (free_slot && reader->iterators[i] && reader->iterator_segment[i] == segment->record.id)
-            slot = i;
-    }
-    for (uint32_t i = 0; slot == READER_ITERATORS_MAX && i < READER_ITERATORS_MAX; i++) {
-        if (!slot_used(slots_used, i))
-            slot = i;
-    }
-    if (slot == READER_ITERATORS_MAX)
-        return error_set(MOTE_EBUDGET, "more than %u segments of table %s overlap: run a compaction", READER_ITERATORS_MAX, schema->name);
-    slots_used[slot / 64] |= 1ull << slot % 64;
-    int result = MOTE_OK;
-    if (!reader->iterators[slot])
-        result = sst_iterator_create(&db->sst, reader->queue, &reader->iterators[slot]);
-    if (!result)
-        result = sst_iterator_open(reader->iterators[slot], segment, schema);
-    if (result)
-        return result;
-    reader->iterator_segment[slot] = segment->record.id;
-    if (!reader->ahead && !cursor->descending && cursor->rows_left > AHEAD_ROWS_MIN && sst_ahead_create(&db->sst, &reader->ahead))
-        reader->ahead = NULL; /* without memory for it a scan is only slower */
-    sst_iterator_set_ahead(reader->iterators[slot], cursor->descending || cursor->rows_left <= AHEAD_ROWS_MIN ? NULL : reader->ahead);
-    if (cursor->use_time && cursor->prunable)
-        sst_iterator_set_time_range(reader->iterators[slot], cursor->time_from_ns, cursor->time_to_ns);
-    *iterator = reader->iterators[slot];
-    return MOTE_OK;
-}
-
-/* The least and the greatest start of a key that a segment may have in the scan's series. */
-static bool series_bounds(const struct mote_cursor *cursor, const struct segment_record *record, struct bound *least, struct bound *greatest)
-{
-    if (!cursor->series.set || record->time_min > record->time_max)
-        return false;
-    struct mote_value time = {.type = MOTE_TYPE_TIMESTAMP};
-    *least = *greatest = cursor->series;
-    time.as.i64 = record->time_min;
-    least->length += key_append_value(time.type, &time, least->bytes + least->length);
-    time.as.i64 = record->time_max;
-    greatest->length += key_append_value(time.type, &time, greatest->bytes + greatest->length);
-    return true;
-}
-
-/* Whether the segment has no key in the scan's series from the position on (descending: before it). */
-static bool beside_series(const struct mote_cursor *cursor, const struct bound *position, const struct bound *least, const struct bound *greatest)
-{
-    const struct bound *from = cursor->descending ? &cursor->lower : position, *to = cursor->descending ? position : &cursor->upper;
-    if (to->set && bound_compare(least, to->bytes, to->length) >= 0)
-        return true;
-    uint32_t common = from->length < greatest->length ? from->length : greatest->length;
-    return from->set && key_compare(greatest->bytes, greatest->length, from->bytes, common) < 0;
-}
-
-static int add_segment(struct mote_cursor *cursor, struct segment *segment, const struct bound *least, const struct bound *position)
-{
-    struct merge *merge = cursor->reader->merge;
-    struct sst_iterator *iterator;
-    if (least && !cursor->descending && least->length <= MERGE_BOUND_BYTES && (!position->set || bound_compare(position, least->bytes, least->length) < 0))
-        return merge_add_segment_later(merge, segment, least->bytes, least->length, open_segment, cursor);
-    int result = open_segment(cursor, segment, &iterator);
-    return result ? result : merge_add_segment(merge, iterator);
-}
-
-/* Whether the segment covers the position (ascending: holds keys at or after it and begins at or before it); otherwise its boundary may end the window. */
-static bool covers_ascending(struct mote_cursor *cursor, const struct bound *position, const struct segment_record *record)
-{
-    struct bound end;
-    const uint8_t *key = position->bytes;
-    uint32_t length = position->set ? position->length : 0;
-    segment_end(record, &end);
-    if (end.set && key_compare(end.bytes, end.length, key, length) <= 0)
-        return false; /* all before */
-    if (key_compare(record->min_key.bytes, record->min_key.length, key, length) <= 0)
-        return true;
-    if (!cursor->window.set || bound_compare(&cursor->window, record->min_key.bytes, record->min_key.length) > 0)
-        bound_set(&cursor->window, record->min_key.bytes, record->min_key.length);
-    return false;
-}
-
-static bool covers_descending(struct mote_cursor *cursor, const struct bound *position, const struct segment_record *record)
-{
-    struct bound end;
-    if (position->set && key_compare(record->min_key.bytes, record->min_key.length, position->bytes, position->length) >= 0)
-        return false; /* all behind */
-    segment_end(record, &end);
-    if (!end.set || (position->set && bound_compare(&end, position->bytes, position->length) >= 0))
-        return true;
-    if (!cursor->window.set || bound_compare(&cursor->window, end.bytes, end.length) < 0)
-        cursor->window = end;
-    return false;
-}
-
-/* Sets the merge's sources for the window at `position` (ascending: its begin; descending: its exclusive end). */
-static int plan_window(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *position)
-{
-    struct reader *reader = cursor->reader;
-    const struct segment_list *list = version_find(view->version, cursor->table->id);
-    struct bound least, greatest;
-    int result = MOTE_OK;
-    cursor->window.set = false;
-    cursor->schema = schema;
-    memset(cursor->slots_used, 0, sizeof cursor->slots_used);
-    merge_reset(reader->merge, MERGE_VISIBLE, cursor->descending, cursor->snapshot, schema);
-    for (uint32_t i = 0; i < view->generation_count && !result; i++) {
-        struct memtable *memtable = memtable_of_table(view->generations[i]->memtables, cursor->table->id, false);
-        if (memtable)
-            result = merge_add_memtable(reader->merge, memtable);
-    }
-    for (uint32_t i = 0; list && i < list->count && !result; i++) {
-        struct segment *segment = list->segments[i];
-        if (cursor->use_time && schema->time_in_key && !segment_may_hold_times(&segment->record, cursor->time_from_ns, cursor->time_to_ns))
-            continue;
-        bool bounded = series_bounds(cursor, &segment->record, &least, &greatest);
-        if (bounded && beside_series(cursor, position, &least, &greatest))
-            continue;
-        bool covers = cursor->descending ? covers_descending(cursor, position, &segment->record) : covers_ascending(cursor, position, &segment->record);
-        if (covers)
-            result = add_segment(cursor, segment, bounded ? &least : NULL, position);
-    }
-    for (uint32_t i = 0; reader->ahead && i < READER_ITERATORS_MAX; i++)
-        if (reader->iterators[i] && !slot_used(cursor->slots_used, i))
-            sst_iterator_set_ahead(reader->iterators[i], NULL); /* others of this window need what it holds */
-    return result;
-}
 
 /* ---- Filling a chunk ---- */
-
-/* Whether the key is beyond the window, and beyond the scan. A key that is beyond both ends the window alone: the sources of the next windows may have keys before it. */
-static bool beyond_end(const struct mote_cursor *cursor, const struct record *record, bool *scan_done)
-{
-    *scan_done = false;
-    if (cursor->descending) {
-        if (cursor->window.set && bound_compare(&cursor->window, record->key, record->key_bytes) > 0)
-            return true;
-        *scan_done = cursor->lower.set && bound_compare(&cursor->lower, record->key, record->key_bytes) > 0;
-        return *scan_done;
-    }
-    if (cursor->window.set && bound_compare(&cursor->window, record->key, record->key_bytes) <= 0)
-        return true;
-    *scan_done = cursor->upper.set && bound_compare(&cursor->upper, record->key, record->key_bytes) <= 0;
-    return *scan_done;
-}
-
-static int in_time_range(struct mote_cursor *cursor, bool *inside)
-{
-    int64_t time_ns;
-    bool has_time;
-    *inside = true;
-    if (!cursor->use_time)
-        return MOTE_OK;
-    int result = merge_time(cursor->reader->merge, &time_ns, &has_time);
-    *inside = !result && has_time && time_ns >= cursor->time_from_ns && time_ns <= cursor->time_to_ns;
-    return result;
-}
 
 /* Copies a run of rows of one segment at once, where the merge says that nothing comes in between. *copied is 0 where that is not so. */
 static int take_run(struct mote_cursor *cursor, uint32_t *copied)
@@ -294,7 +62,7 @@ static int take_rows(struct mote_cursor *cursor)
         if (result < 0)
             return result;
     } else {
-        result = in_time_range(cursor, &inside);
+        result = cursor_in_time_range(cursor, &inside);
         if (!result && inside) {
             result = chunk_add_row(&cursor->chunk, merge);
             cursor->rows_left--;
@@ -320,7 +88,7 @@ static int fill_window(struct mote_cursor *cursor, int on_record, bool *advance)
         int result = merge_record(cursor->reader->merge, &record);
         if (result)
             return result;
-        if (beyond_end(cursor, &record, &scan_done)) {
+        if (cursor_beyond_end(cursor, &record, &scan_done)) {
             cursor->done = cursor->done || scan_done;
             return MOTE_OK;
         }
@@ -329,26 +97,16 @@ static int fill_window(struct mote_cursor *cursor, int on_record, bool *advance)
     return on_record;
 }
 
-static int seek_window(struct mote_cursor *cursor, const struct bound *position, bool after_last)
-{
-    struct merge *merge = cursor->reader->merge;
-    if (after_last || (cursor->descending && position->set))
-        return merge_seek_after(merge, position->bytes, position->length);
-    if (cursor->descending)
-        return merge_seek_last(merge, NULL, 0, false);
-    return merge_seek(merge, position->set ? position->bytes : NULL, position->set ? position->length : 0);
-}
-
 static int fill_chunk(struct mote_cursor *cursor, const struct view *view, const struct schema *schema)
 {
     bool after_last = cursor->last.set;
     struct bound position = after_last ? cursor->last : cursor->descending ? cursor->upper : cursor->lower;
     while (!cursor->done) {
         bool advance;
-        int result = plan_window(cursor, view, schema, &position);
+        int result = cursor_plan_window(cursor, view, schema, &position);
         if (result)
             return result;
-        int on_record = seek_window(cursor, &position, after_last);
+        int on_record = cursor_seek_window(cursor, &position, after_last);
         if (on_record < 0)
             return on_record;
         result = fill_window(cursor, on_record, &advance);
@@ -357,11 +115,7 @@ static int fill_chunk(struct mote_cursor *cursor, const struct view *view, const
         cursor->done = cursor->done || cursor->rows_left == 0;
         if (!advance)
             return MOTE_OK;
-        if (!cursor->window.set)
-            cursor->done = true; /* no segment lies further on, and the memtables were in this window too */
-        bool past = cursor->window.set && (cursor->descending ? cursor->lower.set && bound_compare(&cursor->window, cursor->lower.bytes, cursor->lower.length) <= 0
-                                                               : cursor->upper.set && bound_compare(&cursor->window, cursor->upper.bytes, cursor->upper.length) >= 0);
-        cursor->done = cursor->done || past;
+        cursor->done = cursor->done || !cursor_has_next_window(cursor);
         position = cursor->window;
         after_last = false;
     }
@@ -393,61 +147,6 @@ int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk)
 }
 
 /* ---- Opening ---- */
-
-static int set_bounds(struct mote_cursor *cursor, const struct schema *schema, const struct mote_scan_options *options)
-{
-    uint8_t key[MOTE_KEY_BYTES_MAX];
-    uint32_t key_bytes;
-    int result = MOTE_OK;
-    if (options->key_from) {
-        result = key_from_values(schema, options->key_from, options->key_from_count, key, &key_bytes);
-        if (!result)
-            bound_set(&cursor->lower, key, key_bytes);
-    }
-    if (!result && options->key_to) {
-        result = key_from_values(schema, options->key_to, options->key_to_count, key, &key_bytes);
-        if (!result)
-            bound_after_prefix(&cursor->upper, key, key_bytes);
-    }
-    if (result || !options->key_prefix || options->key_prefix_count == 0)
-        return result;
-    struct bound end = {0};
-    result = key_from_values(schema, options->key_prefix, options->key_prefix_count, key, &key_bytes);
-    if (result)
-        return result;
-    if (!cursor->lower.set || bound_compare(&cursor->lower, key, key_bytes) < 0)
-        bound_set(&cursor->lower, key, key_bytes);
-    bound_after_prefix(&end, key, key_bytes);
-    if (end.set && (!cursor->upper.set || bound_compare(&cursor->upper, end.bytes, end.length) > 0))
-        cursor->upper = end;
-    return MOTE_OK;
-}
-
-/* The series, if the key prefix names all of it. */
-static int set_series(struct mote_cursor *cursor, const struct schema *schema, const struct mote_scan_options *options)
-{
-    uint32_t before = 0, key_bytes;
-    uint8_t key[MOTE_KEY_BYTES_MAX];
-    if (!schema->time_in_key || !options->key_prefix)
-        return MOTE_OK;
-    while ((int32_t)schema->key_columns[before] != schema->time_column)
-        before++;
-    if (before == 0 || options->key_prefix_count < before)
-        return MOTE_OK;
-    int result = key_from_values(schema, options->key_prefix, before, key, &key_bytes);
-    if (!result && key_bytes <= MOTE_KEY_BYTES_MAX - 8)
-        bound_set(&cursor->series, key, key_bytes);
-    return result;
-}
-
-static bool time_prunable(const struct schema *schema)
-{
-    for (uint32_t k = 0; k < schema->key_column_count; k++) {
-        if ((int32_t)schema->key_columns[k] == schema->time_column)
-            return true;
-    }
-    return (schema->flags & MOTE_TABLE_APPEND_ONLY) || schema->columns[0].hidden;
-}
 
 static int choose_columns(struct mote_cursor *cursor, const struct schema *schema, const struct mote_scan_options *options)
 {
@@ -500,31 +199,15 @@ int mote_scan(mote_table *table, const struct mote_scan_options *given, mote_cur
     struct mote_cursor *cursor = memory_alloc_zero(db->memory, sizeof *cursor);
     if (!cursor)
         return MOTE_EBUDGET;
-    cursor->table = table;
-    cursor->descending = options.descending != 0;
-    cursor->use_time = options.use_time_range != 0;
-    cursor->prunable = time_prunable(schema);
-    cursor->time_from_ns = options.time_from_ns;
-    cursor->time_to_ns = options.time_to_ns;
-    cursor->rows_left = options.limit ? options.limit : UINT64_MAX;
-    result = set_bounds(cursor, schema, &options);
-    if (!result)
-        result = set_series(cursor, schema, &options);
-    if (!result)
+    result = cursor_open(table, &options, cursor);
+    if (!result) {
         result = choose_columns(cursor, schema, &options);
-    if (!result)
-        result = snapshot_register(db, &cursor->snapshot, &cursor->snapshot_slot);
+        if (result)
+            cursor_shut(cursor);
+    }
     if (result) {
-        chunk_destroy(&cursor->chunk);
         memory_free(db->memory, cursor);
         return result;
-    }
-    cursor->reader = reader_take(db, true);
-    if (!cursor->reader) {
-        snapshot_forget(db, cursor->snapshot_slot);
-        chunk_destroy(&cursor->chunk);
-        memory_free(db->memory, cursor);
-        return MOTE_EBUDGET;
     }
     *out = cursor;
     return MOTE_OK;
@@ -535,8 +218,7 @@ void mote_cursor_close(mote_cursor *cursor)
     if (!cursor || !cursor->table || handle_check(cursor->table->db))
         return;
     struct mote_db *db = cursor->table->db;
-    reader_give(db, cursor->reader, true);
-    snapshot_forget(db, cursor->snapshot_slot);
+    cursor_shut(cursor);
     chunk_destroy(&cursor->chunk);
     memory_free(db->memory, cursor);
 }

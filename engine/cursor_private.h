@@ -1,0 +1,66 @@
+/* cursor_private.h: what scans, aggregates and the search for latest rows share: a cursor over the keys of a table under a snapshot, its bounds and its windows (cursor_window.c).
+ *
+ * Threads: one at a time. Failures: those of the segments' iterators; MOTE_EBUDGET. */
+#ifndef MOTE_ENGINE_CURSOR_PRIVATE_H
+#define MOTE_ENGINE_CURSOR_PRIVATE_H
+
+#include <string.h>
+
+#include "engine/chunk.h"
+#include "engine/engine_private.h"
+
+#define BOUND_BYTES_MAX (MOTE_KEY_BYTES_MAX + 8u)
+
+/* A key, or a key prefix, used as a boundary. */
+struct bound {
+    bool set;
+    uint32_t length;
+    uint8_t bytes[BOUND_BYTES_MAX];
+};
+
+struct mote_cursor {
+    mote_table *table;
+    struct reader *reader;
+    uint64_t snapshot;
+    uint32_t snapshot_slot;
+    struct chunk_buffer chunk;
+    bool descending, use_time, prunable, done;
+    int64_t time_from_ns, time_to_ns;
+    uint64_t rows_left;
+    struct bound lower, upper; /* [lower, upper) of keys */
+    struct bound last;         /* last key yielded or passed */
+    struct bound series;       /* the key columns before the time column, where the scan stays within one of their values: a segment's times then bound its keys */
+    /* For the time of a call: */
+    const struct schema *schema;
+    uint64_t slots_used[READER_ITERATORS_MAX / 64];
+    struct bound window; /* ascending: its exclusive end; descending: its inclusive begin */
+};
+
+static inline int bound_compare(const struct bound *bound, const uint8_t *key, uint32_t key_bytes) { return key_compare(bound->bytes, bound->length, key, key_bytes); }
+
+static inline void bound_set(struct bound *bound, const uint8_t *bytes, uint32_t length)
+{
+    assert(length <= BOUND_BYTES_MAX);
+    bound->set = true;
+    bound->length = length;
+    memcpy(bound->bytes, bytes, length);
+}
+
+/* ---- cursor_window.c ---- */
+/* The smallest key that is above every key beginning with these bytes; unset: there is none. */
+void bound_after_prefix(struct bound *bound, const uint8_t *bytes, uint32_t length);
+/* Sets the merge's sources for the window at `position` (ascending: its begin; descending: its exclusive end). */
+int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *position);
+/* To the window's first record: 1, 0 at the end of its sources, negative MOTE_E. after: behind the key `position` itself. */
+int cursor_seek_window(struct mote_cursor *cursor, const struct bound *position, bool after);
+/* Whether the key is beyond the window, and beyond the scan. A key that is beyond both ends the window alone: the sources of the next windows may have keys before it. */
+bool cursor_beyond_end(const struct mote_cursor *cursor, const struct record *record, bool *scan_done);
+/* Whether a window follows the one that was walked to its end. */
+bool cursor_has_next_window(const struct mote_cursor *cursor);
+/* Whether the row that the merge stands on has a time in the cursor's range; always, where it has none. */
+int cursor_in_time_range(struct mote_cursor *cursor, bool *inside);
+/* Fills the cursor (zeros so far) by the options, registers its snapshot and takes a reader; what is to come out of it is the caller's. After a failure there is nothing to be shut. */
+int cursor_open(mote_table *table, const struct mote_scan_options *options, struct mote_cursor *cursor);
+void cursor_shut(struct mote_cursor *cursor);
+
+#endif
