@@ -7,11 +7,10 @@
 #include "blockdev/base/memory.h"
 #include "blockdev/base/units.h"
 
-static int create_column(struct chunk_buffer *chunk, const struct schema *schema, uint32_t position, struct chunk_column *column)
+static int create_column(struct chunk_buffer *chunk, const struct chunk_shape *shape, struct chunk_column *column)
 {
-    const struct schema_column *from = &schema->columns[position];
-    *column = (struct chunk_column){.position = position, .type = from->type, .dimension = from->dimension, .value_bytes = type_value_bytes(from->type, from->dimension)};
-    bool var = type_is_var(from->type);
+    *column = (struct chunk_column){.position = shape->position, .type = shape->type, .dimension = shape->dimension, .value_bytes = type_value_bytes(shape->type, shape->dimension)};
+    bool var = type_is_var(shape->type);
     column->capacity_bytes = var ? 4096 : (uint64_t)column->value_bytes * chunk->rows_max;
     column->values = memory_alloc(chunk->memory, column->capacity_bytes);
     column->validity = memory_alloc(chunk->memory, divide_up(chunk->rows_max, 8));
@@ -21,13 +20,22 @@ static int create_column(struct chunk_buffer *chunk, const struct schema *schema
 
 int chunk_create(struct memory *memory, const struct schema *schema, const uint32_t *positions, uint32_t column_count, uint32_t rows_max, struct chunk_buffer *chunk)
 {
+    struct chunk_shape shapes[MOTE_COLUMNS_MAX];
+    assert(column_count <= MOTE_COLUMNS_MAX);
+    for (uint32_t i = 0; i < column_count; i++)
+        shapes[i] = (struct chunk_shape){positions[i], schema->columns[positions[i]].type, schema->columns[positions[i]].dimension};
+    return chunk_create_shaped(memory, shapes, column_count, rows_max, chunk);
+}
+
+int chunk_create_shaped(struct memory *memory, const struct chunk_shape *shapes, uint32_t column_count, uint32_t rows_max, struct chunk_buffer *chunk)
+{
     uint64_t share_bytes = memory_budget_bytes(memory) / 64;
     *chunk = (struct chunk_buffer){.memory = memory, .rows_max = rows_max, .bytes_max = share_bytes < CHUNK_BYTES_SOFT_MAX ? share_bytes : CHUNK_BYTES_SOFT_MAX};
     chunk->columns = memory_alloc_zero(memory, (column_count + 1) * sizeof *chunk->columns);
     chunk->views = memory_alloc_zero(memory, (column_count + 1) * sizeof *chunk->views);
     int result = chunk->columns && chunk->views ? MOTE_OK : MOTE_EBUDGET;
     for (uint32_t i = 0; i < column_count && !result; i++) {
-        result = create_column(chunk, schema, positions[i], &chunk->columns[i]);
+        result = create_column(chunk, &shapes[i], &chunk->columns[i]);
         chunk->column_count = i + 1;
     }
     if (result)
@@ -144,6 +152,16 @@ int chunk_add_row(struct chunk_buffer *chunk, struct merge *merge)
     }
     chunk->row_count++;
     return MOTE_OK;
+}
+
+int chunk_add_values(struct chunk_buffer *chunk, const struct mote_value *values)
+{
+    assert(chunk->row_count < chunk->rows_max);
+    int result = MOTE_OK;
+    for (uint32_t i = 0; i < chunk->column_count && !result; i++)
+        result = add_value(chunk, &chunk->columns[i], &values[i]);
+    chunk->row_count += !result;
+    return result;
 }
 
 static int add_run(struct chunk_buffer *chunk, struct chunk_column *column, const struct codec_vector *from, uint32_t first, uint32_t count)

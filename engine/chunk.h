@@ -24,12 +24,21 @@ struct chunk_buffer {
     struct mote_column *views; /* what the caller gets */
 };
 
+/* A column of a chunk; its position is its user's. */
+struct chunk_shape {
+    uint32_t position, type, dimension;
+};
+
 int chunk_create(struct memory *memory, const struct schema *schema, const uint32_t *positions, uint32_t column_count, uint32_t rows_max, struct chunk_buffer *chunk);
+/* The same of columns that are no table's. */
+int chunk_create_shaped(struct memory *memory, const struct chunk_shape *shapes, uint32_t column_count, uint32_t rows_max, struct chunk_buffer *chunk);
 void chunk_destroy(struct chunk_buffer *chunk);
 void chunk_clear(struct chunk_buffer *chunk);
 bool chunk_full(const struct chunk_buffer *chunk);
 /* Appends the merge's present row. */
 int chunk_add_row(struct chunk_buffer *chunk, struct merge *merge);
+/* Appends a row of one value for each column. */
+int chunk_add_values(struct chunk_buffer *chunk, const struct mote_value *values);
 /* Appends count rows of the iterator's block, from its present row on. */
 int chunk_add_run(struct chunk_buffer *chunk, struct sst_iterator *iterator, uint32_t count);
 /* Fills views. */

@@ -134,7 +134,7 @@ int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk)
     const struct schema *schema = atomic_load_explicit(&cursor->table->schema, memory_order_acquire);
     chunk_clear(&cursor->chunk);
     view_acquire(db, &view);
-    result = fill_chunk(cursor, &view, schema);
+    result = cursor->latest ? latest_fill_chunk(cursor, &view, schema) : fill_chunk(cursor, &view, schema);
     reader_rest(cursor->reader);
     view_release(db, &view);
     if (result) {
@@ -170,35 +170,20 @@ static int choose_columns(struct mote_cursor *cursor, const struct schema *schem
     return chunk_create(cursor->table->db->memory, schema, positions, count, rows, &cursor->chunk);
 }
 
-static int check_scan(mote_table *table, const struct mote_scan_options *given, mote_cursor **out, struct mote_scan_options *options)
-{
-    int result = table_check(table);
-    if (result)
-        return result;
-    if (!out || (given && given->size_bytes < sizeof(size_t)))
-        return error_set(MOTE_EINVAL, "the result pointer is NULL or options.size_bytes is not set: begin with MOTE_SCAN_OPTIONS_INIT");
-    *options = (struct mote_scan_options)MOTE_SCAN_OPTIONS_INIT;
-    if (given)
-        memcpy(options, given, given->size_bytes < sizeof *options ? given->size_bytes : sizeof *options);
-    const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
-    if (options->use_time_range && schema->time_column < 0)
-        return error_set(MOTE_EINVAL, "table %s has no time column: it cannot be scanned by time", schema->name);
-    if (options->key_prefix_count > schema->key_column_count || options->key_from_count > schema->key_column_count || options->key_to_count > schema->key_column_count)
-        return error_set(MOTE_EINVAL, "the key of table %s has %u columns only", schema->name, schema->key_column_count);
-    return MOTE_OK;
-}
-
-int mote_scan(mote_table *table, const struct mote_scan_options *given, mote_cursor **out)
+static int open_scan(mote_table *table, const struct mote_scan_options *given, bool latest, mote_cursor **out)
 {
     struct mote_scan_options options;
-    int result = check_scan(table, given, out, &options);
+    int result = cursor_check(table, given, out, &options);
     if (result)
         return result;
     struct mote_db *db = table->db;
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    if (latest && !schema->time_in_key)
+        return error_set(MOTE_EINVAL, "the key of table %s holds no time column (timestamp or int64): it has no latest rows", schema->name);
     struct mote_cursor *cursor = memory_alloc_zero(db->memory, sizeof *cursor);
     if (!cursor)
         return MOTE_EBUDGET;
+    cursor->latest = latest;
     result = cursor_open(table, &options, cursor);
     if (!result) {
         result = choose_columns(cursor, schema, &options);
@@ -212,6 +197,10 @@ int mote_scan(mote_table *table, const struct mote_scan_options *given, mote_cur
     *out = cursor;
     return MOTE_OK;
 }
+
+int mote_scan(mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor) { return open_scan(table, options, false, cursor); }
+
+int mote_latest(mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor) { return open_scan(table, options, true, cursor); }
 
 void mote_cursor_close(mote_cursor *cursor)
 {

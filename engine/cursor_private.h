@@ -25,6 +25,9 @@ struct mote_cursor {
     uint32_t snapshot_slot;
     struct chunk_buffer chunk;
     bool descending, use_time, prunable, done;
+    bool deferred; /* segments' iterators defer the reading of blocks (ascending) */
+    bool latest; /* of mote_latest (latest.c) */
+    bool short_reads; /* never reads ahead */
     int64_t time_from_ns, time_to_ns;
     uint64_t rows_left;
     struct bound lower, upper; /* [lower, upper) of keys */
@@ -59,8 +62,14 @@ bool cursor_beyond_end(const struct mote_cursor *cursor, const struct record *re
 bool cursor_has_next_window(const struct mote_cursor *cursor);
 /* Whether the row that the merge stands on has a time in the cursor's range; always, where it has none. */
 int cursor_in_time_range(struct mote_cursor *cursor, bool *inside);
+/* Checks what every call with such options checks, and completes them. out: the caller's result pointer. */
+int cursor_check(mote_table *table, const struct mote_scan_options *given, const void *out, struct mote_scan_options *options);
 /* Fills the cursor (zeros so far) by the options, registers its snapshot and takes a reader; what is to come out of it is the caller's. After a failure there is nothing to be shut. */
 int cursor_open(mote_table *table, const struct mote_scan_options *options, struct mote_cursor *cursor);
 void cursor_shut(struct mote_cursor *cursor);
+
+/* ---- latest.c ---- */
+/* The next chunk of mote_latest. */
+int latest_fill_chunk(struct mote_cursor *cursor, const struct view *view, const struct schema *schema);
 
 #endif

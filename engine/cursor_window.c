@@ -65,9 +65,12 @@ static int open_segment(void *context, struct segment *segment, struct sst_itera
     if (result)
         return result;
     reader->iterator_segment[slot] = segment->record.id;
-    if (!reader->ahead && !cursor->descending && cursor->rows_left > AHEAD_ROWS_MIN && sst_ahead_create(&db->sst, &reader->ahead))
+    bool ahead = !cursor->descending && !cursor->short_reads && cursor->rows_left > AHEAD_ROWS_MIN;
+    if (!reader->ahead && ahead && sst_ahead_create(&db->sst, &reader->ahead))
         reader->ahead = NULL; /* without memory for it a scan is only slower */
-    sst_iterator_set_ahead(reader->iterators[slot], cursor->descending || cursor->rows_left <= AHEAD_ROWS_MIN ? NULL : reader->ahead);
+    sst_iterator_set_ahead(reader->iterators[slot], ahead ? reader->ahead : NULL);
+    if (cursor->deferred)
+        sst_iterator_set_deferred(reader->iterators[slot]);
     if (cursor->use_time && cursor->prunable)
         sst_iterator_set_time_range(reader->iterators[slot], cursor->time_from_ns, cursor->time_to_ns);
     *iterator = reader->iterators[slot];
@@ -271,6 +274,24 @@ static bool time_prunable(const struct schema *schema)
             return true;
     }
     return (schema->flags & MOTE_TABLE_APPEND_ONLY) || schema->columns[0].hidden;
+}
+
+int cursor_check(mote_table *table, const struct mote_scan_options *given, const void *out, struct mote_scan_options *options)
+{
+    int result = table_check(table);
+    if (result)
+        return result;
+    if (!out || (given && given->size_bytes < sizeof(size_t)))
+        return error_set(MOTE_EINVAL, "the result pointer is NULL or options.size_bytes is not set: begin with MOTE_SCAN_OPTIONS_INIT");
+    *options = (struct mote_scan_options)MOTE_SCAN_OPTIONS_INIT;
+    if (given)
+        memcpy(options, given, given->size_bytes < sizeof *options ? given->size_bytes : sizeof *options);
+    const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    if (options->use_time_range && schema->time_column < 0)
+        return error_set(MOTE_EINVAL, "table %s has no time column: it cannot be scanned by time", schema->name);
+    if (options->key_prefix_count > schema->key_column_count || options->key_from_count > schema->key_column_count || options->key_to_count > schema->key_column_count)
+        return error_set(MOTE_EINVAL, "the key of table %s has %u columns only", schema->name, schema->key_column_count);
+    return MOTE_OK;
 }
 
 int cursor_open(mote_table *table, const struct mote_scan_options *options, struct mote_cursor *cursor)

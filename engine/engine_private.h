@@ -211,6 +211,8 @@ struct found_row {
 };
 /* The newest visible version of the key, into row if not NULL. */
 int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found);
+/* The same under a registered snapshot. 0: the present. */
+int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct mote_row *row, struct found_row *found);
 
 /* ---- rotate.c ---- */
 /* memtable_reserve of rows: all but the headroom is everybody's. */

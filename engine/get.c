@@ -117,7 +117,7 @@ static int look_in_segments(struct mote_db *db, struct reader *reader, const str
     return result;
 }
 
-int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found)
+int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct mote_row *row, struct found_row *found)
 {
     struct mote_db *db = table->db;
     struct view view;
@@ -125,7 +125,7 @@ int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, str
     *found = (struct found_row){false, 0};
     view_acquire(db, &view);
     /* Loaded after the view: every version that the view can miss is newer, and jobs kept the newest at or below it. */
-    uint64_t snapshot = atomic_load(&db->visible_seq);
+    uint64_t snapshot = seq ? seq : atomic_load(&db->visible_seq);
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
     const struct get_key wanted = {key, key_bytes, snapshot};
     const struct segment_list *list = version_find(view.version, table->id);
@@ -147,6 +147,8 @@ int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, str
         error_add_table(schema->name);
     return result;
 }
+
+int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found) { return lookup_at(table, key, key_bytes, 0, row, found); }
 
 /* ---- Public ---- */
 

@@ -80,6 +80,7 @@ enum mote_result {
     MOTE_ETIMEOUT = -12, /* the time limit given to the call passed; the work goes on */
     MOTE_ENOTSUP = -13,  /* this device, kernel or build cannot do that */
     MOTE_EAGAIN = -14,   /* a producer's ring is full and its policy refuses: push the record again later */
+    MOTE_ERANGE = -15,   /* an aggregate's result does not fit its type */
     /* The device's state: it cannot be used as asked. */
     MOTE_EBUSY = -20,    /* the device is mounted, or another process has it */
     MOTE_EFOREIGN = -21, /* the device holds something that is not mote's, or not this volume's */
@@ -530,6 +531,72 @@ MOTE_API int mote_scan(mote_table *table, const struct mote_scan_options *option
 /* The next chunk; it belongs to the cursor and lives until the next call. The end is a chunk of 0 rows. */
 MOTE_API int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk);
 MOTE_API void mote_cursor_close(mote_cursor *cursor);
+
+/* The newest row of each series: of the rows that mote_scan yields with these options, the last of each series in key order, and so the one with the greatest time. A series is what the key columns before the time column
+ * hold; the table's key must hold its time column, a timestamp or int64 (MOTE_EINVAL). time_to_ns asks for the newest as of a moment; key_prefix for some series, or one; limit counts rows of the result. The rows come in
+ * key order, as chunks of mote_cursor_next. Found by two searches for each series, whatever it holds; reads as much. Errors: as mote_scan. */
+MOTE_API int mote_latest(mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor);
+
+/* ---- Aggregates --------------------------------------------------------------------------------------------------------------- */
+
+/* What is asked of a column. The values that count are those that are not NULL. NaN counts as a value, but is left out of MIN, MAX, SUM and MEAN. Where no value is left the result is NULL (COUNT: 0). */
+enum mote_aggregate_function {
+    MOTE_AGGREGATE_COUNT = 1, /* int64: how many values; a column of any type, or MOTE_AGGREGATE_ROWS */
+    MOTE_AGGREGATE_MIN = 2,   /* the column's type; 0.0 stands for -0.0 too */
+    MOTE_AGGREGATE_MAX = 3,
+    MOTE_AGGREGATE_SUM = 4,   /* int64, int32, bool: int64, exact, or MOTE_ERANGE; floats: float64. Not of timestamps */
+    MOTE_AGGREGATE_MEAN = 5,  /* float64: the exact sum of integers, or the sum of floats, divided by their number. Not of timestamps */
+    MOTE_AGGREGATE_FIRST = 6, /* the column's type: the value with the least time, of those the first in key order; rows without a time have none. In a table without a time column: the first in key order */
+    MOTE_AGGREGATE_LAST = 7,  /* the value with the greatest time, of those the last in key order */
+};
+#define MOTE_AGGREGATE_ROWS UINT32_MAX /* in place of a column, for COUNT: the rows */
+
+struct mote_aggregate_value {
+    uint32_t column;   /* position in the schema, or MOTE_AGGREGATE_ROWS */
+    uint32_t function; /* enum mote_aggregate_function */
+};
+
+struct mote_aggregate_options {
+    size_t size_bytes;                   /* sizeof(struct mote_aggregate_options) */
+    const struct mote_value *key_prefix; /* which rows: as in mote_scan_options, up to time_to_ns */
+    size_t key_prefix_count;
+    const struct mote_value *key_from;
+    size_t key_from_count;
+    const struct mote_value *key_to;
+    size_t key_to_count;
+    uint32_t use_time_range;
+    uint32_t by_series;                  /* 1: a result for each series, the values of the key columns before the time column, which must be in the key. 0: all together */
+    int64_t time_from_ns, time_to_ns;
+    int64_t bucket_ns;                   /* and for each bucket of time [origin_ns + n * bucket_ns, origin_ns + (n + 1) * bucket_ns); rows without a time are in none. 0: no buckets */
+    int64_t origin_ns;
+    const struct mote_aggregate_value *values; /* what is asked, at least one, at most 1024 */
+    size_t value_count;
+    uint32_t chunk_rows;                 /* rows of a chunk at most; 0: 4096 */
+    uint32_t flags;                      /* reserved, 0 */
+};
+#define MOTE_AGGREGATE_OPTIONS_INIT MOTE_INIT(struct mote_aggregate_options)
+
+typedef struct mote_aggregation mote_aggregation;
+
+/* Aggregates the rows that are visible now. The results equal those computed from the rows of a mote_scan at the same moment; but blocks that lie wholly within the range, one series and one bucket, and that nothing newer
+ * overlaps, are answered by the statistics kept of them, without being read, so that damage in them does not show either; all other rows are read, of the columns that are asked for. FIRST and LAST may read one row more
+ * for each result.
+ *   Floats   SUM and MEAN add as float64 in an order that is not told and may be another after a flush or a compaction. With n values the sum is within n * 2^-53 * (sum of |values|) of the exact one (to first order), as is any other order
+ *            of adding. Infinities add as IEEE 754 says; the sum overflows only where the sum of |values| does. All other results are exact.
+ *   Memory   For one chunk of results and what a scan needs. Only without by_series, with buckets, over several series (or in a table whose key does not begin with its time), all buckets are held until the end,
+ *            some 200 bytes for each and each column: MOTE_EBUDGET if there are too many.
+ * The aggregation counts as a cursor, belongs to one thread at a time, and keeps the versions that it may still need. Nothing is read yet.
+ * Errors: MOTE_EINVAL (a function that the column's type does not have, bucket_ns below 0, no time column, no series, chunk_rows above 1048576), MOTE_ENOCOLUMN, MOTE_ESCHEMA (a key's value of another type), MOTE_EBUDGET,
+ * MOTE_ENOTABLE, MOTE_EFORK. */
+MOTE_API int mote_aggregate(mote_table *table, const struct mote_aggregate_options *options, mote_aggregation **aggregation);
+/* The next results: one row for each series and bucket that has rows, in this order. Its columns: with by_series the key columns of the series; with bucket_ns a timestamp, the bucket's begin (INT64_MIN for one that begins before that); then the
+ * values as they were asked for. The chunk belongs to the aggregation and lives until the next call; the end is a chunk of 0 rows. Blocks: a call reads until it has a chunk of results. Writers go on. Errors: as mote_cursor_next,
+ * MOTE_ERANGE, MOTE_EBUDGET; after an error each later call returns it again. */
+MOTE_API int mote_aggregation_next(mote_aggregation *aggregation, struct mote_chunk *chunk);
+/* NULL is allowed. */
+MOTE_API void mote_aggregation_close(mote_aggregation *aggregation);
+/* How many rows mote_scan would yield with these options (may be NULL: all rows; columns, descending and chunk_rows say nothing here). As mote_aggregate: rows are read only where the statistics of their block do not tell. */
+MOTE_API int mote_count(mote_table *table, const struct mote_scan_options *options, uint64_t *count);
 
 /* ---- Maintenance ------------------------------------------------------------------------------------------------------------ */
 

@@ -129,12 +129,13 @@ static uint32_t decode_var(const uint8_t *at, uint32_t left_bytes, uint8_t *scra
     return 0;
 }
 
-int key_decode(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, struct mote_value *values, uint8_t *scratch)
+int key_decode_prefix(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint32_t column_count, struct mote_value *values, uint8_t *scratch)
 {
+    assert(column_count <= schema->key_column_count);
     if (key_bytes > MOTE_KEY_BYTES_MAX)
         return schema_refuse(schema, -1, MOTE_EDAMAGED, "a key has %u bytes, at most 1024 are possible; run fsck.mote", key_bytes);
     uint32_t at = 0;
-    for (uint32_t i = 0; i < schema->key_column_count; i++) {
+    for (uint32_t i = 0; i < column_count; i++) {
         int position = (int)schema->key_columns[i];
         const struct schema_column *column = &schema->columns[position];
         values[i] = (struct mote_value){.type = column->type};
@@ -156,6 +157,30 @@ int key_decode(const struct schema *schema, const uint8_t *key, uint32_t key_byt
     if (at != key_bytes)
         return schema_refuse(schema, -1, MOTE_EDAMAGED, "a key has %u bytes too many; run fsck.mote", key_bytes - at);
     return MOTE_OK;
+}
+
+int key_decode(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, struct mote_value *values, uint8_t *scratch)
+{
+    return key_decode_prefix(schema, key, key_bytes, schema->key_column_count, values, scratch);
+}
+
+uint32_t key_prefix_bytes(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint32_t column_count)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < column_count && at < key_bytes; i++) {
+        const struct schema_column *column = &schema->columns[schema->key_columns[i]];
+        if (!type_is_var(column->type)) {
+            at += column->value_bytes;
+            continue;
+        }
+        /* Zeros come in pairs: escaped ones with 0xFF, the end with another zero. */
+        const uint8_t *zero;
+        do {
+            zero = memchr(key + at, 0, key_bytes - at);
+            at = zero ? (uint32_t)(zero - key) + 2 : key_bytes;
+        } while (zero && at < key_bytes && zero[1] != 0);
+    }
+    return at < key_bytes ? at : key_bytes;
 }
 
 int key_time(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, int64_t *time_ns)

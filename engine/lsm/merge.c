@@ -332,13 +332,15 @@ static int advance_top(struct merge *merge)
     return settle_top(merge, found);
 }
 
-static void keep_current(struct merge *merge, const struct source *source)
+static void keep_key(struct merge *merge, uint64_t prefix, const uint8_t *key, uint32_t key_bytes)
 {
     merge->has_current = true;
-    merge->current_prefix = source->key_prefix;
-    merge->current_key_bytes = source->record.key_bytes;
-    memcpy(merge->current_key, source->record.key, source->record.key_bytes);
+    merge->current_prefix = prefix;
+    merge->current_key_bytes = key_bytes;
+    memcpy(merge->current_key, key, key_bytes);
 }
+
+static void keep_current(struct merge *merge, const struct source *source) { keep_key(merge, source->key_prefix, source->record.key, source->record.key_bytes); }
 
 /* Away from a record that is not yielded. Past the first few versions of a key in a memtable, which may have very many, the next record that counts is looked for. */
 static int pass_over(struct merge *merge, bool passed)
@@ -537,6 +539,32 @@ int merge_place(struct merge *merge, struct merge_place *place)
     if (run_length > 1)
         place->run_length = run_length;
     return MOTE_OK;
+}
+
+bool merge_block(struct merge *merge, struct sst_statistics *statistics)
+{
+    assert(merge->mode == MERGE_VISIBLE && !merge->descending);
+    if (merge->failed || !merge->live)
+        return false;
+    const struct source *top = top_source(merge), *second = second_source(merge);
+    if (!top->segment || !sst_statistics(top->segment, statistics) || !statistics->distinct || statistics->seq_max > merge->snapshot_seq)
+        return false;
+    return !second || key_compare(second->record.key, second->record.key_bytes, statistics->last_key, statistics->last_key_bytes) > 0;
+}
+
+int merge_skip_block(struct merge *merge)
+{
+    struct sst_statistics statistics;
+    int result = check_current(merge);
+    if (result)
+        return result;
+    struct source *top = top_source(merge);
+    if (!top->segment || !sst_statistics(top->segment, &statistics))
+        return error_set(MOTE_EINTERNAL, "a merge that is on no block was to pass over one; please report it");
+    /* Older versions of its last key may follow, in the next block. */
+    keep_key(merge, load_prefix(statistics.last_key, statistics.last_key_bytes), statistics.last_key, statistics.last_key_bytes);
+    result = settle_top(merge, load_source(top, sst_skip_block(top->segment)));
+    return result ? result : find_record(merge);
 }
 
 int merge_skip(struct merge *merge, uint32_t count)

@@ -38,6 +38,10 @@ int merge_value(struct merge *merge, uint32_t column, struct mote_value *value);
 int merge_time(struct merge *merge, int64_t *time_ns, bool *has_time);
 /* The current record's row image: a memtable's own (of *image_schema), a segment's made in room[capacity_bytes] (of the reader's schema). A tombstone has none: NULL, 0 bytes. */
 int merge_image(struct merge *merge, uint8_t *room, uint32_t capacity_bytes, const struct schema **image_schema, const uint8_t **image, uint32_t *image_bytes);
+/* The block that the current record begins, where its segment's iterator defers (sst_iterator_set_deferred) and the block is this view's up to its last key: all its rows are visible, each key comes once in it, and no other source has
+ * a record from here to its last key. false: by rows. Then merge_skip_block passes over it, unread, as merge_next from its last row. */
+bool merge_block(struct merge *merge, struct sst_statistics *statistics);
+int merge_skip_block(struct merge *merge);
 /* Where the current record lies, for copying without going through values: a segment's iterator (then *run_length rows from it on, ascending only, come next in this view without interruption by other sources), or a row image. */
 struct merge_place {
     struct sst_iterator *iterator; /* NULL: in a memtable */

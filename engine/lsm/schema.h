@@ -154,6 +154,10 @@ int key_from_values(const struct schema *schema, const struct mote_value *values
 uint32_t key_append_value(uint32_t type, const struct mote_value *value, uint8_t *at);
 /* Decodes key bytes back into values, one for each key column (text and blob unescaped into scratch[MOTE_KEY_BYTES_MAX]). MOTE_EDAMAGED for what key_from_values would not have made. */
 int key_decode(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, struct mote_value *values, uint8_t *scratch);
+/* The same of a key's first columns, whose bytes are all that is given. */
+int key_decode_prefix(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint32_t column_count, struct mote_value *values, uint8_t *scratch);
+/* How many bytes of a whole key its first columns take. */
+uint32_t key_prefix_bytes(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, uint32_t column_count);
 /* The time that a key holds (schema->time_in_key). MOTE_EDAMAGED as key_decode. */
 int key_time(const struct schema *schema, const uint8_t *key, uint32_t key_bytes, int64_t *time_ns);
 /* memcmp order, shorter first. */

@@ -101,6 +101,8 @@ void sst_ahead_destroy(struct sst_ahead *ahead);
 void sst_iterator_set_ahead(struct sst_iterator *iterator, struct sst_ahead *ahead);
 /* Rows outside [from, to] may be left out from now on (by zone maps, and by the timestamp index where that skips more); rows inside never are. The caller decides when that is safe (an older version must not come to light). */
 void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns);
+/* Blocks without tombstones are from now on read when something is asked of them that their entries in the index do not tell: so whoever finds sst_statistics enough passes over them unread. Off after sst_iterator_open. */
+void sst_iterator_set_deferred(struct sst_iterator *iterator);
 /* Positioning: 1 on a record, 0 at the end, negative MOTE_E. After 0 or an error the iterator is on no record: only seek, seek_before, first and last move it again (next and previous: 0). */
 int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
 int sst_seek_before(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
@@ -117,6 +119,28 @@ int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct code
 uint32_t sst_block_row(const struct sst_iterator *iterator);
 /* Number of rows, from the present one on in ascending order (in this block), that are PUTs with pairwise different keys, with seq <= snapshot_seq and key below `bound` (NULL: none): the rows that a scan may take over in one copy. At least 0. */
 uint32_t sst_run_length(struct sst_iterator *iterator, uint64_t snapshot_seq, const uint8_t *bound, uint32_t bound_bytes);
+/* What the index says of the block whose first row the iterator stands on; false: the block was entered already, or nothing is known that would save reading it. The pointers live until the iterator moves. Every row is a PUT. */
+struct sst_statistics {
+    const struct sst_iterator *iterator;
+    uint32_t row_count, timed_count; /* rows; rows with a time */
+    uint64_t seq_max;
+    int64_t time_min_ns, time_max_ns; /* of those with a time */
+    const uint8_t *first_key, *last_key, *zones;
+    uint32_t first_key_bytes, last_key_bytes;
+    bool distinct; /* no key comes twice */
+};
+bool sst_statistics(struct sst_iterator *iterator, struct sst_statistics *statistics);
+/* Of one scalar column in all the block's rows. Integers, timestamps, bools: the i64 members; floats: the f64 members. A column that is newer than the segment: of its default. */
+struct sst_zone {
+    uint32_t value_count;               /* not NULL */
+    bool is_float, has_range, has_sum;  /* has_sum: false where the sum of integers exceeds an int64 */
+    bool has_nan;                       /* some values are NaN and not in min, max and sum */
+    int64_t min_i64, max_i64, sum_i64;
+    double min_f64, max_f64, sum_f64;   /* sum: codec_stats tells the order of its additions */
+};
+void sst_statistics_zone(const struct sst_statistics *statistics, uint32_t column, struct sst_zone *zone);
+/* Past that block, unread; as sst_next from its last row. */
+int sst_skip_block(struct sst_iterator *iterator);
 /* Time of the record; false when it has none. A tombstone has one if the time column is in the key. */
 int sst_time(struct sst_iterator *iterator, int64_t *time_ns, bool *has_time);
 /* The row image (of the reader's schema) of the record under the iterator, into room[capacity]; MOTE_ETOOBIG if it does not fit (*image_bytes: what it needs). Of a tombstone: 0 bytes. For compaction. */

@@ -188,6 +188,10 @@ static int add_entry(struct sst_builder *builder, const struct sst_header *heade
     store_u16(entry + 86, (uint16_t)builder->last_key_bytes);
     for (uint32_t i = 0; i < columns; i++)
         store_zone(entry + SST_ENTRY_BYTES + i * SST_ZONE_BYTES, &rows->vectors[i]);
+    if (builder->repeat_count == 0) {
+        uint8_t *flags = entry + SST_ENTRY_BYTES + builder->schema->key_columns[0] * SST_ZONE_BYTES + 4;
+        store_u32(flags, load_u32(flags) | SST_ZONE_DISTINCT);
+    }
     memcpy(entry + SST_ENTRY_BYTES + zones_bytes, builder->first_key, builder->first_key_bytes);
     memcpy(entry + SST_ENTRY_BYTES + zones_bytes + builder->first_key_bytes, builder->last_key, builder->last_key_bytes);
     if (builder->row_pages)

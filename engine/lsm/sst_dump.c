@@ -75,7 +75,7 @@ static void print_zone(FILE *out, const char *name, const uint8_t *zone)
         else
             fprintf(out, ", %s %" PRId64, words[i], (int64_t)bits);
     }
-    fprintf(out, "%s\n", flags & SST_ZONE_NAN ? ", some NaN" : "");
+    fprintf(out, "%s%s\n", flags & SST_ZONE_NAN ? ", some NaN" : "", flags & SST_ZONE_DISTINCT ? ", each key once" : "");
 }
 
 static void print_footer(struct sst_iterator *iterator, FILE *out)

@@ -70,6 +70,7 @@
  *   Zone map
  *        0     4  values that are not NULL       4     4  flags (SST_ZONE_...)
  *        8     8  min                           16     8  max             24     8  sum      (int64, or the bits of a float64, by the flags; 0 where a flag is not set)
+ *     Of -0.0 and 0.0 either may stand for both. SST_ZONE_DISTINCT is a word about the whole block and stands in the zone map of the key's first column alone; a block without it may hold a key twice.
  *
  * Filter: a blocked Bloom filter of one partition's keys (sst_filter.c)
  *       32     8  keys put in
@@ -149,7 +150,7 @@ enum {
     SST_SECTION_ID = 0,                /* of the timestamp section inside the segment; rebuilt ones have others */
 };
 
-enum sst_zone_flags { SST_ZONE_RANGE = 1 /* min and max hold */, SST_ZONE_SUM = 2, SST_ZONE_FLOAT = 4, SST_ZONE_NAN = 8 /* floats: some are NaN and not in the rest */ };
+enum sst_zone_flags { SST_ZONE_RANGE = 1 /* min and max hold */, SST_ZONE_SUM = 2, SST_ZONE_FLOAT = 4, SST_ZONE_NAN = 8 /* floats: some are NaN and not in the rest */, SST_ZONE_DISTINCT = 16 /* no key comes twice in the block */ };
 
 /* What every structure says of itself. */
 struct sst_header {

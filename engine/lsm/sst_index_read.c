@@ -284,8 +284,7 @@ void sst_target_make(const struct sst_iterator *iterator, const uint8_t *key, ui
     }
 }
 
-/* Whether (key, seq) is before the target: key ascending, seq descending. */
-static bool is_before(const uint8_t *key, uint32_t key_bytes, uint64_t seq, const struct sst_target *target)
+bool sst_is_before(const uint8_t *key, uint32_t key_bytes, uint64_t seq, const struct sst_target *target)
 {
     int order = key_compare(key, key_bytes, target->key, target->key_bytes);
     return order < 0 || (order == 0 && seq > target->seq);
@@ -301,7 +300,7 @@ int sst_locate_partition(struct sst_iterator *iterator, const struct sst_target 
         uint32_t middle = low + (high - low) / 2;
         struct sst_directory_entry entry;
         sst_directory_load(iterator, middle, &entry);
-        if (is_before(entry.last_key, entry.last_key_bytes, entry.last_seq, target))
+        if (sst_is_before(entry.last_key, entry.last_key_bytes, entry.last_seq, target))
             low = middle + 1;
         else
             high = middle;
@@ -326,7 +325,7 @@ int sst_locate(struct sst_iterator *iterator, const struct sst_target *target, u
         uint32_t middle = low + (high - low) / 2;
         struct sst_block_entry entry;
         sst_block_entry_load(iterator, middle, &entry);
-        if (is_before(entry.last_key, entry.last_key_bytes, entry.last_seq, target))
+        if (sst_is_before(entry.last_key, entry.last_key_bytes, entry.last_seq, target))
             low = middle + 1;
         else
             high = middle;

@@ -4,6 +4,7 @@
  *   1. on_record: the present block is entered and row is one of its rows.
  *   2. Movement passes over blocks that the time range does not want, in either direction, and over whole partitions where the footer says enough.
  *   3. A failed movement leaves the iterator on no record.
+ *   4. An iterator that defers stands on the first row of a block before the block is read; whatever needs more than the block's entry settles it first (sst_settle).
  * Threads: one. Failures: MOTE_EIO, MOTE_EDAMAGED, MOTE_EBUDGET.
  */
 #include <assert.h>
@@ -51,6 +52,7 @@ static void close_segment(struct sst_iterator *iterator)
     sst_layout_clear(iterator);
     iterator->segment = NULL;
     iterator->segment_id = 0;
+    iterator->defers = iterator->deferred = false;
 }
 
 void sst_iterator_destroy(struct sst_iterator *iterator)
@@ -74,7 +76,7 @@ int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, co
     if (same) {
         iterator->segment = segment; /* It may be a new struct of the same segment, or schema. */
         iterator->schema = schema;
-        iterator->on_record = iterator->key_valid = false;
+        iterator->on_record = iterator->key_valid = iterator->defers = iterator->deferred = false;
         sst_range_clear(iterator);
         return MOTE_OK;
     }
@@ -97,6 +99,8 @@ int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, co
     return result;
 }
 
+void sst_iterator_set_deferred(struct sst_iterator *iterator) { iterator->defers = true; }
+
 void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns)
 {
     sst_range_clear(iterator);
@@ -114,13 +118,34 @@ static int stand_on(struct sst_iterator *iterator, uint32_t row)
     assert(row < iterator->block.row_count);
     iterator->row = row;
     iterator->on_record = true;
-    iterator->key_valid = iterator->sought = false;
+    iterator->key_valid = iterator->sought = iterator->deferred = false;
     return 1;
 }
 
 static int stand_nowhere(struct sst_iterator *iterator, int result)
 {
-    iterator->on_record = iterator->key_valid = false;
+    iterator->on_record = iterator->key_valid = iterator->deferred = false;
+    return result;
+}
+
+/* On the first row of a block of the pinned partition, which is not read yet. */
+static int stand_before(struct sst_iterator *iterator, uint32_t index)
+{
+    iterator->deferred_partition = iterator->partition;
+    iterator->deferred_index = index;
+    iterator->row = 0;
+    iterator->on_record = iterator->deferred = true;
+    iterator->key_valid = iterator->sought = false;
+    return 1;
+}
+
+int sst_settle(struct sst_iterator *iterator)
+{
+    if (!iterator->deferred)
+        return MOTE_OK;
+    int result = sst_enter(iterator, iterator->deferred_partition, iterator->deferred_index);
+    iterator->on_record = true;
+    iterator->deferred = result != MOTE_OK;
     return result;
 }
 
@@ -139,6 +164,8 @@ static int go_forward(struct sst_iterator *iterator, uint32_t partition, uint32_
             sst_block_entry_load(iterator, index, &entry);
             if (!sst_range_wants_block(iterator, directory.first_block + index, &entry))
                 continue;
+            if (iterator->defers && entry.delete_count == 0)
+                return stand_before(iterator, index);
             result = sst_block_enter(iterator, index);
             return result ? stand_nowhere(iterator, result) : stand_on(iterator, 0);
         }
@@ -188,6 +215,9 @@ int sst_next(struct sst_iterator *iterator)
 {
     if (!iterator->on_record)
         return 0;
+    int result = sst_settle(iterator);
+    if (result)
+        return result;
     if (iterator->row + 1 < iterator->block.row_count)
         return stand_on(iterator, iterator->row + 1);
     return go_forward(iterator, iterator->block.partition, iterator->block.index + 1);
@@ -197,16 +227,26 @@ int sst_previous(struct sst_iterator *iterator)
 {
     if (!iterator->on_record)
         return 0;
+    int result = sst_settle(iterator);
+    if (result)
+        return result;
     if (iterator->row > 0)
         return stand_on(iterator, iterator->row - 1);
     return go_backward(iterator, iterator->block.partition, iterator->block.index);
+}
+
+int sst_skip_block(struct sst_iterator *iterator)
+{
+    assert(iterator->on_record && iterator->deferred);
+    sst_ahead_leave(iterator); /* who passes over blocks does not want them read ahead */
+    return go_forward(iterator, iterator->deferred_partition, iterator->deferred_index + 1);
 }
 
 /* Where in the entered block the target is; on the way forward from a row of the same block the search begins there. */
 static int search_block(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *row)
 {
     uint32_t from = 0;
-    if (iterator->on_record && iterator->row > 0) {
+    if (iterator->on_record && !iterator->deferred && iterator->row > 0) {
         struct record record;
         int result = sst_record(iterator, &record);
         if (result)
@@ -230,6 +270,8 @@ int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_byt
     uint32_t number = load_u32(iterator->partition_pin.data + 40) + index;
     if (!sst_range_wants_block(iterator, number, &entry))
         return go_forward(iterator, partition, index + 1);
+    if (iterator->defers && entry.delete_count == 0 && !sst_is_before(entry.first_key, entry.first_key_bytes, entry.first_seq, &target))
+        return stand_before(iterator, index);
     result = sst_block_enter(iterator, index);
     if (!result)
         result = search_block(iterator, &target, &row);

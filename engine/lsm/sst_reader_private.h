@@ -8,6 +8,7 @@
  *     sst_ahead.c        reading ahead for scans
  *     sst_value.c        what a caller takes out of the present row and block
  *     sst_time_range.c   which blocks a time range needs
+ *     sst_statistics.c   what the entry of a block tells of its rows
  *     sst_timestamp.c    the timestamp section: search, rebuild
  *     sst_scratch.c      memory of the codecs, shared by all iterators
  *
@@ -132,6 +133,9 @@ struct sst_iterator {
     uint32_t row;
     bool on_record, key_valid;
     bool sought; /* the row was searched for: perhaps nothing else of its block is wanted */
+    bool defers;   /* blocks are entered when something is asked that their entries do not tell */
+    bool deferred; /* on the first row of a block that was not entered: number deferred_index of partition deferred_partition, which holds no tombstone. What `block` and the slots hold is of another */
+    uint32_t deferred_partition, deferred_index;
     uint32_t key_bytes;
     struct sst_time_range range;
     /* Reading ahead. */
@@ -169,6 +173,8 @@ void sst_block_entry_load(const struct sst_iterator *iterator, uint32_t index, s
 int sst_locate(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *partition, uint32_t *index);
 /* Its partition alone: nothing but the footer is read. */
 int sst_locate_partition(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *partition);
+/* Whether (key, seq) is before the target: key ascending, seq descending. */
+bool sst_is_before(const uint8_t *key, uint32_t key_bytes, uint64_t seq, const struct sst_target *target);
 void sst_target_make(const struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct sst_target *target);
 bool sst_footer_validate(const uint8_t *data, uint32_t length_bytes);
 bool sst_partition_validate(const uint8_t *data, uint32_t length_bytes);
@@ -228,6 +234,15 @@ void sst_scratch_drain(struct sst_context *context);
 
 /* ---- sst_reader.c ---- */
 int sst_enter(struct sst_iterator *iterator, uint32_t partition, uint32_t index);
+
+/* Enters the block before whose first row the iterator stands deferred. A failure leaves it there, so that it is told again. */
+int sst_settle(struct sst_iterator *iterator);
+
+/* ---- sst_statistics.c ---- */
+/* Whether the block is known to hold no key twice. */
+bool sst_entry_distinct(const struct sst_iterator *iterator, const struct sst_block_entry *entry);
+/* The record under a deferred iterator, by the block's entry. */
+int sst_deferred_record(struct sst_iterator *iterator, struct record *record);
 
 /* ---- sst_time_range.c ---- */
 /* Whether the block may hold rows of the range, or tombstones that a reader must see. Also for a whole partition. */

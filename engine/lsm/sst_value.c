@@ -13,6 +13,8 @@ int sst_record(struct sst_iterator *iterator, struct record *record)
     const uint8_t *kinds;
     if (!iterator->on_record)
         return refuse_nowhere();
+    if (iterator->deferred)
+        return sst_deferred_record(iterator, record);
     int result = sst_seqs_decode(iterator, &seqs);
     if (!result)
         result = sst_kinds_decode(iterator, &kinds);
@@ -33,8 +35,8 @@ int sst_value(struct sst_iterator *iterator, uint32_t column, struct mote_value 
     if (!iterator->on_record)
         return refuse_nowhere();
     struct sst_slot *slot = &iterator->slots[column];
-    int result = MOTE_OK;
-    if (slot->stamp != iterator->block.stamp) {
+    int result = sst_settle(iterator);
+    if (!result && slot->stamp != iterator->block.stamp) {
         result = sst_row_decode(iterator, column, &slot);
         sst_unpin(iterator, &iterator->block_pin);
     }
@@ -48,7 +50,9 @@ int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct code
     struct sst_slot *slot;
     if (!iterator->on_record)
         return refuse_nowhere();
-    int result = sst_column_decode(iterator, column, &slot);
+    int result = sst_settle(iterator);
+    if (!result)
+        result = sst_column_decode(iterator, column, &slot);
     if (!result)
         *values = slot->vector;
     return result;
@@ -79,9 +83,10 @@ static int count_run(struct sst_iterator *iterator, uint64_t snapshot_seq, uint3
 
 uint32_t sst_run_length(struct sst_iterator *iterator, uint64_t snapshot_seq, const uint8_t *bound, uint32_t bound_bytes)
 {
-    uint32_t end = iterator->block.row_count, count = 0;
-    if (!iterator->on_record)
-        return 0;
+    uint32_t count = 0;
+    if (!iterator->on_record || sst_settle(iterator))
+        return 0; /* Whoever then asks for the record's values, or for the next one, is told why. */
+    uint32_t end = iterator->block.row_count;
     if (bound) {
         struct sst_target target;
         sst_target_make(iterator, bound, bound_bytes, UINT64_MAX, &target);
@@ -157,7 +162,9 @@ int sst_row_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacit
     *image_bytes = 0;
     if (!iterator->on_record)
         return refuse_nowhere();
-    int result = sst_kinds_decode(iterator, &kinds);
+    int result = sst_settle(iterator);
+    if (!result)
+        result = sst_kinds_decode(iterator, &kinds);
     if (result || (kinds && kinds[iterator->row]))
         return result;
     result = measure_image(iterator, &size_bytes);

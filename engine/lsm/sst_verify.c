@@ -139,6 +139,8 @@ static void check_facts(struct verify *verify, const struct sst_block_entry *ent
     const struct sst_block *block = &verify->iterator->block;
     if (facts->repeats != block->repeat_count || facts->deletes != block->delete_count || facts->seq_min != block->seq_min || facts->seq_max != block->seq_max)
         note_block(verify, "a block's counts are not those of its rows");
+    if (facts->repeats > 0 && sst_entry_distinct(verify->iterator, entry))
+        note_block(verify, "a block that is said to hold each key once holds one twice");
     if (facts->timed != entry->timed_count || facts->untimed_deletes != entry->untimed_delete_count || facts->time_min_ns != entry->time_min_ns || facts->time_max_ns != entry->time_max_ns)
         note_block(verify, "a block's times are not those of its rows");
     if (entry->last_seq != verify->last_seq || key_compare(entry->last_key, entry->last_key_bytes, verify->last_key, verify->last_key_bytes) != 0)

@@ -1,0 +1,113 @@
+/* latest.c: mote_latest: the newest row of each series, by two searches for each: forward (or backward) to some row of the next series, then back from the end of that series, or from the time that is asked for.
+ *
+ * Between calls cursor->last is the position at which the search for the next series begins: ascending inclusive, descending exclusive.
+ * Threads: the cursor's. Failures: those of the segments' iterators; MOTE_EBUDGET.
+ */
+#include "engine/cursor_private.h"
+
+/* To the first visible row from the position on that the bounds (in_time: and the time range) allow: 1, 0, negative MOTE_E. */
+static int find_row(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *from, bool in_time)
+{
+    struct bound position = *from;
+    for (;;) {
+        int result = cursor_plan_window(cursor, view, schema, &position);
+        if (result)
+            return result;
+        int on_record = cursor_seek_window(cursor, &position, false);
+        while (on_record > 0) {
+            struct record record;
+            bool scan_done, inside = true;
+            result = merge_record(cursor->reader->merge, &record);
+            if (!result && cursor_beyond_end(cursor, &record, &scan_done)) {
+                if (scan_done)
+                    return 0;
+                break;
+            }
+            if (!result && in_time)
+                result = cursor_in_time_range(cursor, &inside);
+            if (result || inside)
+                return result ? result : 1;
+            on_record = merge_next(cursor->reader->merge);
+        }
+        if (on_record < 0 || !cursor_has_next_window(cursor))
+            return on_record < 0 ? on_record : 0;
+        position = cursor->window;
+    }
+}
+
+static void append_time(struct bound *bound, int64_t time_ns)
+{
+    struct mote_value time = {.type = MOTE_TYPE_TIMESTAMP, .as.i64 = time_ns};
+    bound->length += key_append_value(time.type, &time, bound->bytes + bound->length);
+    assert(bound->length <= BOUND_BYTES_MAX);
+}
+
+/* Narrows the bounds to the series and the times in it. */
+static void narrow_bounds(struct mote_cursor *cursor, const struct bound *series)
+{
+    struct bound from = *series, to = *series, end = {0};
+    if (cursor->use_time) {
+        append_time(&from, cursor->time_from_ns);
+        append_time(&to, cursor->time_to_ns);
+    }
+    bound_after_prefix(&end, to.bytes, to.length);
+    if (!cursor->lower.set || bound_compare(&cursor->lower, from.bytes, from.length) < 0)
+        cursor->lower = from;
+    if (end.set && (!cursor->upper.set || bound_compare(&cursor->upper, end.bytes, end.length) > 0))
+        cursor->upper = end;
+}
+
+/* Takes the series' last row into the chunk, if it has one within the bounds. */
+static int take_last(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *series)
+{
+    const struct bound lower = cursor->lower, upper = cursor->upper, outer = cursor->series;
+    bool descending = cursor->descending;
+    narrow_bounds(cursor, series);
+    cursor->series = *series;
+    cursor->series.set = series->length > 0;
+    cursor->descending = true;
+    int found = 0;
+    if (!cursor->upper.set || bound_compare(&cursor->upper, cursor->lower.bytes, cursor->lower.length) > 0)
+        found = find_row(cursor, view, schema, &cursor->upper, true);
+    if (found > 0) {
+        found = chunk_add_row(&cursor->chunk, cursor->reader->merge);
+        cursor->rows_left -= found == MOTE_OK;
+    }
+    cursor->lower = lower;
+    cursor->upper = upper;
+    cursor->series = outer;
+    cursor->descending = descending;
+    return found;
+}
+
+int latest_fill_chunk(struct mote_cursor *cursor, const struct view *view, const struct schema *schema)
+{
+    uint32_t before = 0;
+    cursor->short_reads = true;
+    while ((int32_t)schema->key_columns[before] != schema->time_column)
+        before++;
+    while (!cursor->done && !chunk_full(&cursor->chunk) && cursor->rows_left > 0) {
+        struct record record;
+        struct bound series = {0}, position = cursor->last.set ? cursor->last : cursor->descending ? cursor->upper : cursor->lower;
+        int result = find_row(cursor, view, schema, &position, false);
+        if (result <= 0) {
+            cursor->done = result == 0;
+            return result;
+        }
+        result = merge_record(cursor->reader->merge, &record);
+        if (result)
+            return result;
+        bound_set(&series, record.key, key_prefix_bytes(schema, record.key, record.key_bytes, before));
+        result = take_last(cursor, view, schema, &series);
+        if (result)
+            return result;
+        if (cursor->descending)
+            cursor->last = series;
+        else
+            bound_after_prefix(&cursor->last, series.bytes, series.length);
+        const struct bound *last = &cursor->last;
+        cursor->done = !last->set || last->length == 0 ||
+                       (cursor->descending ? cursor->lower.set && bound_compare(last, cursor->lower.bytes, cursor->lower.length) <= 0 : cursor->upper.set && bound_compare(last, cursor->upper.bytes, cursor->upper.length) >= 0);
+    }
+    return MOTE_OK;
+}
