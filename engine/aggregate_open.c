@@ -151,8 +151,10 @@ int aggregate_open(mote_table *table, const struct mote_aggregate_options *optio
     scan.time_from_ns = options->time_from_ns;
     scan.time_to_ns = options->time_to_ns;
     int result = cursor_check(table, &scan, out, &complete);
-    if (result)
+    if (result) {
+        error_add_table(atomic_load_explicit(&table->schema, memory_order_acquire)->name);
         return result;
+    }
     struct memory *memory = table->db->memory;
     mote_aggregation *aggregation = memory_alloc_zero(memory, sizeof *aggregation);
     if (!aggregation)

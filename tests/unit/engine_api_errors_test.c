@@ -321,6 +321,25 @@ static int no_randomness(struct fixture *fixture)
     return mote_format(fixture->path, &format, NULL);
 }
 
+static int sum_too_large(struct fixture *fixture)
+{
+    mote_table *table = open_with_table(fixture);
+    const struct mote_aggregate_value sum = {0, MOTE_AGGREGATE_SUM};
+    struct mote_aggregate_options options = MOTE_AGGREGATE_OPTIONS_INIT;
+    mote_aggregation *aggregation;
+    struct mote_chunk chunk;
+    for (int64_t i = 0; i < 2; i++) {
+        const struct mote_value values[] = {value_i64(INT64_MAX - i), value_null(MOTE_TYPE_TIMESTAMP), value_null(MOTE_TYPE_FLOAT64), value_null(MOTE_TYPE_TEXT)};
+        must(mote_append(table, values, 4, NULL, NULL));
+    }
+    options.values = &sum;
+    options.value_count = 1;
+    must(mote_aggregate(table, &options, &aggregation));
+    int result = mote_aggregation_next(aggregation, &chunk);
+    mote_aggregation_close(aggregation);
+    return result;
+}
+
 /* ---- The table ---- */
 
 static const struct {
@@ -331,6 +350,7 @@ static const struct {
     {MOTE_EREADONLY, read_only}, {MOTE_EFORK, forked},         {MOTE_EBUDGET, over_budget}, {MOTE_ENOSPC, no_space}, {MOTE_ETIMEOUT, timed_out},  {MOTE_ENOTSUP, not_supported},  {MOTE_EBUSY, busy},
     {MOTE_EFOREIGN, foreign},    {MOTE_EVERSION, newer_version}, {MOTE_ENODEV, no_device}, {MOTE_EACCESS, no_access}, {MOTE_ESHRUNK, shrunk},    {MOTE_EIO, io_error},           {MOTE_EDAMAGED, damaged},
     {MOTE_ELOST, lost},          {MOTE_EPOISONED, poisoned},   {MOTE_ENOMEM, no_memory},   {MOTE_EINTERNAL, no_randomness}, {MOTE_EAGAIN, ring_full},
+    {MOTE_ERANGE, sum_too_large},
 };
 enum { CASE_COUNT = sizeof CASES / sizeof CASES[0] };
 
