@@ -35,14 +35,16 @@ struct scan {
     bool by_minute;     /* count and sum the column for each minute */
 };
 enum { SCAN_MINUTES = 4096 };
+struct scan_minute {
+    uint64_t count;
+    double sum;
+};
 struct scan_result {
     uint64_t rows;
-    uint64_t checksum; /* whole rows: sum of row_checksum; one column: sum of its bits */
-    struct {
-        uint64_t count;
-        double sum;
-    } minutes[SCAN_MINUTES];
+    uint64_t checksum; /* whole rows: sum of row_checksum; one column: sum of its bits; by_minute: none, the minutes tell */
+    struct scan_minute minutes[SCAN_MINUTES];
 };
+static inline uint64_t scan_minute(int64_t time_ns) { return (uint64_t)(time_ns / INT64_C(60000000000)) % SCAN_MINUTES; }
 /* For engines that hold whole rows: what the scan wants of one. */
 static inline void scan_take_row(const struct scan *scan, const struct row *row, struct scan_result *result)
 {
@@ -52,14 +54,15 @@ static inline void scan_take_row(const struct scan *scan, const struct row *row,
         return;
     }
     float value = row->values[scan->column];
+    if (scan->by_minute) {
+        struct scan_minute *minute = &result->minutes[scan_minute(row->key.time_ns)];
+        minute->count++;
+        minute->sum += (double)value;
+        return;
+    }
     uint32_t bits;
     __builtin_memcpy(&bits, &value, sizeof bits);
     result->checksum += bits;
-    if (scan->by_minute) {
-        uint64_t minute = (uint64_t)(row->key.time_ns / INT64_C(60000000000)) % SCAN_MINUTES;
-        result->minutes[minute].count++;
-        result->minutes[minute].sum += (double)value;
-    }
 }
 
 struct engine_type {

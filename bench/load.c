@@ -23,6 +23,9 @@ static int fill(struct run *run, struct loaded *loaded)
             loaded->checksum += row_checksum(&rows[i]);
             for (unsigned v = 0; v < ROW_VALUES; v++)
                 loaded->column_checksum[v] += bits[v];
+            struct scan_minute *minute = &loaded->minutes[scan_minute(rows[i].key.time_ns)];
+            minute->count++;
+            minute->sum += (double)rows[i].values[LOAD_MINUTE_COLUMN];
         }
     }
     if (run->engine->sync(loaded->state) || run->engine->settle(loaded->state, &settled_ns))

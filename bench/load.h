@@ -4,6 +4,7 @@
 
 #include "bench/engine.h"
 
+enum { LOAD_MINUTE_COLUMN = 9 }; /* the column that is scanned alone, and summed by the minute */
 enum { READ_CACHE_BYTES = 64 << 20, READ_MEMORY_BYTES = 160 << 20, READ_STEP_SCALE = 10 };
 
 struct loaded {
@@ -11,6 +12,7 @@ struct loaded {
     struct row_source source;
     uint64_t rows, ticks; /* rows of each series */
     uint64_t checksum, column_checksum[ROW_VALUES]; /* what full scans must find */
+    struct scan_minute minutes[SCAN_MINUTES]; /* of LOAD_MINUTE_COLUMN */
     double load_seconds;
 };
 /* So many rows as the options say, or as fit. */

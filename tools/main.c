@@ -17,6 +17,8 @@ static const struct command commands[] = {
     {"ingest", command_ingest, "append the rows of a CSV file, or of stdin, to a table"},
     {"get", command_get, "one row by its key"},
     {"scan", command_scan, "rows in key order, as CSV or JSON lines"},
+    {"latest", command_latest, "the newest row of each series"},
+    {"aggregate", command_aggregate, "count, least, most, sum and mean by series and by time"},
     {"verify", command_verify, "check every structure and checksum, without writing"},
     {"dump", command_dump, "superblock, log, manifest, SSTables and blocks, readably"},
     {"flush", command_flush, "write what is only in the log to SSTables"},

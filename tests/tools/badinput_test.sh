@@ -70,6 +70,12 @@ expect test_ingest_other_type_of_existing_table_is_refused 1 "$MOTE" ingest --qu
 expect test_scan_unknown_table_is_refused 1 "$MOTE" scan a.img nope
 expect test_scan_unknown_column_is_refused 1 "$MOTE" scan a.img t --columns nope
 expect test_scan_time_without_time_column_is_refused 1 "$MOTE" scan a.img t --from 1
+expect test_aggregate_unknown_column_is_refused 1 "$MOTE" aggregate a.img t --columns nope
+expect test_aggregate_bucket_without_time_column_is_refused 1 "$MOTE" aggregate a.img t --bucket 1s
+says test_aggregate_bucket_without_time_column_says_so err 'no time column'
+expect test_aggregate_by_series_without_time_in_the_key_is_refused 2 "$MOTE" aggregate a.img t --by-series
+says test_aggregate_by_series_without_time_in_the_key_says_so err 'it has no series'
+expect test_latest_without_time_in_the_key_is_refused 2 "$MOTE" latest a.img t
 expect test_get_bad_key_is_refused 1 "$MOTE" get a.img t abc
 expect test_get_too_many_key_columns_is_refused 1 "$MOTE" get a.img t '"1",2'
 expect test_get_bad_key_among_good_ones_is_refused 1 "$MOTE" get a.img t 1 abc
@@ -86,13 +92,18 @@ expect test_surplus_operand 2 "$MOTE" info a.img b.img
 expect test_option_without_value 2 "$MOTE" scan a.img t --limit
 expect test_option_with_bad_number 2 "$MOTE" scan a.img t --limit many
 expect test_option_with_bad_choice 2 "$MOTE" scan a.img t --format xml
+expect test_aggregate_unknown_function 2 "$MOTE" aggregate a.img t --functions median
+for length in 1 0s -1s 5x s 1e30h; do
+    expect "test_aggregate_bad_bucket_$length" 2 "$MOTE" aggregate a.img t --bucket "$length"
+    says "test_aggregate_bad_bucket_${length}_says_what_was_expected" err 'expected a length of time'
+done
 expect test_bad_durability 2 "$MOTE" ingest a.img t good.csv --durability maybe
 expect test_bad_type 2 "$MOTE" ingest a.img fresh good.csv --types n:int65
 expect test_bad_time 2 "$MOTE" ingest a.img times good.csv --rate -1
 expect test_dump_unknown_structure 2 "$MOTE" dump a.img nonsense
 expect test_help 0 "$MOTE" --help
 expect test_version 0 "$MOTE" --version
-for command in format info ingest get scan verify dump flush checkpoint generate; do
+for command in format info ingest get scan latest aggregate verify dump flush checkpoint generate; do
     expect "test_help_of_$command" 0 "$MOTE" $command --help
     says "test_help_of_${command}_shows_usage" out "Usage: mote $command"
 done

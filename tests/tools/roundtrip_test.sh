@@ -91,6 +91,27 @@ printf '99,\n' >want; same test_ingest_replaces_the_row_with_the_same_key want o
 expect test_scan_count 0 "$MOTE" scan a.img joints --count
 equal test_scan_count_after_replacement_is_unchanged "$(cat out)" 4
 
+# ---- Aggregates and latest rows ----
+expect test_latest 0 "$MOTE" latest a.img joints --columns arm,at,q --time-format rfc3339
+printf 'arm,at,q\na,2026-01-01T00:00:03.5Z,3\nb,2026-01-01T00:00:02Z,99\n' >want; same test_latest_gives_the_newest_row_of_each_series want out
+expect test_latest_as_of_a_time 0 "$MOTE" latest a.img joints --columns q --to 2026-01-01T00:00:01.5Z --no-header --desc
+printf '4.25\n-2\n' >want; same test_latest_as_of_a_time_gives_the_newest_then want out
+expect test_latest_of_one_series 0 "$MOTE" latest a.img joints --key b --columns q --no-header
+printf '99\n' >want; same test_latest_of_one_series_gives_its_row want out
+expect test_aggregate_of_all_rows 0 "$MOTE" aggregate a.img joints
+printf 'rows,q_count,q_min,q_max,q_mean,ok_count,ok_min,ok_max,ok_mean\n4,4,-2,99,26.0625,3,false,true,0.6666666666666666\n' >want; same test_aggregate_takes_the_numeric_columns want out
+expect test_aggregate_by_series_and_bucket 0 "$MOTE" aggregate a.img joints --by-series --bucket 2s --columns q --functions sum,first,last --time-format rfc3339
+cat >want <<'CSV'
+arm,at,rows,q_sum,q_first,q_last
+a,2026-01-01T00:00:00Z,1,-2,-2,-2
+a,2026-01-01T00:00:02Z,1,3,3,3
+b,2026-01-01T00:00:00Z,1,4.25,4.25,4.25
+b,2026-01-01T00:00:02Z,1,99,99,99
+CSV
+same test_aggregate_by_series_and_bucket_gives_each want out
+expect test_aggregate_of_text_counts 0 "$MOTE" aggregate a.img joints --columns name --functions count --bucket 1d --origin 2026-01-01T00:00:01Z --from 2026-01-01T00:00:02Z --json
+printf '{"at":1767225601000000000,"rows":2,"name_count":0}\n' >want; same test_aggregate_as_json want out
+
 # ---- stdin, given header, other delimiter, CRLF, byte order mark, no final line end, blank lines ----
 printf '\357\273\277x;y\r\n1;"a;b"\r\n\r\n2;c' | "$MOTE" ingest --quiet a.img odd - --delimiter ';' 2>err || fail test_ingest_odd_csv "$(cat err)"
 expect test_scan_odd 0 "$MOTE" scan a.img odd
