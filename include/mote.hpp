@@ -201,18 +201,18 @@ class chunk
     const mote_chunk &c() const noexcept { return chunk_; }
 
   private:
-    friend class cursor;
+    template <typename H, int (*N)(H *, mote_chunk *), void (*C)(H *)> friend class chunks;
     mote_chunk chunk_{};
 };
 
-/* Rows of a scan, chunk by chunk: next(), or a range-based for. */
-class cursor
+/* What a call yields chunk by chunk: next(), or a range-based for. */
+template <typename Handle, int (*Next)(Handle *, mote_chunk *), void (*Close)(Handle *)> class chunks
 {
   public:
     /* The next chunk, or nullptr at the end. It lives until the next call. */
     const chunk *next()
     {
-        check(mote_cursor_next(cursor_.get(), &chunk_.chunk_));
+        check(Next(handle_.get(), &chunk_.chunk_));
         return chunk_.row_count() ? &chunk_ : nullptr;
     }
     class iterator
@@ -234,24 +234,26 @@ class cursor
         bool operator==(std::default_sentinel_t) const noexcept { return at_ == nullptr; }
 
       private:
-        friend class cursor;
-        explicit iterator(cursor *owner) : owner_(owner), at_(owner->next()) {}
-        cursor *owner_;
+        friend class chunks;
+        explicit iterator(chunks *owner) : owner_(owner), at_(owner->next()) {}
+        chunks *owner_;
         const chunk *at_;
     };
     iterator begin() { return iterator(this); }
     std::default_sentinel_t end() const noexcept { return {}; }
-    mote_cursor *c() const noexcept { return cursor_.get(); }
+    Handle *c() const noexcept { return handle_.get(); }
 
   private:
     friend class table;
     struct closer {
-        void operator()(mote_cursor *handle) const noexcept { mote_cursor_close(handle); }
+        void operator()(Handle *handle) const noexcept { Close(handle); }
     };
-    explicit cursor(mote_cursor *handle) : cursor_(handle) {}
-    std::unique_ptr<mote_cursor, closer> cursor_;
+    explicit chunks(Handle *handle) : handle_(handle) {}
+    std::unique_ptr<Handle, closer> handle_;
     chunk chunk_;
 };
+using cursor = chunks<mote_cursor, mote_cursor_next, mote_cursor_close>;                     /* rows */
+using aggregation = chunks<mote_aggregation, mote_aggregation_next, mote_aggregation_close>; /* results */
 
 /* ---- Tables ---- */
 
@@ -280,6 +282,23 @@ struct scan_options {
     std::optional<std::int64_t> time_to_ns = std::nullopt;
     bool descending = false;
     std::uint64_t limit = 0;
+    std::uint32_t chunk_rows = 0;
+};
+
+struct aggregate_value {
+    std::string column; /* empty: the rows, for MOTE_AGGREGATE_COUNT */
+    mote_aggregate_function function;
+};
+
+struct aggregate_options {
+    std::vector<value> key_prefix = {};
+    std::vector<value> key_from = {};
+    std::vector<value> key_to = {};
+    std::optional<std::int64_t> time_from_ns = std::nullopt;
+    std::optional<std::int64_t> time_to_ns = std::nullopt;
+    bool by_series = false;
+    std::int64_t bucket_ns = 0; /* 0: no buckets */
+    std::int64_t origin_ns = 0;
     std::uint32_t chunk_rows = 0;
 };
 
@@ -353,36 +372,86 @@ class table
         check(result);
         return found;
     }
-    cursor scan(const scan_options &options = {}) const
+    cursor scan(const scan_options &options = {}) const { return open<mote_scan>(options); }
+    /* The newest row of each series, in key order. */
+    cursor latest(const scan_options &options = {}) const { return open<mote_latest>(options); }
+    /* How many rows scan would yield. */
+    std::uint64_t count(const scan_options &options = {}) const
+    {
+        std::uint64_t found = 0;
+        const scan_arguments arguments(*this, options);
+        check(mote_count(table_, &arguments.c, &found));
+        return found;
+    }
+    /* Results by series and bucket: their columns as mote_aggregation_next has them. */
+    aggregation aggregate(const std::vector<aggregate_value> &values, const aggregate_options &options = {}) const
     {
         const std::vector<mote_value> prefix = unwrap(options.key_prefix), from = unwrap(options.key_from),
                                       to = unwrap(options.key_to);
-        std::vector<std::uint32_t> positions;
-        for (const std::string &name : options.columns)
-            positions.push_back(find_column(name));
-        mote_scan_options c{};
+        std::vector<mote_aggregate_value> asked;
+        for (const aggregate_value &one : values)
+            asked.push_back({one.column.empty() ? MOTE_AGGREGATE_ROWS : find_column(one.column),
+                             static_cast<std::uint32_t>(one.function)});
+        mote_aggregate_options c{};
         c.size_bytes = sizeof c;
+        set_range(c, prefix, from, to, options);
+        c.by_series = options.by_series;
+        c.bucket_ns = options.bucket_ns;
+        c.origin_ns = options.origin_ns;
+        c.values = asked.data();
+        c.value_count = asked.size();
+        c.chunk_rows = options.chunk_rows;
+        mote_aggregation *handle = nullptr;
+        check(mote_aggregate(table_, &c, &handle));
+        return aggregation(handle);
+    }
+    mote_table *c() const noexcept { return table_; }
+
+  private:
+    /* The members that scans and aggregates share. */
+    template <typename C, typename Options>
+    static void set_range(C &c, const std::vector<mote_value> &prefix, const std::vector<mote_value> &from,
+                          const std::vector<mote_value> &to, const Options &options)
+    {
         c.key_prefix = prefix.empty() ? nullptr : prefix.data();
         c.key_prefix_count = prefix.size();
         c.key_from = from.empty() ? nullptr : from.data();
         c.key_from_count = from.size();
         c.key_to = to.empty() ? nullptr : to.data();
         c.key_to_count = to.size();
-        c.columns = positions.empty() ? nullptr : positions.data();
-        c.column_count = positions.size();
         c.use_time_range = options.time_from_ns || options.time_to_ns;
         c.time_from_ns = options.time_from_ns.value_or(INT64_MIN);
         c.time_to_ns = options.time_to_ns.value_or(INT64_MAX);
-        c.descending = options.descending;
-        c.limit = options.limit;
-        c.chunk_rows = options.chunk_rows;
+    }
+    /* Options in the form of C, with what they point to. */
+    struct scan_arguments {
+        std::vector<mote_value> prefix, from, to;
+        std::vector<std::uint32_t> positions;
+        mote_scan_options c{};
+        scan_arguments(const table &of, const scan_options &options)
+            : prefix(unwrap(options.key_prefix)), from(unwrap(options.key_from)), to(unwrap(options.key_to))
+        {
+            for (const std::string &name : options.columns)
+                positions.push_back(of.find_column(name));
+            c.size_bytes = sizeof c;
+            set_range(c, prefix, from, to, options);
+            c.columns = positions.empty() ? nullptr : positions.data();
+            c.column_count = positions.size();
+            c.descending = options.descending;
+            c.limit = options.limit;
+            c.chunk_rows = options.chunk_rows;
+        }
+        scan_arguments(const scan_arguments &) = delete;
+        scan_arguments &operator=(const scan_arguments &) = delete;
+    };
+    template <int (*Open)(mote_table *, const mote_scan_options *, mote_cursor **)>
+    cursor open(const scan_options &options) const
+    {
+        const scan_arguments arguments(*this, options);
         mote_cursor *handle = nullptr;
-        check(mote_scan(table_, &c, &handle));
+        check(Open(table_, &arguments.c, &handle));
         return cursor(handle);
     }
-    mote_table *c() const noexcept { return table_; }
-
-  private:
     static mote_write_options write_options(mote_durability durability)
     {
         mote_write_options options{};

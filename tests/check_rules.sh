@@ -75,7 +75,7 @@ def check_includes(path, lines):
 def check_lengths(path, lines):
     test = part_of(path) == "tests"
     file_max, function_max = (TEST_FILE_LINES_MAX, TEST_FUNCTION_LINES_MAX) if test else (FILE_LINES_MAX, FUNCTION_LINES_MAX)
-    if path == "include/mote.h":
+    if path in ("include/mote.h", "include/mote.hpp"):
         file_max = PUBLIC_HEADER_LINES_MAX
     if len(lines) > file_max:
         breach(path, len(lines), f"{len(lines)} lines; split the file by concept (at most {file_max})")

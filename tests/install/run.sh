@@ -118,6 +118,19 @@ int main()
             return 7;
         producer.close();
     }
+    if (joints.count({.time_from_ns = 0, .time_to_ns = 99}) != 99) /* 100 but for the one erased */
+        return 11;
+    std::size_t buckets = 0;
+    for (const mote::chunk &chunk : joints.aggregate({{"", MOTE_AGGREGATE_COUNT}, {"q1", MOTE_AGGREGATE_MAX}, {"note", MOTE_AGGREGATE_COUNT}}, {.time_to_ns = 999, .bucket_ns = 100}))
+        for (std::size_t row = 0; row < chunk.row_count(); row++, buckets++)
+            if (chunk.column<std::int64_t>(0)[row] != (std::int64_t)buckets * 100 || chunk.column<std::int64_t>(1)[row] != (buckets ? 100 : 99) ||
+                chunk.column<double>(2)[row] != (double)buckets * 50 + 49.5 || chunk.column<std::int64_t>(3)[row] != (buckets ? 50 : 49))
+                return 12;
+    if (buckets != 10)
+        return 13;
+    for (const mote::chunk &chunk : joints.latest({.columns = {"time"}}))
+        if (chunk.row_count() != 1 || chunk.column<std::int64_t>(0)[0] != 2049)
+            return 14;
     const auto pushed = joints.get({mote::timestamp(2049)});
     if (!pushed || pushed->f64(1) != 49)
         return 8;
