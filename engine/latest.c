@@ -1,4 +1,8 @@
-/* latest.c: mote_latest: the newest row of each series, by two searches for each: forward (or backward) to some row of the next series, then back from the end of that series, or from the time that is asked for.
+/* latest.c: mote_latest: the newest row of each series, by two searches for each: forward (or backward) to some row of the next series, unless the key prefix names the series; then back from the end of that series, or from the time that is
+ * asked for.
+ *
+ * The second search looks at the newest segments first: at those that hold times from some floor on, which is lowered until a row is found. The time is in the key: a row above the floor, and every version and tombstone of it, lies in a segment (or
+ * memtable) that holds times above the floor, so what is found there is the newest of all.
  *
  * Between calls cursor->last is the position at which the search for the next series begins: ascending inclusive, descending exclusive.
  * Threads: the cursor's. Failures: those of the segments' iterators; MOTE_EBUDGET.
@@ -42,14 +46,12 @@ static void append_time(struct bound *bound, int64_t time_ns)
     assert(bound->length <= BOUND_BYTES_MAX);
 }
 
-/* Narrows the bounds to the series and the times in it. */
+/* Narrows the bounds to the series and the cursor's times in it. */
 static void narrow_bounds(struct mote_cursor *cursor, const struct bound *series)
 {
     struct bound from = *series, to = *series, end = {0};
-    if (cursor->use_time) {
-        append_time(&from, cursor->time_from_ns);
-        append_time(&to, cursor->time_to_ns);
-    }
+    append_time(&from, cursor->time_from_ns);
+    append_time(&to, cursor->time_to_ns);
     bound_after_prefix(&end, to.bytes, to.length);
     if (!cursor->lower.set || bound_compare(&cursor->lower, from.bytes, from.length) < 0)
         cursor->lower = from;
@@ -57,18 +59,58 @@ static void narrow_bounds(struct mote_cursor *cursor, const struct bound *series
         cursor->upper = end;
 }
 
-/* Takes the series' last row into the chunk, if it has one within the bounds. */
+/* The times of the segments: the newest, and how far the one that holds it reaches back. false: there are none. */
+static bool find_newest(const struct mote_cursor *cursor, const struct view *view, int64_t *newest_ns, uint64_t *span_ns)
+{
+    const struct segment_list *list = version_find(view->version, cursor->table->id);
+    const struct segment_record *found = NULL;
+    for (uint32_t i = 0; list && i < list->count; i++) {
+        const struct segment_record *record = &list->segments[i]->record;
+        if (record->time_min <= record->time_max && (!found || record->time_max > found->time_max))
+            found = record;
+    }
+    if (!found)
+        return false;
+    *newest_ns = found->time_max < cursor->time_to_ns ? found->time_max : cursor->time_to_ns;
+    *span_ns = *newest_ns > found->time_min ? (uint64_t)*newest_ns - (uint64_t)found->time_min : 0;
+    return true;
+}
+
+/* The last row of the series that lies within the cursor's bounds and times: 1, 0, negative MOTE_E. */
+static int find_last(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *series)
+{
+    const struct bound lower = cursor->lower, upper = cursor->upper;
+    const int64_t least_ns = cursor->time_from_ns;
+    int64_t newest_ns = INT64_MIN;
+    uint64_t span_ns = 0;
+    bool all = !find_newest(cursor, view, &newest_ns, &span_ns);
+    for (int found = 0;; span_ns = span_ns * 4 + 1) {
+        all = all || newest_ns <= least_ns || (uint64_t)newest_ns - (uint64_t)least_ns <= span_ns || span_ns > UINT64_MAX / 8;
+        cursor->time_from_ns = all ? least_ns : (int64_t)((uint64_t)newest_ns - span_ns);
+        cursor->lower = lower;
+        cursor->upper = upper;
+        narrow_bounds(cursor, series);
+        if (!cursor->upper.set || bound_compare(&cursor->upper, cursor->lower.bytes, cursor->lower.length) > 0)
+            found = find_row(cursor, view, schema, &cursor->upper, true);
+        if (found != 0 || all)
+            return found;
+    }
+}
+
+/* Takes the series' last row into the chunk, if it has one. */
 static int take_last(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *series)
 {
     const struct bound lower = cursor->lower, upper = cursor->upper, outer = cursor->series;
-    bool descending = cursor->descending;
-    narrow_bounds(cursor, series);
+    const int64_t time_from_ns = cursor->time_from_ns, time_to_ns = cursor->time_to_ns;
+    const bool descending = cursor->descending, use_time = cursor->use_time;
+    if (!use_time) {
+        cursor->time_from_ns = INT64_MIN;
+        cursor->time_to_ns = INT64_MAX;
+    }
     cursor->series = *series;
     cursor->series.set = series->length > 0;
-    cursor->descending = true;
-    int found = 0;
-    if (!cursor->upper.set || bound_compare(&cursor->upper, cursor->lower.bytes, cursor->lower.length) > 0)
-        found = find_row(cursor, view, schema, &cursor->upper, true);
+    cursor->descending = cursor->use_time = true;
+    int found = find_last(cursor, view, schema, series);
     if (found > 0) {
         found = chunk_add_row(&cursor->chunk, cursor->reader->merge);
         cursor->rows_left -= found == MOTE_OK;
@@ -76,7 +118,10 @@ static int take_last(struct mote_cursor *cursor, const struct view *view, const 
     cursor->lower = lower;
     cursor->upper = upper;
     cursor->series = outer;
+    cursor->time_from_ns = time_from_ns;
+    cursor->time_to_ns = time_to_ns;
     cursor->descending = descending;
+    cursor->use_time = use_time;
     return found;
 }
 
@@ -86,6 +131,11 @@ int latest_fill_chunk(struct mote_cursor *cursor, const struct view *view, const
     cursor->short_reads = true;
     while ((int32_t)schema->key_columns[before] != schema->time_column)
         before++;
+    if (cursor->series.set && !cursor->done) {
+        const struct bound series = cursor->series;
+        cursor->done = true;
+        return take_last(cursor, view, schema, &series);
+    }
     while (!cursor->done && !chunk_full(&cursor->chunk) && cursor->rows_left > 0) {
         struct record record;
         struct bound series = {0}, position = cursor->last.set ? cursor->last : cursor->descending ? cursor->upper : cursor->lower;

@@ -191,6 +191,53 @@ Test(aggregate, latest_rows_are_sought)
     fixture_remove(&fixture);
 }
 
+/* A recording that goes on, in segments of ever later times: the newest row of a series is in the newest of them. */
+Test(aggregate, latest_row_of_a_series_reads_the_newest_segment)
+{
+    struct fixture fixture;
+    mote_cursor *cursor;
+    struct mote_chunk chunk;
+    char text[ORACLE_TEXT_BYTES] = "";
+    fixture_sim(&fixture, 64 * MIB_BYTES, 7, false);
+    fixture.options.compaction_spread_max = 16;
+    fixture_open(&fixture);
+    mote_table *table = make_table(&fixture);
+    for (int64_t part = 0; part < 8; part++) {
+        for (int64_t i = 0; i < 600; i++) {
+            const struct mote_value row[] = {value_i32((int32_t)(i % 3)), value_timestamp(part * 600 + i), value_f64(0.1 * (double)i), value_i64(i), value_null(MOTE_TYPE_TEXT)};
+            must(mote_append(table, row, 5, NULL, NULL));
+        }
+        if (part == 1) { /* a series that ends early */
+            const struct mote_value row[] = {value_i32(9), value_timestamp(800), value_null(MOTE_TYPE_FLOAT64), value_i64(-1), value_null(MOTE_TYPE_TEXT)};
+            must(mote_append(table, row, 5, NULL, NULL));
+        }
+        must(mote_flush(fixture.db));
+    }
+    fixture_reopen(&fixture);
+    must(mote_table_open(fixture.db, "arm", &table));
+    struct mote_table_info info = {.size_bytes = sizeof info};
+    must(mote_table_describe(table, &info));
+    cr_assert_geq(info.segment_count, 8);
+    struct mote_scan_options options = MOTE_SCAN_OPTIONS_INIT;
+    struct mote_value series = value_i32(1);
+    options.key_prefix = &series;
+    options.key_prefix_count = 1;
+    uint64_t before = fixture_stats(&fixture).cache_misses;
+    must(mote_latest(table, &options, &cursor));
+    must(mote_cursor_next(cursor, &chunk));
+    cr_assert_eq(chunk.row_count, 1);
+    cr_assert_eq(chunk_value(&chunk, 1, 0).as.i64, 7 * 600 + 598);
+    must(mote_cursor_next(cursor, &chunk));
+    cr_assert_eq(chunk.row_count, 0);
+    mote_cursor_close(cursor);
+    cr_assert_leq(fixture_stats(&fixture).cache_misses - before, 4, "footer, partition, block");
+    series = value_i32(9);
+    cr_assert(latest_agrees(table, &options, text), "%s", text);
+    options.key_prefix_count = 0;
+    cr_assert(latest_agrees(table, &options, text), "%s", text);
+    fixture_remove(&fixture);
+}
+
 /* Changes a byte in the middle of every block of the closed volume. */
 static uint64_t damage_blocks(const char *path)
 {
