@@ -534,7 +534,7 @@ MOTE_API void mote_cursor_close(mote_cursor *cursor);
 
 /* The newest row of each series: of the rows that mote_scan yields with these options, the last of each series in key order, and so the one with the greatest time. A series is what the key columns before the time column
  * hold; the table's key must hold its time column, a timestamp or int64 (MOTE_EINVAL). time_to_ns asks for the newest as of a moment; key_prefix for some series, or one; limit counts rows of the result. The rows come in
- * key order, as chunks of mote_cursor_next. Found by two searches for each series, whatever it holds; reads as much. Errors: as mote_scan. */
+ * key order, as chunks of mote_cursor_next. Found by two searches for each series (one, if key_prefix names the series), however many rows it has. Errors: as mote_scan. */
 MOTE_API int mote_latest(mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor);
 
 /* ---- Aggregates --------------------------------------------------------------------------------------------------------------- */
