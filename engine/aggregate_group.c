@@ -128,8 +128,8 @@ static int keep_series(mote_aggregation *aggregation, struct aggregate_group *gr
     const struct bound *series = &aggregation->series;
     const struct aggregate_group *before = aggregation->group_count > 0 ? group - 1 : NULL;
     group->series_at = group->series_bytes = 0;
-    if (!aggregation->by_series)
-        return MOTE_OK;
+    if (!aggregation->by_series || series->length == 0)
+        return MOTE_OK; /* none is asked, or the key begins with the time */
     group->series_bytes = series->length;
     if (before && before->series_bytes == series->length && memcmp(aggregation->series_keys + before->series_at, series->bytes, series->length) == 0) {
         group->series_at = before->series_at;
@@ -236,7 +236,7 @@ static int put_out(mote_aggregation *aggregation, uint32_t number)
     uint8_t scratch[MOTE_KEY_BYTES_MAX];
     uint32_t at = 0;
     int result = MOTE_OK;
-    if (aggregation->by_series) {
+    if (aggregation->series_columns > 0) {
         result = key_decode_prefix(schema, aggregation->series_keys + group->series_at, group->series_bytes, aggregation->series_columns, aggregation->row, scratch);
         at = aggregation->series_columns;
     }
