@@ -29,6 +29,11 @@ void aggregate_bucket_find(mote_aggregation *aggregation, int64_t time_ns)
 
 /* ---- Pending edges ---- */
 
+static int refuse_block(const mote_aggregation *aggregation)
+{
+    return error_set(MOTE_EDAMAGED, "the statistics of a block of table %s tell of a row or a value that is not there: run fsck.mote", aggregation->cursor.schema->name);
+}
+
 /* The columns' values in the row with this key. */
 static int look_up(mote_aggregation *aggregation, const struct bound *key, bool first, mote_row *row)
 {
@@ -36,13 +41,15 @@ static int look_up(mote_aggregation *aggregation, const struct bound *key, bool 
     struct aggregate_cell *cells = aggregate_cells_of(aggregation, aggregation->group_count - 1);
     int result = lookup_at(aggregation->cursor.table, key->bytes, key->length, aggregation->cursor.snapshot, row, &found);
     if (!result && !found.found)
-        result = error_set(MOTE_EINTERNAL, "a block of table %s has a row that a point read does not find; please report it", aggregation->cursor.schema->name);
+        result = refuse_block(aggregation);
     for (uint32_t i = 0; i < aggregation->column_count && !result; i++) {
         struct aggregate_edge *edge = first ? &cells[i].first : &cells[i].last;
         struct mote_value value;
         if (edge->state != EDGE_PENDING)
             continue;
         result = mote_row_value(row, aggregation->columns[i].position, &value);
+        if (!result && value.is_null)
+            result = refuse_block(aggregation);
         edge->state = EDGE_KNOWN;
         edge->bits = 0;
         memcpy(&edge->bits, &value.as, aggregation->columns[i].value_bytes);
