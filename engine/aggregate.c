@@ -16,6 +16,29 @@ enum step { STEP_END = 0, STEP_ON = 1, STEP_STOP = 2 /* nothing was taken: a chu
 
 /* ---- Blocks by their statistics ---- */
 
+/* A guess about a block that is ahead: by its times, its series and its zone maps. What lies in between the sources' keys is not known yet. */
+bool aggregate_wants_block(void *context, const struct sst_statistics *statistics)
+{
+    const mote_aggregation *aggregation = context;
+    const struct mote_cursor *cursor = &aggregation->cursor;
+    const bool all = statistics->timed_count == statistics->row_count;
+    if (!statistics->distinct || statistics->seq_max > cursor->snapshot)
+        return true;
+    if (cursor->use_time && (!all || statistics->time_min_ns < cursor->time_from_ns || statistics->time_max_ns > cursor->time_to_ns))
+        return true;
+    if (aggregation->bucketed && (!all || !aggregate_same_bucket(aggregation, statistics->time_min_ns, statistics->time_max_ns)))
+        return true;
+    if (aggregation->by_series) {
+        uint32_t length = key_prefix_bytes(cursor->schema, statistics->first_key, statistics->first_key_bytes, aggregation->series_columns);
+        if (length > statistics->last_key_bytes || memcmp(statistics->first_key, statistics->last_key, length) != 0)
+            return true;
+    }
+    for (uint32_t i = 0; i < aggregation->column_count; i++)
+        if (!aggregate_cell_fits(aggregation, &aggregation->columns[i], statistics, NULL))
+            return true;
+    return false;
+}
+
 /* The exclusive end of what may be taken at once: of the window, the scan, the series. unset: none. */
 static void find_end(const mote_aggregation *aggregation, struct bound *end)
 {

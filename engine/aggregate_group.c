@@ -11,6 +11,17 @@
 
 static int64_t clamp_time(__int128 time_ns) { return time_ns < INT64_MIN ? INT64_MIN : time_ns > INT64_MAX ? INT64_MAX : (int64_t)time_ns; }
 
+static __int128 bucket_number(const mote_aggregation *aggregation, int64_t time_ns)
+{
+    const __int128 length = aggregation->bucket_length_ns, since = (__int128)time_ns - aggregation->origin_ns;
+    return since / length - (since % length < 0);
+}
+
+bool aggregate_same_bucket(const mote_aggregation *aggregation, int64_t time_ns, int64_t other_ns)
+{
+    return !aggregation->bucketed || bucket_number(aggregation, time_ns) == bucket_number(aggregation, other_ns);
+}
+
 void aggregate_bucket_find(mote_aggregation *aggregation, int64_t time_ns)
 {
     if (time_ns >= aggregation->bucket_first_ns && time_ns <= aggregation->bucket_last_ns)
@@ -20,8 +31,7 @@ void aggregate_bucket_find(mote_aggregation *aggregation, int64_t time_ns)
         aggregation->bucket_last_ns = INT64_MAX;
         return;
     }
-    const __int128 length = aggregation->bucket_length_ns, since = (__int128)time_ns - aggregation->origin_ns;
-    const __int128 number = since / length - (since % length < 0), begin = aggregation->origin_ns + number * length;
+    const __int128 length = aggregation->bucket_length_ns, begin = aggregation->origin_ns + bucket_number(aggregation, time_ns) * length;
     aggregation->bucket_first_ns = aggregation->bucket_ns = clamp_time(begin);
     aggregation->bucket_last_ns = clamp_time(begin + length - 1);
     assert(time_ns >= aggregation->bucket_first_ns && time_ns <= aggregation->bucket_last_ns);

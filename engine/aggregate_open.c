@@ -163,6 +163,8 @@ int aggregate_open(mote_table *table, const struct mote_aggregate_options *optio
     result = cursor_open(table, &complete, &aggregation->cursor);
     if (!result) {
         aggregation->cursor.deferred = true;
+        aggregation->cursor.wants = aggregate_wants_block;
+        aggregation->cursor.wants_context = aggregation;
         result = prepare(aggregation, options);
         if (result)
             cursor_shut(&aggregation->cursor);

@@ -105,6 +105,10 @@ struct mote_aggregation {
 /* The options are complete and so far unchecked. */
 int aggregate_open(mote_table *table, const struct mote_aggregate_options *options, mote_aggregation **aggregation);
 
+/* ---- aggregate.c ---- */
+/* sst_wants of the segments' iterators. */
+bool aggregate_wants_block(void *context, const struct sst_statistics *statistics);
+
 /* ---- aggregate_cell.c ---- */
 void aggregate_cell_init(struct aggregate_cell *cell);
 /* One row's value. has_time false: it is no edge, unless the table has no times. */
@@ -120,6 +124,8 @@ bool aggregate_time_at(const mote_aggregation *aggregation, const struct aggrega
 /* ---- aggregate_group.c ---- */
 /* The group of the present series and this bucket; make: a new one where there is none. GROUP_NONE; GROUP_FULL: ordered, and a chunk is full. A group that a new one follows is closed. */
 int aggregate_group_find(mote_aggregation *aggregation, int64_t bucket_ns, bool make, uint32_t *group);
+/* Whether two times are in one bucket. */
+bool aggregate_same_bucket(const mote_aggregation *aggregation, int64_t time_ns, int64_t other_ns);
 /* The bucket of a time, with what is remembered of it. */
 void aggregate_bucket_find(mote_aggregation *aggregation, int64_t time_ns);
 /* Looks up what is pending in the last group. */

@@ -25,7 +25,7 @@ struct mote_cursor {
     uint32_t snapshot_slot;
     struct chunk_buffer chunk;
     bool descending, use_time, prunable, done;
-    bool deferred; /* segments' iterators defer the reading of blocks (ascending) */
+    bool deferred; /* segments' iterators defer the reading of blocks (ascending); wants and its context: as theirs */
     bool latest; /* of mote_latest (latest.c) */
     bool short_reads; /* never reads ahead */
     int64_t time_from_ns, time_to_ns;
@@ -33,6 +33,8 @@ struct mote_cursor {
     struct bound lower, upper; /* [lower, upper) of keys */
     struct bound last;         /* last key yielded or passed */
     struct bound series;       /* the key columns before the time column, where the scan stays within one of their values: a segment's times then bound its keys */
+    sst_wants wants;
+    void *wants_context;
     /* For the time of a call: */
     const struct schema *schema;
     uint64_t slots_used[READER_ITERATORS_MAX / 64];

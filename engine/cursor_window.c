@@ -70,7 +70,7 @@ static int open_segment(void *context, struct segment *segment, struct sst_itera
         reader->ahead = NULL; /* without memory for it a scan is only slower */
     sst_iterator_set_ahead(reader->iterators[slot], ahead ? reader->ahead : NULL);
     if (cursor->deferred)
-        sst_iterator_set_deferred(reader->iterators[slot]);
+        sst_iterator_set_deferred(reader->iterators[slot], cursor->wants, cursor->wants_context);
     if (cursor->use_time && cursor->prunable)
         sst_iterator_set_time_range(reader->iterators[slot], cursor->time_from_ns, cursor->time_to_ns);
     *iterator = reader->iterators[slot];

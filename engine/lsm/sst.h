@@ -101,8 +101,11 @@ void sst_ahead_destroy(struct sst_ahead *ahead);
 void sst_iterator_set_ahead(struct sst_iterator *iterator, struct sst_ahead *ahead);
 /* Rows outside [from, to] may be left out from now on (by zone maps, and by the timestamp index where that skips more); rows inside never are. The caller decides when that is safe (an older version must not come to light). */
 void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns);
-/* Blocks without tombstones are from now on read when something is asked of them that their entries in the index do not tell: so whoever finds sst_statistics enough passes over them unread. Off after sst_iterator_open. */
-void sst_iterator_set_deferred(struct sst_iterator *iterator);
+/* Blocks without tombstones are from now on read when something is asked of them that their entries in the index do not tell: so whoever finds sst_statistics enough passes over them unread. Off after sst_iterator_open. wants (may be NULL): whether a block
+ * that is still ahead will probably be read: only such are read ahead. */
+struct sst_statistics;
+typedef bool (*sst_wants)(void *context, const struct sst_statistics *statistics);
+void sst_iterator_set_deferred(struct sst_iterator *iterator, sst_wants wants, void *context);
 /* Positioning: 1 on a record, 0 at the end, negative MOTE_E. After 0 or an error the iterator is on no record: only seek, seek_before, first and last move it again (next and previous: 0). */
 int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
 int sst_seek_before(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);

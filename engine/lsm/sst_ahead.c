@@ -248,7 +248,8 @@ static bool plan_window(struct sst_iterator *iterator, uint32_t limit_bytes, uin
         from = round_down(entry.header.offset_bytes, logical_bytes);
         end = round_up(entry.header.offset_bytes + entry.header.length_bytes, logical_bytes);
         uint64_t device_offset = segment_device_offset(&iterator->segment->record, iterator->context->layout, from, end - from, &contiguous_bytes);
-        bool usable = contiguous_bytes == end - from && end - from <= iterator->ahead->window_bytes && sst_range_wants_block(iterator, iterator->ahead_number, &entry) && !is_cached(iterator, &entry.header);
+        bool usable = contiguous_bytes == end - from && end - from <= iterator->ahead->window_bytes && sst_range_wants_block(iterator, iterator->ahead_number, &entry) && sst_deferrer_wants(iterator, &entry) &&
+                      !is_cached(iterator, &entry.header);
         if (*end_bytes == 0 && usable) {
             *start_bytes = from;
             *device_offset_bytes = device_offset;

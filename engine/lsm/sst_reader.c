@@ -99,7 +99,12 @@ int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, co
     return result;
 }
 
-void sst_iterator_set_deferred(struct sst_iterator *iterator) { iterator->defers = true; }
+void sst_iterator_set_deferred(struct sst_iterator *iterator, sst_wants wants, void *context)
+{
+    iterator->defers = true;
+    iterator->wants = wants;
+    iterator->wants_context = context;
+}
 
 void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns)
 {
@@ -238,7 +243,8 @@ int sst_previous(struct sst_iterator *iterator)
 int sst_skip_block(struct sst_iterator *iterator)
 {
     assert(iterator->on_record && iterator->deferred);
-    sst_ahead_leave(iterator); /* who passes over blocks does not want them read ahead */
+    if (!iterator->wants)
+        sst_ahead_leave(iterator); /* what is read ahead would be this block */
     return go_forward(iterator, iterator->deferred_partition, iterator->deferred_index + 1);
 }
 

@@ -136,6 +136,8 @@ struct sst_iterator {
     bool defers;   /* blocks are entered when something is asked that their entries do not tell */
     bool deferred; /* on the first row of a block that was not entered: number deferred_index of partition deferred_partition, which holds no tombstone. What `block` and the slots hold is of another */
     uint32_t deferred_partition, deferred_index;
+    sst_wants wants; /* NULL: all blocks */
+    void *wants_context;
     uint32_t key_bytes;
     struct sst_time_range range;
     /* Reading ahead. */
@@ -241,6 +243,8 @@ int sst_settle(struct sst_iterator *iterator);
 /* ---- sst_statistics.c ---- */
 /* Whether the block is known to hold no key twice. */
 bool sst_entry_distinct(const struct sst_iterator *iterator, const struct sst_block_entry *entry);
+/* Whether whoever defers will probably read the block. */
+bool sst_deferrer_wants(const struct sst_iterator *iterator, const struct sst_block_entry *entry);
 /* The record under a deferred iterator, by the block's entry. */
 int sst_deferred_record(struct sst_iterator *iterator, struct record *record);
 

@@ -35,19 +35,33 @@ int sst_deferred_record(struct sst_iterator *iterator, struct record *record)
     return MOTE_OK;
 }
 
+static void make_statistics(const struct sst_iterator *iterator, const struct sst_block_entry *entry, struct sst_statistics *statistics)
+{
+    *statistics = (struct sst_statistics){.iterator = iterator, .row_count = entry->row_count, .timed_count = entry->timed_count, .seq_max = entry->seq_max, .time_min_ns = entry->time_min_ns, .time_max_ns = entry->time_max_ns};
+    statistics->first_key = entry->first_key;
+    statistics->first_key_bytes = entry->first_key_bytes;
+    statistics->last_key = entry->last_key;
+    statistics->last_key_bytes = entry->last_key_bytes;
+    statistics->zones = entry->zones;
+    statistics->distinct = sst_entry_distinct(iterator, entry);
+}
+
 bool sst_statistics(struct sst_iterator *iterator, struct sst_statistics *statistics)
 {
     struct sst_block_entry entry;
     if (!iterator->on_record || !iterator->deferred || load_deferred(iterator, &entry))
         return false; /* What failed is told to whoever then asks for rows. */
-    *statistics = (struct sst_statistics){.iterator = iterator, .row_count = entry.row_count, .timed_count = entry.timed_count, .seq_max = entry.seq_max, .time_min_ns = entry.time_min_ns, .time_max_ns = entry.time_max_ns};
-    statistics->first_key = entry.first_key;
-    statistics->first_key_bytes = entry.first_key_bytes;
-    statistics->last_key = entry.last_key;
-    statistics->last_key_bytes = entry.last_key_bytes;
-    statistics->zones = entry.zones;
-    statistics->distinct = sst_entry_distinct(iterator, &entry);
+    make_statistics(iterator, &entry, statistics);
     return true;
+}
+
+bool sst_deferrer_wants(const struct sst_iterator *iterator, const struct sst_block_entry *entry)
+{
+    struct sst_statistics statistics;
+    if (!iterator->defers || !iterator->wants || entry->delete_count > 0)
+        return true;
+    make_statistics(iterator, entry, &statistics);
+    return iterator->wants(iterator->wants_context, &statistics);
 }
 
 /* The zone of so many equal values. */

@@ -85,7 +85,7 @@ static void read_deferred(struct sst_iterator *iterator, struct segment *segment
     struct sst_statistics statistics;
     struct sst_zone zone;
     expect(sst_iterator_open(iterator, segment, schema));
-    sst_iterator_set_deferred(iterator);
+    sst_iterator_set_deferred(iterator, NULL, NULL);
     for (int on = sst_first(iterator); on > 0 && budget > 0; budget--) {
         bool skip = sst_statistics(iterator, &statistics) && budget % 3 != 0;
         for (uint32_t i = 0; skip && i < schema->column_count; i++)
