@@ -2,6 +2,9 @@
  * that key, fills a chunk, and lets the view go. So a slow reader holds no memtable and no segment.
  * Its windows are in cursor_window.c.
  *
+ * Runs. Rows of one block that no other source interrupts are copied column by column; where the block lies whole in the scan what its partition says of it is enough, and its keys and seqs are not read. A chunk that ends in such a block leaves
+ * a *place* instead of a last key.
+ *
  * Time ranges: every row is filtered by its own time. Whole blocks are skipped (zone maps, timestamp index) only where no older version can come to light by it: the time column is part of the key, the table is append-only, or its
  * key is the hidden rowid, which is never given twice.
  */
@@ -11,31 +14,41 @@
 
 /* ---- Filling a chunk ---- */
 
-/* Copies a run of rows of one segment at once, where the merge says that nothing comes in between. *copied is 0 where that is not so. */
-static int take_run(struct mote_cursor *cursor, uint32_t *copied)
+/* How many of so many rows the chunk and the limit have room for. */
+static uint32_t cut_to_room(const struct mote_cursor *cursor, uint32_t count)
+{
+    uint32_t room = cursor->chunk.rows_max - cursor->chunk.row_count;
+    count = count < room ? count : room;
+    return count < cursor->rows_left ? count : (uint32_t)cursor->rows_left;
+}
+
+/* Copies a run of rows of one segment at once, where the merge says that nothing comes in between. *copied is 0 where that is not so. *cut: the run would go on to its block's end, the chunk or the limit ends it. */
+static int take_run(struct mote_cursor *cursor, uint32_t *copied, bool *cut)
 {
     struct merge_place place;
     *copied = 0;
-    if (cursor->descending || cursor->use_time)
+    *cut = false;
+    if (cursor->descending)
         return MOTE_OK;
     int result = merge_place(cursor->reader->merge, &place);
-    if (result || !place.iterator || place.run_length < 2)
+    if (result || !place.iterator || place.run_length < 2 || (cursor->use_time && !sst_block_inside_times(place.iterator, cursor->time_from_ns, cursor->time_to_ns)))
         return result;
     const struct bound *end = &cursor->upper;
     if (!end->set || (cursor->window.set && bound_compare(&cursor->window, end->bytes, end->length) < 0))
         end = &cursor->window;
-    uint32_t count = sst_run_length(place.iterator, cursor->snapshot, end->set ? end->bytes : NULL, end->set ? end->length : 0);
-    if (count > place.run_length)
-        count = place.run_length;
-    if (count > cursor->chunk.rows_max - cursor->chunk.row_count)
-        count = cursor->chunk.rows_max - cursor->chunk.row_count;
-    if (count > cursor->rows_left)
-        count = (uint32_t)cursor->rows_left;
+    uint32_t run = sst_run_length(place.iterator, cursor->snapshot, end->set ? end->bytes : NULL, end->set ? end->length : 0);
+    run = run < place.run_length ? run : place.run_length;
+    uint32_t count = cut_to_room(cursor, run);
     if (count < 2)
         return MOTE_OK;
     result = chunk_add_run(&cursor->chunk, place.iterator, count);
-    *copied = result ? 0 : count;
-    return result;
+    if (result)
+        return result;
+    *copied = count;
+    *cut = count < run && run == sst_block_rows_left(place.iterator);
+    if (*cut)
+        cursor->place = (struct place){true, sst_segment_id(place.iterator), sst_block_number(place.iterator), sst_block_row(place.iterator) + count, count};
+    return MOTE_OK;
 }
 
 static int remember_last(struct mote_cursor *cursor)
@@ -52,26 +65,76 @@ static int take_rows(struct mote_cursor *cursor)
 {
     struct merge *merge = cursor->reader->merge;
     uint32_t copied;
-    bool inside;
-    int result = take_run(cursor, &copied);
+    bool inside, cut;
+    int result = take_run(cursor, &copied, &cut);
     if (result)
         return result;
+    cursor->rows_left -= copied;
+    if (cut)
+        return 1; /* The chunk is full, or the scan at its limit: the merge is not asked any more. */
     if (copied > 0) {
-        cursor->rows_left -= copied;
-        result = copied > 1 ? merge_skip(merge, copied - 1) : 1;
-        if (result < 0)
-            return result;
+        result = merge_pass(merge, copied);
     } else {
         result = cursor_in_time_range(cursor, &inside);
         if (!result && inside) {
             result = chunk_add_row(&cursor->chunk, merge);
             cursor->rows_left--;
         }
-        if (result)
-            return result;
     }
-    result = remember_last(cursor);
+    if (!result)
+        result = remember_last(cursor);
     return result ? result : merge_next(merge);
+}
+
+/* Passes over a row that an earlier chunk held. As take_rows. */
+static int pass_row(struct mote_cursor *cursor)
+{
+    bool inside;
+    int result = cursor_in_time_range(cursor, &inside);
+    if (!result)
+        result = remember_last(cursor);
+    if (result)
+        return result;
+    cursor->place.taken -= inside;
+    return merge_next(cursor->reader->merge);
+}
+
+/* Goes on within the block where the last chunk ended, if its segment is still there. */
+static int resume_block(struct mote_cursor *cursor, const struct view *view, const struct schema *schema)
+{
+    const struct segment_list *list = version_find(view->version, cursor->table->id);
+    struct place *place = &cursor->place;
+    struct segment *segment = NULL;
+    struct sst_iterator *iterator;
+    struct record record;
+    for (uint32_t i = 0; list && i < list->count && !segment; i++)
+        segment = list->segments[i]->record.id == place->segment_id ? list->segments[i] : NULL;
+    if (!segment) {
+        place->inside = false;
+        return MOTE_OK;
+    }
+    cursor_begin_sources(cursor, schema, list);
+    int result = cursor_open_segment(cursor, segment, &iterator);
+    if (!result)
+        result = sst_stand(iterator, place->block, place->row);
+    if (result)
+        return result;
+    uint32_t left = sst_block_rows_left(iterator), count = cut_to_room(cursor, left);
+    result = chunk_add_run(&cursor->chunk, iterator, count);
+    if (result)
+        return result;
+    cursor->rows_left -= count;
+    place->row += count;
+    place->taken += count;
+    if (count < left || cursor->rows_left == 0)
+        return MOTE_OK;
+    sst_skip(iterator, count - 1);
+    result = sst_record(iterator, &record);
+    if (result)
+        return result;
+    bound_set(&cursor->last, record.key, record.key_bytes);
+    *place = (struct place){0};
+    return MOTE_OK;
 }
 
 /* Walks one window. *advance: the window is through, the next begins at cursor->window. */
@@ -92,13 +155,19 @@ static int fill_window(struct mote_cursor *cursor, int on_record, bool *advance)
             cursor->done = cursor->done || scan_done;
             return MOTE_OK;
         }
-        on_record = take_rows(cursor);
+        on_record = cursor->place.taken > 0 ? pass_row(cursor) : take_rows(cursor);
     }
     return on_record;
 }
 
 static int fill_chunk(struct mote_cursor *cursor, const struct view *view, const struct schema *schema)
 {
+    if (cursor->place.inside && !cursor->done) {
+        int result = resume_block(cursor, view, schema);
+        cursor->done = cursor->rows_left == 0;
+        if (result || cursor->place.inside || chunk_full(&cursor->chunk))
+            return result;
+    }
     bool after_last = cursor->last.set;
     struct bound position = after_last ? cursor->last : cursor->descending ? cursor->upper : cursor->lower;
     while (!cursor->done) {
@@ -184,6 +253,7 @@ static int open_scan(mote_table *table, const struct mote_scan_options *given, b
     if (!cursor)
         return MOTE_EBUDGET;
     cursor->latest = latest;
+    cursor->projects = !latest;
     result = cursor_open(table, &options, cursor);
     if (!result) {
         result = choose_columns(cursor, schema, &options);

@@ -18,6 +18,15 @@ struct bound {
     uint8_t bytes[BOUND_BYTES_MAX];
 };
 
+/* A chunk may end within a block whose rows are taken as they lie, without their keys. It then goes on at this row of the block while the segment exists; and whatever became of it, after the first `taken` rows behind the last key: what a
+ * snapshot sees does not change. */
+struct place {
+    bool inside; /* rows of the block are left: to its end they follow each other in the scan */
+    uint64_t segment_id;
+    uint32_t block, row;
+    uint64_t taken;
+};
+
 struct mote_cursor {
     mote_table *table;
     struct reader *reader;
@@ -28,15 +37,18 @@ struct mote_cursor {
     bool deferred; /* segments' iterators defer the reading of blocks (ascending); wants and its context: as theirs */
     bool latest; /* of mote_latest (latest.c) */
     bool short_reads; /* never reads ahead */
+    bool projects; /* nothing but the chunk's columns is asked for (mote_scan): segments' iterators may read these alone */
     int64_t time_from_ns, time_to_ns;
     uint64_t rows_left;
     struct bound lower, upper; /* [lower, upper) of keys */
-    struct bound last;         /* last key yielded or passed */
+    struct bound last;         /* last key yielded or passed; but for what `place` says */
+    struct place place;
     struct bound series;       /* the key columns before the time column, where the scan stays within one of their values: a segment's times then bound its keys */
     sst_wants wants;
     void *wants_context;
     /* For the time of a call: */
     const struct schema *schema;
+    bool keep; /* what is read ahead of few columns may stay in the cache */
     uint64_t slots_used[READER_ITERATORS_MAX / 64];
     struct bound window; /* ascending: its exclusive end; descending: its inclusive begin */
 };
@@ -54,6 +66,10 @@ static inline void bound_set(struct bound *bound, const uint8_t *bytes, uint32_t
 /* ---- cursor_window.c ---- */
 /* The smallest key that is above every key beginning with these bytes; unset: there is none. */
 void bound_after_prefix(struct bound *bound, const uint8_t *bytes, uint32_t length);
+/* No iterator is in use yet. */
+void cursor_begin_sources(struct mote_cursor *cursor, const struct schema *schema, const struct segment_list *list);
+/* An iterator of the cursor's reader on the segment, as the scan wants it. A merge_open. */
+int cursor_open_segment(void *cursor, struct segment *segment, struct sst_iterator **iterator);
 /* Sets the merge's sources for the window at `position` (ascending: its begin; descending: its exclusive end). */
 int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *position);
 /* To the window's first record: 1, 0 at the end of its sources, negative MOTE_E. after: behind the key `position` itself. */

@@ -8,6 +8,7 @@
 #include "engine/cursor_private.h"
 
 #define AHEAD_ROWS_MIN 4096u /* a scan that has fewer rows to go does not read ahead */
+#define KEPT_SHARE 2u        /* what a scan reads ahead of few columns may stay in the cache if all of it takes no more than this part of it */
 
 /* ---- Bounds ---- */
 
@@ -35,9 +36,32 @@ static void segment_end(const struct segment_record *record, struct bound *end)
 
 /* ---- Planning a window ---- */
 
+/* Tells the iterator what the scan wants. Going up whole runs are copied, mostly without a look at their keys; going down each row's key is needed. */
+static void choose_streams(const struct mote_cursor *cursor, struct sst_iterator *iterator)
+{
+    uint32_t columns[MOTE_COLUMNS_MAX + 1], count = 0;
+    for (; count < cursor->chunk.column_count; count++)
+        columns[count] = cursor->chunk.columns[count].position;
+    if (cursor->use_time)
+        columns[count++] = (uint32_t)cursor->schema->time_column;
+    sst_iterator_set_columns(iterator, columns, count, cursor->descending, cursor->keep);
+}
+
+/* Whether the wanted columns of the whole table, by a guess of their share and in whole pages, are small against the cache. */
+static bool worth_keeping(const struct mote_cursor *cursor, const struct segment_list *list)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; list && i < list->count; i++) {
+        const struct segment_record *record = &list->segments[i]->record;
+        if (record->block_count)
+            bytes += record->block_count * cursor->chunk.column_count * round_up(record->segment_bytes / record->block_count / cursor->schema->column_count, PAGE_BYTES);
+    }
+    return bytes <= cursor->table->db->options.cache_bytes / KEPT_SHARE;
+}
+
 static bool slot_used(const uint64_t *slots_used, uint32_t slot) { return (slots_used[slot / 64] >> slot % 64) & 1; }
 
-static int open_segment(void *context, struct segment *segment, struct sst_iterator **iterator)
+int cursor_open_segment(void *context, struct segment *segment, struct sst_iterator **iterator)
 {
     struct mote_cursor *cursor = context;
     const struct schema *schema = cursor->schema;
@@ -69,6 +93,8 @@ static int open_segment(void *context, struct segment *segment, struct sst_itera
     if (!reader->ahead && ahead && sst_ahead_create(&db->sst, &reader->ahead))
         reader->ahead = NULL; /* without memory for it a scan is only slower */
     sst_iterator_set_ahead(reader->iterators[slot], ahead ? reader->ahead : NULL);
+    if (cursor->projects)
+        choose_streams(cursor, reader->iterators[slot]);
     if (cursor->deferred)
         sst_iterator_set_deferred(reader->iterators[slot], cursor->wants, cursor->wants_context);
     if (cursor->use_time && cursor->prunable)
@@ -106,8 +132,8 @@ static int add_segment(struct mote_cursor *cursor, struct segment *segment, cons
     struct merge *merge = cursor->reader->merge;
     struct sst_iterator *iterator;
     if (least && !cursor->descending && least->length <= MERGE_BOUND_BYTES && (!position->set || bound_compare(position, least->bytes, least->length) < 0))
-        return merge_add_segment_later(merge, segment, least->bytes, least->length, open_segment, cursor);
-    int result = open_segment(cursor, segment, &iterator);
+        return merge_add_segment_later(merge, segment, least->bytes, least->length, cursor_open_segment, cursor);
+    int result = cursor_open_segment(cursor, segment, &iterator);
     return result ? result : merge_add_segment(merge, iterator);
 }
 
@@ -140,6 +166,13 @@ static bool covers_descending(struct mote_cursor *cursor, const struct bound *po
     return false;
 }
 
+void cursor_begin_sources(struct mote_cursor *cursor, const struct schema *schema, const struct segment_list *list)
+{
+    cursor->schema = schema;
+    cursor->keep = cursor->projects && worth_keeping(cursor, list);
+    memset(cursor->slots_used, 0, sizeof cursor->slots_used);
+}
+
 int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *position)
 {
     struct reader *reader = cursor->reader;
@@ -147,8 +180,7 @@ int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, cons
     struct bound least, greatest;
     int result = MOTE_OK;
     cursor->window.set = false;
-    cursor->schema = schema;
-    memset(cursor->slots_used, 0, sizeof cursor->slots_used);
+    cursor_begin_sources(cursor, schema, list);
     merge_reset(reader->merge, MERGE_VISIBLE, cursor->descending, cursor->snapshot, schema);
     for (uint32_t i = 0; i < view->generation_count && !result; i++) {
         struct memtable *memtable = memtable_of_table(view->generations[i]->memtables, cursor->table->id, false);

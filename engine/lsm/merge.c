@@ -567,25 +567,27 @@ int merge_skip_block(struct merge *merge)
     return result ? result : find_record(merge);
 }
 
-int merge_skip(struct merge *merge, uint32_t count)
+int merge_pass(struct merge *merge, uint32_t count)
 {
     int result = check_current(merge);
-    if (result || !count)
-        return result ? result : 1;
+    if (result || count < 2)
+        return result;
     struct source *top = top_source(merge);
-    if (count > 1) {
-        assert(top->segment && !merge->descending);
-        for (uint32_t i = 1; i < count; i++) {
-            int found = sst_next(top->segment);
-            if (found != 1)
-                return merge->failed = found < 0 ? found : error_set(MOTE_EINTERNAL, "a run of rows ended early; please report it");
-        }
-        /* The last record of the run is the current one now: older versions of its key may follow. */
-        int found = load_source(top, 1);
-        if (found < 0)
-            return merge->failed = found;
-        if (merge->mode == MERGE_VISIBLE)
-            keep_current(merge, top);
-    }
-    return merge_next(merge);
+    assert(top->segment && !merge->descending);
+    if (count > sst_block_rows_left(top->segment))
+        return merge->failed = error_set(MOTE_EINTERNAL, "a run of rows ended early; please report it");
+    sst_skip(top->segment, count - 1);
+    /* The last record of the run is the current one now: older versions of its key may follow. */
+    int found = load_source(top, 1);
+    if (found < 0)
+        return merge->failed = found;
+    if (merge->mode == MERGE_VISIBLE)
+        keep_current(merge, top);
+    return MOTE_OK;
+}
+
+int merge_skip(struct merge *merge, uint32_t count)
+{
+    int result = merge_pass(merge, count);
+    return result ? result : count ? merge_next(merge) : 1;
 }

@@ -51,6 +51,8 @@ struct merge_place {
     uint32_t image_bytes;
 };
 int merge_place(struct merge *merge, struct merge_place *place);
+/* To the last of `count` records of the run that merge_place reported. */
+int merge_pass(struct merge *merge, uint32_t count);
 /* Moves past `count` records of the run that merge_place reported. */
 int merge_skip(struct merge *merge, uint32_t count);
 

@@ -106,6 +106,9 @@ void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns,
 struct sst_statistics;
 typedef bool (*sst_wants)(void *context, const struct sst_statistics *statistics);
 void sst_iterator_set_deferred(struct sst_iterator *iterator, sst_wants wants, void *context);
+/* Which columns of each row will be asked for from now on; with_keys: key and seq of each row too. Until the next open. Others may be asked for as well, but where few are wanted the iterator reads these alone, and others cost a read each.
+ * keep: what is read ahead of them enters the cache. */
+void sst_iterator_set_columns(struct sst_iterator *iterator, const uint32_t *columns, uint32_t count, bool with_keys, bool keep);
 /* Positioning: 1 on a record, 0 at the end, negative MOTE_E. After 0 or an error the iterator is on no record: only seek, seek_before, first and last move it again (next and previous: 0). */
 int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
 int sst_seek_before(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq);
@@ -113,6 +116,12 @@ int sst_first(struct sst_iterator *iterator);
 int sst_last(struct sst_iterator *iterator);
 int sst_next(struct sst_iterator *iterator);
 int sst_previous(struct sst_iterator *iterator);
+/* Forward by so many rows, all in the present block. */
+void sst_skip(struct sst_iterator *iterator, uint32_t count);
+uint64_t sst_segment_id(const struct sst_iterator *iterator);
+/* The number of the present block in the segment; and a row of a block by its number: MOTE_EINTERNAL if there is none. */
+uint32_t sst_block_number(const struct sst_iterator *iterator);
+int sst_stand(struct sst_iterator *iterator, uint32_t block, uint32_t row);
 /* The record under the iterator; key bytes live until it moves. */
 int sst_record(struct sst_iterator *iterator, struct record *record);
 /* A column's value in the record under the iterator (decoding the column for the whole block at the first call); bytes live until the iterator moves to another block. */
@@ -120,6 +129,9 @@ int sst_value(struct sst_iterator *iterator, uint32_t column, struct mote_value 
 /* The whole decoded column of the present block, the row's index in it, and how many rows from it on are in this block: for copying runs of rows. */
 int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct codec_vector *values);
 uint32_t sst_block_row(const struct sst_iterator *iterator);
+uint32_t sst_block_rows_left(const struct sst_iterator *iterator);
+/* Whether every row of the present block has a time in the range, by what its partition says. */
+bool sst_block_inside_times(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns);
 /* Number of rows, from the present one on in ascending order (in this block), that are PUTs with pairwise different keys, with seq <= snapshot_seq and key below `bound` (NULL: none): the rows that a scan may take over in one copy. At least 0. */
 uint32_t sst_run_length(struct sst_iterator *iterator, uint64_t snapshot_seq, const uint8_t *bound, uint32_t bound_bytes);
 /* What the index says of the block whose first row the iterator stands on; false: the block was entered already, or nothing is known that would save reading it. The pointers live until the iterator moves. Every row is a PUT. */

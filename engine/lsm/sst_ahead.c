@@ -1,28 +1,39 @@
 /* sst_ahead.c: reading ahead for scans. While the rows of a block are consumed the blocks behind it are being read, several neighbours with one request, into *windows*: buffers beside the cache, which a scan of a whole table therefore does
  * not flush. Blocks that the cache holds are taken from there and not read again.
  *
+ * Where few columns are wanted (sst_parts.c) a window holds groups of streams instead, those of many blocks: it has *parts*, one for each group or, of whole blocks, one for all neighbours, and reads them all with one submit.
+ *
  * An iterator reads ahead from the third block in a row on; its windows grow from WINDOW_BYTES_FIRST to the pool's size. Iterators of one reader share a pool: a few windows and a queue of their own, so that reads under way do not get
  * between others; who finds no free window reads block by block as ever. A pool takes no memory before it is used and at most 1/ BUDGET_SHARE of the budget, and none where the budget is nearly used up.
  *
  * Invariants
  *   1. A window belongs to one iterator from its request until the iterator has left it, moved elsewhere or is closed; a buffer is not given up while its read is in flight.
- *   2. What is in a window is used only after the block's checksum held. A read that failed or does not hold is forgotten: the block is then read alone, and its error told.
+ *   2. What is in a window is used only after the block's or the streams' checksums held. A read that failed or does not hold is forgotten: the block is then read alone, and its error told.
  * Threads: the iterators'. Failures: none that are told; without memory or queue there is no reading ahead.
  */
 #include <assert.h>
 
 #include "engine/lsm/sst_reader_private.h"
 
-enum { WINDOWS_MAX = 8, WINDOWS_OF_ITERATOR = 4, WINDOW_BYTES_FIRST = 128 * 1024, GAP_BYTES_MAX = 96 * 1024 /* a partition and a filter may lie between */, BUDGET_SHARE = 48, STREAK_MIN = 2, STREAK_STEP_MAX = 16 };
+enum { WINDOWS_MAX = 8, WINDOWS_OF_ITERATOR = 4, WINDOW_BYTES_FIRST = 128 * 1024, GAP_BYTES_MAX = 96 * 1024 /* a partition and a filter may lie between */, BUDGET_SHARE = 48, STREAK_MIN = 2, STREAK_STEP_MAX = 16, PARTS_MAX = 32, DEPTH = 128 };
 
 enum window_state { WINDOW_FREE, WINDOW_READING, WINDOW_READY };
+
+/* A range of the segment, whole logical blocks, in the window's buffer. */
+struct part {
+    uint64_t start_bytes, end_bytes, device_offset_bytes;
+    uint32_t at_bytes; /* in the buffer */
+    struct blockdev_request request;
+};
 
 struct window {
     struct sst_iterator *owner;
     enum window_state state;
+    bool failed; /* some part of it */
     uint8_t *data;
-    uint64_t start_bytes, end_bytes; /* in the segment; whole logical blocks */
-    struct blockdev_request request;
+    uint32_t part_count, pending_count, used_bytes;
+    uint64_t end_bytes; /* of the last part */
+    struct part parts[PARTS_MAX];
 };
 
 struct sst_ahead {
@@ -53,12 +64,14 @@ int sst_ahead_create(struct sst_context *context, struct sst_ahead **ahead)
 /* Waits for some read. false: the queue is gone. */
 static bool reap_some(struct sst_ahead *ahead, unsigned wait_count)
 {
-    struct blockdev_request *done[WINDOWS_MAX];
-    int count = blockdev_reap(ahead->queue, wait_count, wait_count ? -1 : 0, done, WINDOWS_MAX);
+    struct blockdev_request *done[PARTS_MAX];
+    int count = blockdev_reap(ahead->queue, wait_count, wait_count ? -1 : 0, done, PARTS_MAX);
     for (int i = 0; i < count; i++) {
         struct window *window = done[i]->user;
-        assert(window->state == WINDOW_READING);
-        window->state = done[i]->result == MOTE_OK && window->owner ? WINDOW_READY : WINDOW_FREE;
+        assert(window->state == WINDOW_READING && window->pending_count > 0);
+        window->failed = window->failed || done[i]->result != MOTE_OK;
+        if (--window->pending_count == 0)
+            window->state = !window->failed && window->owner ? WINDOW_READY : WINDOW_FREE;
     }
     return count >= 0;
 }
@@ -135,29 +148,52 @@ void sst_ahead_destroy(struct sst_ahead *ahead)
     memory_free(ahead->context->memory, ahead);
 }
 
-static struct window *find_window(const struct sst_iterator *iterator, uint64_t offset_bytes, uint32_t length_bytes)
+/* The bytes of the segment in a window of the iterator, when they are there. NULL: they are in none, or could not be read. */
+static const uint8_t *find_bytes(const struct sst_iterator *iterator, uint64_t offset_bytes, uint32_t length_bytes, struct window **found)
 {
     struct sst_ahead *ahead = iterator->ahead;
     for (uint32_t i = 0; ahead && i < ahead->window_count; i++) {
         struct window *window = &ahead->windows[i];
-        if (window->owner == iterator && window->start_bytes <= offset_bytes && window->end_bytes - offset_bytes >= length_bytes && window->end_bytes > offset_bytes)
-            return window;
+        for (uint32_t j = 0; window->owner == iterator && j < window->part_count; j++) {
+            const struct part *part = &window->parts[j];
+            if (part->start_bytes > offset_bytes || part->end_bytes <= offset_bytes || part->end_bytes - offset_bytes < length_bytes)
+                continue;
+            *found = window;
+            if (wait_for(ahead, window))
+                return window->data + part->at_bytes + (offset_bytes - part->start_bytes);
+            give_up(window);
+            return NULL;
+        }
     }
     return NULL;
 }
 
 const uint8_t *sst_ahead_take(struct sst_iterator *iterator, const struct sst_header *header)
 {
-    struct window *window = find_window(iterator, header->offset_bytes, header->length_bytes);
-    if (!window)
+    struct window *window;
+    const uint8_t *data = find_bytes(iterator, header->offset_bytes, header->length_bytes, &window);
+    if (!data)
         return NULL;
-    const uint8_t *data = wait_for(iterator->ahead, window) ? window->data + (header->offset_bytes - window->start_bytes) : NULL;
-    bool holds = data && sst_header_fits(data, header) && (iterator->ahead_checked == header->offset_bytes || sst_crc(iterator->context->uuid, header, data) == header->crc);
+    bool holds = sst_header_fits(data, header) && (iterator->ahead_checked == header->offset_bytes || sst_crc(iterator->context->uuid, header, data, NULL) == header->crc);
     if (!holds) {
         give_up(window);
         return NULL;
     }
     iterator->ahead_checked = header->offset_bytes;
+    return data;
+}
+
+const uint8_t *sst_ahead_take_group(struct sst_iterator *iterator, const struct sst_block_entry *entry, const struct sst_group *group)
+{
+    struct window *window;
+    uint64_t offset_bytes;
+    uint32_t length_bytes;
+    sst_group_range(iterator, entry, group, &offset_bytes, &length_bytes);
+    const uint8_t *data = find_bytes(iterator, offset_bytes, length_bytes, &window);
+    if (data && !sst_group_fits(iterator, entry, group, data)) {
+        give_up(window);
+        return NULL;
+    }
     return data;
 }
 
@@ -182,7 +218,7 @@ static struct window *take_window(struct sst_iterator *iterator)
     if (!found || owned >= share || ahead->unusable)
         return NULL;
     if (!ahead->queue) {
-        struct blockdev_queue_options options = {.depth = WINDOWS_MAX, .flags = BLOCKDEV_QUEUE_SHARED};
+        struct blockdev_queue_options options = {.depth = DEPTH, .flags = BLOCKDEV_QUEUE_SHARED};
         ahead->unusable = blockdev_queue_create(ahead->context->device, &options, &ahead->queue) != MOTE_OK;
         if (ahead->unusable)
             ahead->queue = NULL;
@@ -224,63 +260,132 @@ static bool load_ahead(struct sst_iterator *iterator, uint32_t number, struct ss
     return loaded;
 }
 
-static bool is_cached(const struct sst_iterator *iterator, const struct sst_header *header)
+static bool is_cached(const struct sst_iterator *iterator, uint64_t offset_bytes, uint32_t length_bytes)
 {
     struct cache_entry *entry;
     const uint8_t *data;
-    if (!cache_try(iterator->context->cache, (struct cache_key){iterator->segment_id, header->offset_bytes}, header->length_bytes, &entry, &data))
+    if (!cache_try(iterator->context->cache, (struct cache_key){iterator->segment_id, offset_bytes}, length_bytes, &entry, &data))
         return false;
     cache_release(iterator->context->cache, entry);
     return true;
 }
 
-/* The next range worth a window: neighbouring blocks that are wanted and not cached, up to limit_bytes. false: there is none. */
-static bool plan_window(struct sst_iterator *iterator, uint32_t limit_bytes, uint64_t *start_bytes, uint64_t *end_bytes, uint64_t *device_offset_bytes)
+/* A range that a block needs, and how it may go with the one before: over a gap of at most gap_bytes. */
+struct need {
+    uint64_t offset_bytes;
+    uint32_t length_bytes, gap_bytes;
+};
+
+/* What of the block must be read: 0 if nothing is wanted or all is cached. */
+static uint32_t collect_needs(struct sst_iterator *iterator, const struct sst_block_entry *entry, struct need needs[SST_GROUPS_MAX])
+{
+    struct sst_group groups[SST_GROUPS_MAX];
+    uint32_t group_count, count = 0;
+    if (!sst_range_wants_block(iterator, iterator->ahead_number, entry) || !sst_deferrer_wants(iterator, entry) || is_cached(iterator, entry->header.offset_bytes, entry->header.length_bytes))
+        return 0;
+    if (!sst_parts_plan(iterator, entry, groups, &group_count)) {
+        needs[0] = (struct need){entry->header.offset_bytes, entry->header.length_bytes, GAP_BYTES_MAX};
+        return 1;
+    }
+    for (uint32_t i = 0; i < group_count; i++) {
+        struct need *need = &needs[count];
+        *need = (struct need){0};
+        sst_group_range(iterator, entry, &groups[i], &need->offset_bytes, &need->length_bytes);
+        count += need->length_bytes > 0 && !is_cached(iterator, need->offset_bytes, need->length_bytes);
+    }
+    return count;
+}
+
+/* Takes the range into the window: to the last part, if it is near behind it, or as a part more. false: it has no room there, or does not lie in one run. */
+static bool add_need(const struct sst_iterator *iterator, struct window *window, const struct need *need, uint32_t limit_bytes)
 {
     uint32_t logical_bytes = blockdev_geometry(iterator->context->device)->logical_block_bytes;
+    uint64_t from = round_down(need->offset_bytes, logical_bytes), end = round_up(need->offset_bytes + need->length_bytes, logical_bytes), contiguous_bytes;
+    uint64_t device_offset = segment_device_offset(&iterator->segment->record, iterator->context->layout, from, end - from, &contiguous_bytes);
+    struct part *last = window->part_count ? &window->parts[window->part_count - 1] : NULL;
+    limit_bytes = last ? limit_bytes : iterator->ahead->window_bytes; /* The first one may be larger than the windows of a scan that has just begun. */
+    if (contiguous_bytes != end - from)
+        return false;
+    if (last && from >= last->start_bytes && from <= last->end_bytes + need->gap_bytes && device_offset - last->device_offset_bytes == from - last->start_bytes) {
+        uint64_t more = end > last->end_bytes ? end - last->end_bytes : 0;
+        if (window->used_bytes + more > limit_bytes)
+            return false;
+        last->end_bytes += more;
+        window->used_bytes += (uint32_t)more;
+    } else {
+        if (window->part_count == PARTS_MAX || window->used_bytes + (end - from) > limit_bytes || (last && need->gap_bytes > 0))
+            return false;
+        window->parts[window->part_count++] = (struct part){.start_bytes = from, .end_bytes = end, .device_offset_bytes = device_offset, .at_bytes = window->used_bytes};
+        window->used_bytes += (uint32_t)(end - from);
+    }
+    window->end_bytes = end > window->end_bytes ? end : window->end_bytes;
+    return true;
+}
+
+/* Takes all that the block needs, or nothing. */
+static bool add_needs(const struct sst_iterator *iterator, struct window *window, const struct need *needs, uint32_t count, uint32_t limit_bytes)
+{
+    uint32_t part_count = window->part_count, used_bytes = window->used_bytes;
+    uint64_t end_bytes = window->end_bytes, last_end_bytes = part_count ? window->parts[part_count - 1].end_bytes : 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!add_need(iterator, window, &needs[i], limit_bytes)) {
+            window->part_count = part_count;
+            window->used_bytes = used_bytes;
+            window->end_bytes = end_bytes;
+            if (part_count)
+                window->parts[part_count - 1].end_bytes = last_end_bytes;
+            return false;
+        }
+    return true;
+}
+
+/* What is worth a window: what the next blocks need, up to limit_bytes. false: there is nothing. */
+static bool plan_window(struct sst_iterator *iterator, struct window *window, uint32_t limit_bytes)
+{
     uint32_t skipped = 0;
-    *start_bytes = *end_bytes = 0;
+    window->part_count = window->used_bytes = 0;
+    window->end_bytes = 0;
     while (iterator->ahead_number < iterator->footer.block_count && skipped < 64) {
         struct sst_block_entry entry;
-        uint64_t contiguous_bytes, from, end;
+        struct need needs[SST_GROUPS_MAX];
         if (!load_ahead(iterator, iterator->ahead_number, &entry))
             break;
-        from = round_down(entry.header.offset_bytes, logical_bytes);
-        end = round_up(entry.header.offset_bytes + entry.header.length_bytes, logical_bytes);
-        uint64_t device_offset = segment_device_offset(&iterator->segment->record, iterator->context->layout, from, end - from, &contiguous_bytes);
-        bool usable = contiguous_bytes == end - from && end - from <= iterator->ahead->window_bytes && sst_range_wants_block(iterator, iterator->ahead_number, &entry) && sst_deferrer_wants(iterator, &entry) &&
-                      !is_cached(iterator, &entry.header);
-        if (*end_bytes == 0 && usable) {
-            *start_bytes = from;
-            *device_offset_bytes = device_offset;
-        } else if (*end_bytes != 0 && (!usable || device_offset - *device_offset_bytes != from - *start_bytes || from > *end_bytes + GAP_BYTES_MAX || end - *start_bytes > limit_bytes)) {
+        uint32_t count = collect_needs(iterator, &entry, needs);
+        bool added = count > 0 && add_needs(iterator, window, needs, count, limit_bytes);
+        /* A block that has no room is the next window's; one that has none in an empty window is nobody's. Among whole blocks one that is not needed ends the window. */
+        if (!added && window->part_count > 0 && (count > 0 || !iterator->projection.set))
             break;
-        } else if (!usable) {
-            skipped++;
-            iterator->ahead_number++;
-            continue;
-        }
-        *end_bytes = end;
+        skipped += !added;
         iterator->ahead_number++;
     }
-    return *end_bytes != 0;
+    return window->part_count > 0;
+}
+
+/* Hands the parts over. false: none was taken. */
+static bool submit_window(struct sst_ahead *ahead, struct window *window)
+{
+    struct blockdev_request *requests[PARTS_MAX];
+    assert(window->used_bytes <= ahead->window_bytes);
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        struct part *part = &window->parts[i];
+        part->request = (struct blockdev_request){.op = BLOCKDEV_READ, .length_bytes = (uint32_t)(part->end_bytes - part->start_bytes), .offset_bytes = part->device_offset_bytes, .buffer = window->data + part->at_bytes, .user = window};
+        requests[i] = &part->request;
+    }
+    int taken = blockdev_submit(ahead->queue, requests, window->part_count);
+    window->part_count = window->pending_count = taken > 0 ? (uint32_t)taken : 0; /* What the queue had no room for is read alone. */
+    return taken > 0;
 }
 
 static bool ask_for_window(struct sst_iterator *iterator)
 {
     struct sst_ahead *ahead = iterator->ahead;
     struct window *window = take_window(iterator);
-    uint64_t device_offset_bytes = 0;
     uint32_t limit_bytes = (uint32_t)WINDOW_BYTES_FIRST << (iterator->ahead_grown < 4 ? iterator->ahead_grown : 4);
-    if (!window || !plan_window(iterator, limit_bytes < ahead->window_bytes ? limit_bytes : ahead->window_bytes, &window->start_bytes, &window->end_bytes, &device_offset_bytes))
-        return false;
-    struct blockdev_request *request = &window->request;
-    *request = (struct blockdev_request){.op = BLOCKDEV_READ, .length_bytes = (uint32_t)(window->end_bytes - window->start_bytes), .offset_bytes = device_offset_bytes, .buffer = window->data, .user = window};
-    assert(request->length_bytes <= ahead->window_bytes);
-    if (blockdev_submit(ahead->queue, &request, 1) != 1)
+    if (!window || !plan_window(iterator, window, limit_bytes < ahead->window_bytes ? limit_bytes : ahead->window_bytes) || !submit_window(ahead, window))
         return false;
     window->owner = iterator;
     window->state = WINDOW_READING;
+    window->failed = false;
     iterator->ahead_grown++;
     return true;
 }

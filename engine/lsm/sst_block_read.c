@@ -12,17 +12,47 @@ static int refuse_block(const struct sst_iterator *iterator, const char *what)
     return sst_refuse(iterator, iterator->block.header.offset_bytes, iterator->block.header.length_bytes, what);
 }
 
+/* What a block says of itself must be what its partition says of it. */
+static int check_block(struct sst_iterator *iterator)
+{
+    const struct sst_block *block = &iterator->block;
+    const uint8_t *data = iterator->block_pin.data;
+    if (load_u32(data + 32) == block->row_count && load_u32(data + 36) == block->delete_count && load_u32(data + 40) == block->repeat_count && load_u32(data + 44) == block->column_count &&
+        load_u64(data + 48) == block->seq_min && load_u64(data + 56) == block->seq_max && (block->row_pages || sst_streams_at(block->column_count) <= block->length_bytes))
+        return MOTE_OK;
+    sst_unpin(iterator, &iterator->block_pin);
+    return refuse_block(iterator, "a block contradicts its index");
+}
+
 static int pin_block(struct sst_iterator *iterator)
 {
     if (iterator->block_pin.data)
         return MOTE_OK;
     iterator->block_pin.data = iterator->ahead ? sst_ahead_take(iterator, &iterator->block.header) : NULL;
-    return iterator->block_pin.data ? MOTE_OK : sst_pin_structure(iterator, &iterator->block.header, NULL, &iterator->block_pin);
+    int result = iterator->block_pin.data ? MOTE_OK : sst_pin_structure(iterator, &iterator->block.header, NULL, &iterator->block_pin);
+    return result ? result : check_block(iterator);
+}
+
+/* Pins the block if the cache holds the whole of it. */
+static bool pin_cached(struct sst_iterator *iterator)
+{
+    const struct sst_header *header = &iterator->block.header;
+    if (!cache_try(iterator->context->cache, (struct cache_key){header->segment_id, header->offset_bytes}, header->length_bytes, &iterator->block_pin.entry, &iterator->block_pin.data))
+        return false;
+    if (!sst_header_fits(iterator->block_pin.data, header) || check_block(iterator))
+        sst_unpin(iterator, &iterator->block_pin);
+    return iterator->block_pin.data != NULL;
+}
+
+static void unpin_block(struct sst_iterator *iterator)
+{
+    sst_unpin(iterator, &iterator->block_pin);
+    sst_parts_unpin(iterator);
 }
 
 void sst_block_leave(struct sst_iterator *iterator)
 {
-    sst_unpin(iterator, &iterator->block_pin);
+    unpin_block(iterator);
     iterator->block.number = SST_NONE;
     iterator->on_record = iterator->key_valid = false;
 }
@@ -32,31 +62,29 @@ int sst_block_enter(struct sst_iterator *iterator, uint32_t index)
     struct sst_block *block = &iterator->block;
     struct sst_block_entry entry;
     uint32_t first_block = load_u32(iterator->partition_pin.data + 40), left = block->number;
-    if (block->number == first_block + index)
+    if (block->number == first_block + index && block->partition == iterator->partition && (!block->in_parts || iterator->projection.set))
         return MOTE_OK;
     sst_block_leave(iterator);
     sst_block_entry_load(iterator, index, &entry);
     block->header = entry.header;
-    iterator->ahead_checked = UINT64_MAX;
-    sst_ahead_enter(iterator, first_block + index, left, entry.header.offset_bytes);
-    int result = pin_block(iterator);
-    if (result)
-        return result;
-    const uint8_t *data = iterator->block_pin.data;
     block->length_bytes = entry.header.length_bytes;
     block->row_pages = entry.pages != NULL;
-    block->row_count = load_u32(data + 32);
-    block->delete_count = load_u32(data + 36);
-    block->repeat_count = load_u32(data + 40);
-    block->column_count = load_u32(data + 44);
-    block->seq_min = load_u64(data + 48);
-    block->seq_max = load_u64(data + 56);
-    if (block->row_count != entry.row_count || block->delete_count != entry.delete_count || block->column_count != iterator->footer.column_count || block->repeat_count >= block->row_count ||
-        block->seq_min != entry.seq_min || block->seq_max != entry.seq_max || (!entry.pages && (uint64_t)SST_BLOCK_HEADER_BYTES + (block->column_count + 3) * 4 > block->length_bytes)) {
-        result = refuse_block(iterator, "a block contradicts its index");
-        sst_unpin(iterator, &iterator->block_pin);
+    block->row_count = entry.row_count;
+    block->delete_count = entry.delete_count;
+    block->repeat_count = entry.repeat_count;
+    block->column_count = iterator->footer.column_count;
+    block->seq_min = entry.seq_min;
+    block->seq_max = entry.seq_max;
+    iterator->ahead_checked = UINT64_MAX;
+    if (iterator->projection.keys_left > 0)
+        iterator->projection.keys_left--;
+    sst_ahead_enter(iterator, first_block + index, left, entry.header.offset_bytes);
+    block->in_parts = sst_parts_plan(iterator, &entry, block->groups, &block->group_count);
+    if (block->in_parts)
+        block->in_parts = !pin_cached(iterator);
+    int result = block->in_parts ? MOTE_OK : pin_block(iterator);
+    if (result)
         return result;
-    }
     block->partition = iterator->partition;
     block->index = index;
     block->number = first_block + index;
@@ -71,11 +99,22 @@ static bool find_stream(const struct sst_iterator *iterator, uint32_t stream, co
     const struct sst_block *block = &iterator->block;
     const uint8_t *bytes = iterator->block_pin.data, *at = bytes + SST_BLOCK_HEADER_BYTES + stream * 4;
     uint32_t start = load_u32(at), end = load_u32(at + 4);
-    if (start < SST_BLOCK_HEADER_BYTES + (block->column_count + 3) * 4 || start > end || end > block->length_bytes)
+    if (start < sst_streams_at(block->column_count) || start > end || end > block->length_bytes)
         return false;
     *data = bytes + start;
     *size_bytes = end - start;
     return true;
+}
+
+/* The bytes of a stream of the present block, checked; pinned with the block or alone, until unpin_block. Not of row pages. */
+static int open_stream(struct sst_iterator *iterator, uint32_t stream, const uint8_t **data, uint32_t *size_bytes)
+{
+    if (iterator->block.in_parts && !iterator->block_pin.data)
+        return sst_parts_stream(iterator, stream, data, size_bytes);
+    int result = pin_block(iterator);
+    if (!result && !find_stream(iterator, stream, data, size_bytes))
+        result = refuse_block(iterator, "a block contradicts itself");
+    return result;
 }
 
 /* Lays offsets, bitmap and values out in the slot's memory. */
@@ -115,13 +154,13 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
     uint8_t *validity, *values;
     struct codec_info info;
     assert(iterator->block.number != SST_NONE);
-    int result = pin_block(iterator);
+    if (iterator->block.row_pages) {
+        int pinned = pin_block(iterator);
+        return pinned ? pinned : take_from_pages(iterator, stream, type, dimension, slot);
+    }
+    int result = open_stream(iterator, stream, &data, &size_bytes);
     if (result)
         return result;
-    if (iterator->block.row_pages)
-        return take_from_pages(iterator, stream, type, dimension, slot);
-    if (!find_stream(iterator, stream, &data, &size_bytes))
-        return refuse_block(iterator, "a block contradicts itself");
     if (codec_inspect(data, size_bytes, &info) || info.values_bytes > SST_BLOCK_RAW_BYTES_MAX || info.count != iterator->block.row_count || info.type != type)
         return refuse_block(iterator, "a column of a block is not what it must be");
     slot->stamp = slot->row_stamp = 0;
@@ -135,7 +174,7 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
     result = codec_decode(data, size_bytes, type, dimension, info.count, values, info.values_bytes, offsets, validity, &slot->has_nulls, NULL, scratch, scratch_bytes);
     sst_scratch_give(iterator->context, scratch);
     /* What is decoded is the iterator's own. A scan over many overlapping segments, and the compaction of them, would pin a small cache full of blocks that only wait. */
-    sst_unpin(iterator, &iterator->block_pin);
+    unpin_block(iterator);
     if (result == MOTE_EDAMAGED)
         return refuse_block(iterator, "a column of a block does not decode");
     if (!slot->has_nulls)
@@ -180,11 +219,9 @@ static int decode_row(struct sst_iterator *iterator, uint32_t column, struct sst
     uint32_t size_bytes, *offsets;
     uint8_t *validity, *values;
     size_t width = definition->value_bytes, values_bytes = width * iterator->block.row_count;
-    int result = pin_block(iterator);
+    int result = open_stream(iterator, column, &data, &size_bytes);
     if (result)
         return result;
-    if (!find_stream(iterator, column, &data, &size_bytes))
-        return refuse_block(iterator, "a block contradicts itself");
     slot->stamp = slot->row_stamp = 0;
     result = sst_slot_reserve(iterator, slot, definition->type, definition->dimension, values_bytes, &offsets, &validity, &values);
     if (result)
@@ -251,11 +288,9 @@ int sst_seq_of_row(struct sst_iterator *iterator, uint32_t row, uint64_t *seq)
     uint32_t size_bytes;
     int result = MOTE_OK;
     if (slot->stamp != iterator->block.stamp && !iterator->block.row_pages) {
-        result = pin_block(iterator);
+        result = open_stream(iterator, iterator->block.column_count, &data, &size_bytes);
         if (result)
             return result;
-        if (!find_stream(iterator, iterator->block.column_count, &data, &size_bytes))
-            return refuse_block(iterator, "a block contradicts itself");
         size_t scratch_bytes = codec_scratch_bytes(iterator->block.row_count, iterator->block.row_count * 8u);
         void *scratch = sst_scratch_take(iterator->context, scratch_bytes);
         if (!scratch)
@@ -413,12 +448,32 @@ static int row_is_before(struct sst_iterator *iterator, const struct sst_target 
     return result ? result : seqs[row] > target->seq;
 }
 
+/* Whether the target is where the last search of this block ended: sources of a merge that wait are searched again and again for what they stand on. Negative: MOTE_E. */
+static int is_searched_row(struct sst_iterator *iterator, const struct sst_target *target, uint32_t from)
+{
+    uint32_t row = iterator->searched_row;
+    if (iterator->searched_stamp != iterator->block.stamp || row <= from || row >= iterator->block.row_count)
+        return 0;
+    int before = row_is_before(iterator, target, row - 1);
+    if (before <= 0)
+        return before;
+    before = row_is_before(iterator, target, row);
+    return before < 0 ? before : !before;
+}
+
 int sst_row_search(struct sst_iterator *iterator, const struct sst_target *target, uint32_t from, uint32_t *row)
 {
     uint32_t low = from, high = iterator->block.row_count;
     int result = sst_keys_decode(iterator);
     if (result)
         return result;
+    int known = is_searched_row(iterator, target, from);
+    if (known < 0)
+        return known;
+    if (known) {
+        *row = iterator->searched_row;
+        return MOTE_OK;
+    }
     /* Gallop: the target of a merge is mostly near. */
     for (uint64_t step = 1; low + step < high; step *= 4) {
         int before = row_is_before(iterator, target, (uint32_t)(low + step));
@@ -440,6 +495,7 @@ int sst_row_search(struct sst_iterator *iterator, const struct sst_target *targe
         else
             high = middle;
     }
-    *row = low;
+    iterator->searched_stamp = iterator->block.stamp;
+    iterator->searched_row = *row = low;
     return MOTE_OK;
 }

@@ -165,7 +165,7 @@ static int add_entry(struct sst_builder *builder, const struct sst_header *heade
     const struct sst_rows *rows = &builder->rows;
     uint32_t columns = builder->schema->column_count, zones_bytes = columns * SST_ZONE_BYTES;
     uint32_t keys_bytes = builder->first_key_bytes + builder->last_key_bytes, pages_at = (uint32_t)round_up(SST_ENTRY_BYTES + zones_bytes + keys_bytes, 8);
-    uint32_t entry_bytes = pages_at + (builder->row_pages ? sst_pages_directory_bytes(builder) : 0);
+    uint32_t entry_bytes = pages_at + (builder->row_pages ? sst_pages_directory_bytes(builder) : (columns + 2) * SST_STREAM_BYTES);
     uint8_t *entry;
     int result = sst_entry_list_grow(builder->memory, &builder->blocks, entry_bytes, &entry);
     if (result)
@@ -186,16 +186,18 @@ static int add_entry(struct sst_builder *builder, const struct sst_header *heade
     store_u32(entry + 80, (uint32_t)builder->sums.row_count);
     store_u16(entry + 84, (uint16_t)(builder->first_key_bytes | (builder->row_pages ? SST_ENTRY_PAGES : 0u)));
     store_u16(entry + 86, (uint16_t)builder->last_key_bytes);
+    store_u32(entry + 88, builder->repeat_count);
     for (uint32_t i = 0; i < columns; i++)
         store_zone(entry + SST_ENTRY_BYTES + i * SST_ZONE_BYTES, &rows->vectors[i]);
-    if (builder->repeat_count == 0) {
-        uint8_t *flags = entry + SST_ENTRY_BYTES + builder->schema->key_columns[0] * SST_ZONE_BYTES + 4;
-        store_u32(flags, load_u32(flags) | SST_ZONE_DISTINCT);
-    }
     memcpy(entry + SST_ENTRY_BYTES + zones_bytes, builder->first_key, builder->first_key_bytes);
     memcpy(entry + SST_ENTRY_BYTES + zones_bytes + builder->first_key_bytes, builder->last_key, builder->last_key_bytes);
     if (builder->row_pages)
         sst_pages_directory_store(builder, entry + pages_at);
+    /* The block is still in staging. */
+    for (uint32_t i = 0; !builder->row_pages && i < columns + 2; i++) {
+        store_u32(entry + pages_at + i * SST_STREAM_BYTES, load_u32(builder->staging + SST_BLOCK_HEADER_BYTES + i * 4));
+        store_u32(entry + pages_at + i * SST_STREAM_BYTES + 4, builder->stream_crcs[i]);
+    }
     return MOTE_OK;
 }
 

@@ -65,7 +65,7 @@ uint64_t sst_bytes_bound(const struct schema *schema, uint32_t block_rows, uint6
     uint64_t blocks = 1 + rows / block_rows + (raw_bytes + rows * schema->fixed_bytes) / MOTE_ROW_BYTES_MAX;
     blocks = blocks < rows ? blocks : rows;
     uint64_t rows_a_block = rows < block_rows ? rows : block_rows;
-    uint64_t entry_bytes = SST_ENTRY_BYTES + schema->column_count * SST_ZONE_BYTES + 2 * key_bytes_bound(schema) + 16;
+    uint64_t entry_bytes = SST_ENTRY_BYTES + schema->column_count * (SST_ZONE_BYTES + SST_STREAM_BYTES) + 2 * SST_STREAM_BYTES + 2 * key_bytes_bound(schema) + 16;
     uint64_t structures = blocks * (sst_block_bytes_bound(schema, (uint32_t)rows_a_block, 0) + entry_bytes + SST_PARTITION_HEADER_BYTES + SST_DIRECTORY_ENTRY_BYTES + key_bytes_bound(schema) + 3 * SST_ALIGN_BYTES);
     uint64_t filters = rows * SST_FILTER_BITS_PER_KEY / 8 + (divide_up(rows, SST_PARTITION_ROWS_MAX) + blocks) * (SST_FILTER_HEADER_BYTES + 2 * SST_FILTER_LINE_BYTES);
     uint64_t times = schema->time_column >= 0 ? ordinal_index_bytes_max(rows) : 0;
@@ -93,7 +93,8 @@ static int create_parts(struct sst_builder *builder)
     builder->scratch_bytes = codec_scratch_bytes(options->block_rows, SST_BLOCK_RAW_BYTES_MAX);
     builder->scratch = memory_alloc(builder->memory, builder->scratch_bytes);
     builder->hints = memory_alloc_zero(builder->memory, (builder->schema->column_count + 2) * sizeof *builder->hints);
-    return builder->scratch && builder->hints ? MOTE_OK : MOTE_EBUDGET;
+    builder->stream_crcs = memory_alloc_zero(builder->memory, (builder->schema->column_count + 2) * sizeof *builder->stream_crcs);
+    return builder->scratch && builder->hints && builder->stream_crcs ? MOTE_OK : MOTE_EBUDGET;
 }
 
 int sst_builder_create(const struct sst_builder_options *options, struct sst_builder **builder)
@@ -119,7 +120,7 @@ int sst_builder_create(const struct sst_builder_options *options, struct sst_bui
     if (made->row_pages && made->options.block_bytes_max > SST_PAGES_RAW_BYTES_MAX)
         made->options.block_bytes_max = SST_PAGES_RAW_BYTES_MAX;
     made->block_bytes_bound = sst_block_bytes_bound(options->schema, options->block_rows, options->block_bytes_max);
-    made->entry_bytes_bound = SST_ENTRY_BYTES + options->schema->column_count * SST_ZONE_BYTES + 2 * key_bytes_bound(options->schema);
+    made->entry_bytes_bound = SST_ENTRY_BYTES + options->schema->column_count * (SST_ZONE_BYTES + SST_STREAM_BYTES) + 2 * SST_STREAM_BYTES + (uint32_t)round_up(2 * key_bytes_bound(options->schema), 8);
     if (made->row_pages) {
         made->block_bytes_bound = sst_pages_block_bound(options->schema, made->options.block_rows, made->options.block_bytes_max + (uint64_t)MOTE_ROW_BYTES_MAX) + SST_PAGE_BYTES;
         if (made->block_bytes_bound < made->options.block_bytes_max + SST_PAGE_BYTES)
@@ -147,7 +148,7 @@ int sst_builder_emit(struct sst_builder *builder, uint32_t magic, uint32_t lengt
     int result = sst_stream_place(&builder->stream, length_bytes, sst_builder_tail_bytes(builder), &header->offset_bytes);
     if (result)
         return result;
-    sst_header_store(builder->staging, builder->options.context->uuid, header);
+    sst_header_store(builder->staging, builder->options.context->uuid, header, builder->stream_crcs);
     return sst_stream_write(&builder->stream, builder->staging, length_bytes);
 }
 
@@ -161,8 +162,9 @@ static int end_block(struct sst_builder *builder)
         builder->hashing = false;
         builder->hash_count = 0;
     }
+    uint32_t partition_bytes = SST_PARTITION_HEADER_BYTES + sst_entry_list_bytes(&builder->blocks, SST_PARTITION_HEADER_BYTES) + 8 /* the next one's start, rounded */;
     bool partition_ends = builder->blocks.count == SST_PARTITION_BLOCKS_MAX || sums->row_count >= SST_PARTITION_ROWS_MAX ||
-                          (builder->row_pages ? builder->blocks.bytes_used > SST_PARTITION_BYTES_MAX / 2 : builder->blocks.bytes_used + builder->entry_bytes_bound > SST_PARTITION_BYTES_MAX);
+                          (builder->row_pages ? builder->blocks.bytes_used > SST_PARTITION_BYTES_MAX / 2 : partition_bytes + builder->entry_bytes_bound > SST_PARTITION_BYTES_MAX);
     if (partition_ends)
         result = sst_partition_write(builder);
     builder->tail_bytes = tail_bound(builder);
@@ -366,5 +368,6 @@ void sst_builder_destroy(struct sst_builder *builder)
     memory_free(memory, builder->staging);
     memory_free(memory, builder->scratch);
     memory_free(memory, builder->hints);
+    memory_free(memory, builder->stream_crcs);
     memory_free(memory, builder);
 }

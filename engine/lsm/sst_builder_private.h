@@ -161,6 +161,7 @@ struct sst_builder {
     void *scratch;                        /* of the codecs */
     size_t scratch_bytes;
     struct codec_hint *hints;             /* of the columns and of the seqs */
+    uint32_t *stream_crcs;                /* of the block that was emitted last */
     /* The present block. */
     uint8_t first_key[MOTE_KEY_BYTES_MAX], last_key[MOTE_KEY_BYTES_MAX];
     uint32_t first_key_bytes, last_key_bytes, repeat_count;

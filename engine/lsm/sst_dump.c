@@ -75,7 +75,7 @@ static void print_zone(FILE *out, const char *name, const uint8_t *zone)
         else
             fprintf(out, ", %s %" PRId64, words[i], (int64_t)bits);
     }
-    fprintf(out, "%s%s\n", flags & SST_ZONE_NAN ? ", some NaN" : "", flags & SST_ZONE_DISTINCT ? ", each key once" : "");
+    fprintf(out, "%s\n", flags & SST_ZONE_NAN ? ", some NaN" : "");
 }
 
 static void print_footer(struct sst_iterator *iterator, FILE *out)
@@ -114,6 +114,9 @@ static int print_partition(struct sst_iterator *iterator, uint32_t partition, FI
         fprintf(out, " to ");
         print_hex(out, entry.last_key, entry.last_key_bytes, 24);
         fputc('\n', out);
+        for (uint32_t stream = 0; entry.streams && stream < iterator->footer.column_count + 2; stream++)
+            fprintf(out, "%s%u %08x", stream ? ", " : "      streams (start, checksum): ", load_u32(entry.streams + stream * SST_STREAM_BYTES), load_u32(entry.streams + stream * SST_STREAM_BYTES + 4));
+        fprintf(out, "%s", entry.streams ? "\n" : "");
         for (uint32_t column = 0; column < iterator->stored_columns; column++)
             print_zone(out, iterator->schema->columns[column].name, entry.zones + column * SST_ZONE_BYTES);
     }
@@ -168,7 +171,7 @@ static int print_block(struct sst_iterator *iterator, uint32_t number, FILE *out
         iterator->row = row;
         iterator->on_record = true;
         iterator->key_valid = false;
-        result = sst_record(iterator, &record);
+        result = sst_record_of_row(iterator, &record);
         if (result)
             return result;
         fprintf(out, "  %s seq %" PRIu64, record.kind == RECORD_DELETE ? "delete" : "put", record.seq);

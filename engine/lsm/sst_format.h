@@ -1,20 +1,22 @@
-/* sst_format.h: an SSTable on the device, version 1. Little-endian; reserved fields are zero.
+/* sst_format.h: an SSTable on the device, version 2. Little-endian; reserved fields are zero.
  *
  * A segment is one byte string over its runs of extents. In it lie *structures*, each at a multiple of 64 bytes, none across two runs (where the rest of a run is too short for the next structure it is skipped):
  *
  *     block block ... partition [filter]  block ... partition [filter]  [timestamp section]  footer
  *
  * Order of rows: (key ascending, seq descending). A row's ordinal is its number in that order, from 0.
- * What a parent says of its child (offset, length, checksum) must be what the child says of itself: footer -> partition -> block, footer -> filter, manifest -> footer.
+ * What a parent says of its child (offset, length, checksum) must be what the child says of itself: footer -> partition -> block, footer -> filter, manifest -> footer. The streams of a block have no header: the partition alone has their
+ * checksums, and the block's checksum holds them together.
  *
  * Header of every structure, 32 bytes
  *   offset  size  field
  *        0     4  magic          SST_MAGIC_...
- *        4     4  checksum       CRC32C of the bytes from 8 to the structure's end, seeded with (UUID, magic, segment id, own offset)
+ *        4     4  checksum       CRC32C of the bytes from 8 to the structure's end, seeded with (UUID, magic, segment id, own offset); of a block of columns: of the bytes from 8 to its first stream, and then of the checksums of its
+ *                                streams, 4 bytes each, in their order: each byte is summed once for both
  *        8     8  segment id
  *       16     8  own offset     in the segment
  *       24     4  length
- *       28     2  version        1
+ *       28     2  version        2
  *       30     2  reserved
  *
  * Block: rows, column by column
@@ -28,6 +30,8 @@
  *                 column: codec.h, in the column's type, NULLs as there; of a tombstone the key columns have their values, the others are NULL
  *                 seqs:   codec.h, INT64 bit patterns
  *                 kinds:  codec.h, BOOL, 1 = tombstone; empty if there is none
+ *
+ *       Stream: from its start to the next one's (so with the zeros behind it). Its checksum is the CRC32C of these bytes, seeded with (UUID, SST_MAGIC_STREAM, segment id, offset of its start in the segment): it can be read and trusted alone.
  *
  * Block of row pages: rows, row by row, in pages of SST_PAGE_BYTES. Offset and length are multiples of SST_PAGE_BYTES. A unit is what a point read reads: one page of whole rows, or, of a row that is larger than a page, as many as it takes,
  * with this row alone.
@@ -59,7 +63,10 @@
  *       80     4  ordinal of the first row, counted from the partition's
  *       84     2  first key's length, and SST_ENTRY_PAGES if the block holds row pages
  *       86     2  last key's length
- *       88        zone maps, SST_ZONE_BYTES for each column, then the first key, the last key, zeros up to a multiple of 8, and of row pages their directory
+ *       88     4  repeat count                  92     4  reserved
+ *       96        zone maps, SST_ZONE_BYTES for each column, then the first key, the last key, zeros up to a multiple of 8, and the block's stream directory, or of row pages their page directory
+ *   Stream directory: SST_STREAM_BYTES for each of the columns, the seqs, the kinds
+ *        0     4  start in the block             4     4  checksum
  *   Page directory, zeros up to a multiple of 8 behind it
  *        0     4  unit count                     4     4  reserved
  *        8        units, SST_UNIT_BYTES each, then the key of each unit's first row, without gaps
@@ -70,7 +77,7 @@
  *   Zone map
  *        0     4  values that are not NULL       4     4  flags (SST_ZONE_...)
  *        8     8  min                           16     8  max             24     8  sum      (int64, or the bits of a float64, by the flags; 0 where a flag is not set)
- *     Of -0.0 and 0.0 either may stand for both. SST_ZONE_DISTINCT is a word about the whole block and stands in the zone map of the key's first column alone; a block without it may hold a key twice.
+ *     Of -0.0 and 0.0 either may stand for both.
  *
  * Filter: a blocked Bloom filter of one partition's keys (sst_filter.c)
  *       32     8  keys put in
@@ -111,12 +118,13 @@
 #define SST_MAGIC_BLOCK 0x4b42534du     /* "MSBK" */
 #define SST_MAGIC_ROWS 0x4252534du      /* "MSRB" */
 #define SST_MAGIC_PAGE 0x4750534du      /* "MSPG"; only in seeds */
+#define SST_MAGIC_STREAM 0x5453534du    /* "MSST"; only in seeds */
 #define SST_MAGIC_PARTITION 0x5450534du /* "MSPT" */
 #define SST_MAGIC_FILTER 0x4c46534du    /* "MSFL" */
 #define SST_MAGIC_FOOTER 0x5446534du    /* "MSFT" */
 
 enum {
-    SST_VERSION = 1,
+    SST_VERSION = 2,
     SST_ALIGN_BYTES = 64,
     SST_HEADER_BYTES = 32,
     SST_BLOCK_HEADER_BYTES = 64,
@@ -127,8 +135,9 @@ enum {
     SST_PARTITION_BLOCKS_MAX = 64,
     SST_PARTITION_ROWS_MAX = 128 * 1024,   /* a partition ends with the block that reaches it: a filter stays small */
     SST_PARTITION_BYTES_MAX = 64 * 1024,   /* and before the block that would exceed it */
-    SST_ENTRY_BYTES = 88,
+    SST_ENTRY_BYTES = 96,
     SST_ZONE_BYTES = 32,
+    SST_STREAM_BYTES = 8,                  /* of the stream directory */
     SST_ENTRY_PAGES = 0x8000,
     SST_PAGE_BYTES = 4096,
     SST_PAGES_HEADER_BYTES = 8,            /* of the page directory */
@@ -150,7 +159,7 @@ enum {
     SST_SECTION_ID = 0,                /* of the timestamp section inside the segment; rebuilt ones have others */
 };
 
-enum sst_zone_flags { SST_ZONE_RANGE = 1 /* min and max hold */, SST_ZONE_SUM = 2, SST_ZONE_FLOAT = 4, SST_ZONE_NAN = 8 /* floats: some are NaN and not in the rest */, SST_ZONE_DISTINCT = 16 /* no key comes twice in the block */ };
+enum sst_zone_flags { SST_ZONE_RANGE = 1 /* min and max hold */, SST_ZONE_SUM = 2, SST_ZONE_FLOAT = 4, SST_ZONE_NAN = 8 /* floats: some are NaN and not in the rest */ };
 
 /* What every structure says of itself. */
 struct sst_header {
@@ -158,13 +167,20 @@ struct sst_header {
     uint64_t segment_id, offset_bytes;
 };
 
-static inline uint32_t sst_crc(const uint8_t uuid[16], const struct sst_header *header, const uint8_t *data)
+/* The first stream of a block of columns. */
+static inline uint32_t sst_streams_at(uint32_t column_count) { return (SST_BLOCK_HEADER_BYTES + (column_count + 3) * 4 + 7) & ~7u; }
+
+static inline uint32_t sst_stream_crc(const uint8_t uuid[16], uint64_t segment_id, uint64_t offset_bytes, const uint8_t *data, uint32_t size_bytes)
 {
-    return crc32c(crc32c_seed(uuid, header->magic, header->segment_id, header->offset_bytes), data + 8, header->length_bytes - 8);
+    return crc32c(crc32c_seed(uuid, SST_MAGIC_STREAM, segment_id, offset_bytes), data, size_bytes);
 }
 
-/* Completes a structure whose body is in place. Sets header->crc. */
-static inline void sst_header_store(uint8_t *data, const uint8_t uuid[16], struct sst_header *header)
+/* The checksum of a structure, whose bytes need not be trusted; of a block whose starts are impossible one that is not header->crc. Of a block of columns the checksums of its streams also go to stream_crcs (one for each stream; NULL:
+ * nowhere). */
+uint32_t sst_crc(const uint8_t uuid[16], const struct sst_header *header, const uint8_t *data, uint32_t *stream_crcs);
+
+/* Completes a structure whose body is in place. Sets header->crc, and of a block of columns stream_crcs, as sst_crc. */
+static inline void sst_header_store(uint8_t *data, const uint8_t uuid[16], struct sst_header *header, uint32_t *stream_crcs)
 {
     store_u32(data, header->magic);
     store_u64(data + 8, header->segment_id);
@@ -172,7 +188,7 @@ static inline void sst_header_store(uint8_t *data, const uint8_t uuid[16], struc
     store_u32(data + 24, header->length_bytes);
     store_u16(data + 28, SST_VERSION);
     store_u16(data + 30, 0);
-    header->crc = sst_crc(uuid, header, data);
+    header->crc = sst_crc(uuid, header, data, stream_crcs);
     store_u32(data + 4, header->crc);
 }
 

@@ -32,12 +32,22 @@ struct structure_check {
     bool (*validate)(const uint8_t *data, uint32_t length_bytes);
 };
 
+/* A whole structure of another version: nothing but the version speaks against it. */
+static bool is_other_version(const struct structure_check *check, const uint8_t *data)
+{
+    uint32_t version = load_u16(data + 28);
+    return version != SST_VERSION && version != 0 && load_u32(data) == check->expected->magic && load_u64(data + 16) == check->expected->offset_bytes && load_u32(data + 4) == check->expected->crc &&
+           sst_crc(check->uuid, check->expected, data, NULL) == check->expected->crc;
+}
+
 static int check_structure(const uint8_t *data, uint32_t length_bytes, void *context)
 {
     const struct structure_check *check = context;
     assert(length_bytes == check->expected->length_bytes);
     (void)length_bytes;
-    if (!sst_header_fits(data, check->expected) || sst_crc(check->uuid, check->expected, data) != check->expected->crc)
+    if (is_other_version(check, data))
+        return error_set(MOTE_EVERSION, "a segment was written in version %u of the table format; this mote reads version %u only: copy the rows with the mote that wrote them", load_u16(data + 28), SST_VERSION);
+    if (!sst_header_fits(data, check->expected) || sst_crc(check->uuid, check->expected, data, NULL) != check->expected->crc)
         return MOTE_EDAMAGED;
     return check->validate && !check->validate(data, check->expected->length_bytes) ? MOTE_EDAMAGED : MOTE_OK;
 }
@@ -114,6 +124,21 @@ bool sst_footer_validate(const uint8_t *data, uint32_t length_bytes)
     return blocks == load_u32(data + 112) && ordinal < load_u64(data + 56) && load_u64(data + 56) <= UINT32_MAX;
 }
 
+/* The stream directory of a block: what is read by it lies in the block, behind its head. */
+static bool streams_fit(const uint8_t *streams, uint64_t size_bytes, uint32_t columns, uint32_t block_length_bytes)
+{
+    uint32_t previous = sst_streams_at(columns);
+    if (size_bytes != (uint64_t)(columns + 2) * SST_STREAM_BYTES || load_u32(streams) != previous)
+        return false;
+    for (uint32_t i = 0; i < columns + 2; i++) {
+        uint32_t start = load_u32(streams + i * SST_STREAM_BYTES);
+        if (start < previous || start > block_length_bytes || start % 8 != 0)
+            return false;
+        previous = start;
+    }
+    return true;
+}
+
 bool sst_partition_validate(const uint8_t *data, uint32_t length_bytes)
 {
     if (length_bytes < SST_PARTITION_HEADER_BYTES)
@@ -131,9 +156,11 @@ bool sst_partition_validate(const uint8_t *data, uint32_t length_bytes)
         uint64_t keys_end = (uint64_t)SST_ENTRY_BYTES + columns * SST_ZONE_BYTES + first_key_bytes + last_key_bytes, pages_at = round_up(keys_end, 8);
         bool fits = length >= SST_BLOCK_HEADER_BYTES && length <= SST_BLOCK_BYTES_MAX && rows > 0 && rows <= SST_BLOCK_ROWS_MAX && deletes <= rows && timed <= rows && untimed_deletes <= deletes &&
                     untimed_deletes <= rows - timed && load_u32(entry + 80) == ordinal && first_key_bytes <= MOTE_KEY_BYTES_MAX && last_key_bytes <= MOTE_KEY_BYTES_MAX &&
-                    keys_end <= entry_bytes;
+                    load_u32(entry + 88) < rows && load_u32(entry + 92) == 0 && pages_at < entry_bytes;
         if (fits && (load_u16(entry + 84) & SST_ENTRY_PAGES))
-            fits = pages_at < entry_bytes && sst_pages_validate(entry + pages_at, entry_bytes - pages_at, load_u64(entry), length, rows);
+            fits = sst_pages_validate(entry + pages_at, entry_bytes - pages_at, load_u64(entry), length, rows);
+        else if (fits)
+            fits = streams_fit(entry + pages_at, entry_bytes - pages_at, columns, length);
         if (!fits)
             return false;
         ordinal += rows;
@@ -252,7 +279,7 @@ void sst_block_entry_load(const struct sst_iterator *iterator, uint32_t index, s
     const uint8_t *data = iterator->partition_pin.data;
     assert(data && index < load_u32(data + 32));
     const uint8_t *at = data + load_u32(data + SST_PARTITION_HEADER_BYTES + index * 4);
-    *entry = (struct sst_block_entry){.row_count = load_u32(at + 16), .delete_count = load_u32(at + 20), .timed_count = load_u32(at + 72), .untimed_delete_count = load_u32(at + 76)};
+    *entry = (struct sst_block_entry){.row_count = load_u32(at + 16), .delete_count = load_u32(at + 20), .repeat_count = load_u32(at + 88), .timed_count = load_u32(at + 72), .untimed_delete_count = load_u32(at + 76)};
     entry->header = (struct sst_header){.magic = SST_MAGIC_BLOCK, .crc = load_u32(at + 12), .length_bytes = load_u32(at + 8), .segment_id = iterator->segment_id, .offset_bytes = load_u64(at)};
     entry->seq_min = load_u64(at + 24);
     entry->seq_max = load_u64(at + 32);
@@ -266,9 +293,11 @@ void sst_block_entry_load(const struct sst_iterator *iterator, uint32_t index, s
     entry->zones = at + SST_ENTRY_BYTES;
     entry->first_key = entry->zones + iterator->footer.column_count * SST_ZONE_BYTES;
     entry->last_key = entry->first_key + entry->first_key_bytes;
+    entry->streams = at + round_up((uint64_t)(entry->last_key + entry->last_key_bytes - at), 8);
     if (load_u16(at + 84) & SST_ENTRY_PAGES) {
         entry->header.magic = SST_MAGIC_ROWS;
-        entry->pages = at + round_up((uint64_t)(entry->last_key + entry->last_key_bytes - at), 8);
+        entry->pages = entry->streams;
+        entry->streams = NULL;
         entry->unit_count = load_u32(entry->pages);
     }
 }

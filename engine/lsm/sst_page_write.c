@@ -234,7 +234,7 @@ int sst_pages_write(struct sst_builder *builder, uint64_t seq_min, uint64_t seq_
     if (result)
         return result;
     assert(header->offset_bytes % SST_PAGE_BYTES == 0);
-    sst_header_store(block, builder->options.context->uuid, header);
+    sst_header_store(block, builder->options.context->uuid, header, NULL);
     seal_units(builder, header);
     return sst_stream_write(&builder->stream, block, header->length_bytes);
 }

@@ -28,6 +28,7 @@ void sst_iterator_unpin(struct sst_iterator *iterator)
 {
     sst_unpin(iterator, &iterator->unit_pin);
     sst_unpin(iterator, &iterator->block_pin);
+    sst_unpin(iterator, &iterator->stream_pin);
     sst_unpin(iterator, &iterator->partition_pin);
     sst_unpin(iterator, &iterator->ahead_pin);
     sst_unpin(iterator, &iterator->footer_pin);
@@ -72,6 +73,7 @@ void sst_iterator_destroy(struct sst_iterator *iterator)
 int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, const struct schema *schema)
 {
     const struct segment_record *record = &segment->record;
+    iterator->projection.set = false;
     bool same = iterator->segment && iterator->segment_id == record->id && iterator->footer_crc == record->footer_crc && iterator->schema_version == schema->version;
     if (same) {
         iterator->segment = segment; /* It may be a new struct of the same segment, or schema. */
@@ -228,6 +230,43 @@ int sst_next(struct sst_iterator *iterator)
     return go_forward(iterator, iterator->block.partition, iterator->block.index + 1);
 }
 
+void sst_skip(struct sst_iterator *iterator, uint32_t count)
+{
+    assert(iterator->on_record && !iterator->deferred && count < iterator->block.row_count - iterator->row);
+    (void)stand_on(iterator, iterator->row + count);
+}
+
+uint64_t sst_segment_id(const struct sst_iterator *iterator) { return iterator->segment_id; }
+
+uint32_t sst_block_number(const struct sst_iterator *iterator) { return iterator->block.number; }
+
+int sst_stand(struct sst_iterator *iterator, uint32_t block, uint32_t row)
+{
+    struct sst_directory_entry directory;
+    uint32_t low = 0, high;
+    int result = sst_footer_pin(iterator);
+    if (result)
+        return stand_nowhere(iterator, result);
+    for (high = iterator->footer.partition_count; high - low > 1;) {
+        uint32_t middle = low + (high - low) / 2;
+        sst_directory_load(iterator, middle, &directory);
+        if (directory.first_block <= block)
+            low = middle;
+        else
+            high = middle;
+    }
+    sst_directory_load(iterator, low, &directory);
+    if (block - directory.first_block >= directory.block_count)
+        return stand_nowhere(iterator, error_set(MOTE_EINTERNAL, "a block was asked for that the segment does not have; please report it"));
+    result = sst_enter(iterator, low, block - directory.first_block);
+    if (result)
+        return stand_nowhere(iterator, result);
+    if (row >= iterator->block.row_count)
+        return stand_nowhere(iterator, error_set(MOTE_EINTERNAL, "a row was asked for that its block does not have; please report it"));
+    (void)stand_on(iterator, row);
+    return MOTE_OK;
+}
+
 int sst_previous(struct sst_iterator *iterator)
 {
     if (!iterator->on_record)
@@ -276,10 +315,12 @@ int sst_seek(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_byt
     uint32_t number = load_u32(iterator->partition_pin.data + 40) + index;
     if (!sst_range_wants_block(iterator, number, &entry))
         return go_forward(iterator, partition, index + 1);
-    if (iterator->defers && entry.delete_count == 0 && !sst_is_before(entry.first_key, entry.first_key_bytes, entry.first_seq, &target))
+    bool is_first = !sst_is_before(entry.first_key, entry.first_key_bytes, entry.first_seq, &target);
+    if (is_first && iterator->defers && entry.delete_count == 0)
         return stand_before(iterator, index);
     result = sst_block_enter(iterator, index);
-    if (!result)
+    row = 0;
+    if (!result && !is_first) /* else the partition knows: no key of the block need be decoded */
         result = search_block(iterator, &target, &row);
     if (result)
         return stand_nowhere(iterator, result);

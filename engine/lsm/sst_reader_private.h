@@ -3,6 +3,7 @@
  *     sst_reader.c       life and positioning
  *     sst_index_read.c   footer and partitions: pinned, checked, searched
  *     sst_block_read.c   one block: pinned, columns decoded on demand, keys made, rows searched
+ *     sst_parts.c        a block of which few columns are wanted: its streams read alone
  *     sst_page_read.c    blocks of row pages: point reads, and columns out of rows
  *     sst_want.c         what a point read would read next
  *     sst_ahead.c        reading ahead for scans
@@ -42,11 +43,12 @@ struct sst_directory_entry {
 /* A block as its partition has it. */
 struct sst_block_entry {
     struct sst_header header;
-    uint32_t row_count, delete_count, timed_count, untimed_delete_count, first_ordinal, first_key_bytes, last_key_bytes;
+    uint32_t row_count, delete_count, repeat_count, timed_count, untimed_delete_count, first_ordinal, first_key_bytes, last_key_bytes;
     uint64_t seq_min, seq_max, first_seq, last_seq;
     int64_t time_min_ns, time_max_ns;
     const uint8_t *zones, *first_key, *last_key;
-    const uint8_t *pages; /* the page directory; NULL: the block holds columns */
+    const uint8_t *streams; /* the stream directory; NULL: the block holds row pages */
+    const uint8_t *pages;   /* their page directory; NULL: the block holds columns */
     uint32_t unit_count;
 };
 
@@ -87,11 +89,30 @@ struct sst_slot {
     struct codec_vector vector;
 };
 
+/* Neighbouring streams of a block that are read and checked together. */
+struct sst_group {
+    uint32_t first, last;
+};
+
+#define SST_GROUPS_MAX 16u
+
+/* What a reader said that it wants of each row. */
+struct sst_projection {
+    bool set;       /* else all columns */
+    bool with_keys; /* the keys and seqs of each row too */
+    bool keep;      /* all that is wanted of the table is small against the cache: it is kept there */
+    uint32_t keys_left; /* blocks for which keys and seqs count as wanted, since they were asked for just now */
+    uint64_t wanted[MOTE_COLUMNS_MAX / 64], keys[MOTE_COLUMNS_MAX / 64]; /* columns; keys: of the key */
+};
+
 struct sst_block {
     uint32_t number;    /* in the segment; SST_NONE: no block */
     uint32_t partition; /* and its place in it */
     uint32_t index;
     bool row_pages;
+    bool in_parts; /* its streams are read by groups, unless it is pinned */
+    uint32_t group_count, group_pinned; /* group_pinned: first stream of what stream_pin holds */
+    struct sst_group groups[SST_GROUPS_MAX];
     uint32_t row_count, delete_count, repeat_count, column_count, length_bytes;
     uint64_t seq_min, seq_max;
     uint64_t stamp; /* new for each block, never 0 */
@@ -123,7 +144,7 @@ struct sst_iterator {
     uint64_t segment_id;     /* that the rest belongs to */
     uint32_t footer_crc, schema_version;
     uint32_t stored_columns; /* of the schema's columns, the first so many are in the segment */
-    struct sst_pin footer_pin, partition_pin, block_pin, unit_pin;
+    struct sst_pin footer_pin, partition_pin, block_pin, unit_pin, stream_pin;
     struct sst_footer footer;
     uint32_t partition;      /* number of the pinned one */
     struct sst_block block;
@@ -132,6 +153,8 @@ struct sst_iterator {
     uint32_t slot_count;
     uint32_t row;
     bool on_record, key_valid;
+    uint64_t searched_stamp; /* of the block in which a search ended at searched_row */
+    uint32_t searched_row;
     bool sought; /* the row was searched for: perhaps nothing else of its block is wanted */
     bool defers;   /* blocks are entered when something is asked that their entries do not tell */
     bool deferred; /* on the first row of a block that was not entered: number deferred_index of partition deferred_partition, which holds no tombstone. What `block` and the slots hold is of another */
@@ -140,6 +163,7 @@ struct sst_iterator {
     void *wants_context;
     uint32_t key_bytes;
     struct sst_time_range range;
+    struct sst_projection projection;
     /* Reading ahead. */
     struct sst_ahead *ahead;  /* NULL: never */
     struct sst_pin ahead_pin; /* a partition that is ahead of the present one */
@@ -203,11 +227,27 @@ bool sst_same_key(struct sst_iterator *iterator, uint32_t row, uint32_t other_ro
 int sst_slot_reserve(struct sst_iterator *iterator, struct sst_slot *slot, uint32_t type, uint32_t dimension, size_t values_bytes, uint32_t **offsets, uint8_t **validity, uint8_t **values);
 void sst_slot_value(const struct sst_slot *slot, uint32_t row, struct mote_value *value);
 
+/* ---- sst_parts.c ---- */
+/* Whether reading the wanted streams of the block alone costs less than reading the block, and then by which groups. */
+bool sst_parts_plan(const struct sst_iterator *iterator, const struct sst_block_entry *entry, struct sst_group groups[SST_GROUPS_MAX], uint32_t *group_count);
+/* Where a group lies in the segment. */
+void sst_group_range(const struct sst_iterator *iterator, const struct sst_block_entry *entry, const struct sst_group *group, uint64_t *offset_bytes, uint32_t *length_bytes);
+bool sst_group_fits(const struct sst_iterator *iterator, const struct sst_block_entry *entry, const struct sst_group *group, const uint8_t *data);
+/* The bytes of a stream of the present block, which is in parts, checked. They live until sst_parts_unpin, or the iterator enters another block. */
+int sst_parts_stream(struct sst_iterator *iterator, uint32_t stream, const uint8_t **data, uint32_t *size_bytes);
+void sst_parts_unpin(struct sst_iterator *iterator);
+/* Compares the pinned block's streams with their directory. */
+int sst_parts_verify(const struct sst_iterator *iterator, const struct sst_block_entry *entry);
+/* The entry of the present block; pins its partition. */
+int sst_block_entry_pin(struct sst_iterator *iterator, struct sst_block_entry *entry);
+
 /* ---- sst_ahead.c ---- */
 /* Before block `number` is pinned, after `left` (SST_NONE: none): notices a scan and asks for what comes. */
 void sst_ahead_enter(struct sst_iterator *iterator, uint32_t number, uint32_t left, uint64_t offset_bytes);
 /* The structure out of a window, checked; NULL: it is in none. Lives until the iterator enters another block. */
 const uint8_t *sst_ahead_take(struct sst_iterator *iterator, const struct sst_header *header);
+/* The same of a group of streams of a block. */
+const uint8_t *sst_ahead_take_group(struct sst_iterator *iterator, const struct sst_block_entry *entry, const struct sst_group *group);
 /* Gives all windows up. */
 void sst_ahead_leave(struct sst_iterator *iterator);
 
@@ -241,12 +281,14 @@ int sst_enter(struct sst_iterator *iterator, uint32_t partition, uint32_t index)
 int sst_settle(struct sst_iterator *iterator);
 
 /* ---- sst_statistics.c ---- */
-/* Whether the block is known to hold no key twice. */
-bool sst_entry_distinct(const struct sst_iterator *iterator, const struct sst_block_entry *entry);
 /* Whether whoever defers will probably read the block. */
 bool sst_deferrer_wants(const struct sst_iterator *iterator, const struct sst_block_entry *entry);
 /* The record under a deferred iterator, by the block's entry. */
 int sst_deferred_record(struct sst_iterator *iterator, struct record *record);
+
+/* ---- sst_value.c ---- */
+/* As sst_record, but by the rows themselves, not by what the partition says of the block's first and last one. */
+int sst_record_of_row(struct sst_iterator *iterator, struct record *record);
 
 /* ---- sst_time_range.c ---- */
 /* Whether the block may hold rows of the range, or tombstones that a reader must see. Also for a whole partition. */

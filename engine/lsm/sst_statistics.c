@@ -5,11 +5,6 @@
 
 #include "engine/lsm/sst_reader_private.h"
 
-bool sst_entry_distinct(const struct sst_iterator *iterator, const struct sst_block_entry *entry)
-{
-    return load_u32(entry->zones + iterator->schema->key_columns[0] * SST_ZONE_BYTES + 4) & SST_ZONE_DISTINCT;
-}
-
 /* The entry of the block before which the iterator stands. */
 static int load_deferred(struct sst_iterator *iterator, struct sst_block_entry *entry)
 {
@@ -43,7 +38,7 @@ static void make_statistics(const struct sst_iterator *iterator, const struct ss
     statistics->last_key = entry->last_key;
     statistics->last_key_bytes = entry->last_key_bytes;
     statistics->zones = entry->zones;
-    statistics->distinct = sst_entry_distinct(iterator, entry);
+    statistics->distinct = entry->repeat_count == 0;
 }
 
 bool sst_statistics(struct sst_iterator *iterator, struct sst_statistics *statistics)

@@ -7,7 +7,7 @@
 
 static int refuse_nowhere(void) { return error_set(MOTE_EINTERNAL, "an SSTable's iterator was asked for a record while it is on none; please report it"); }
 
-int sst_record(struct sst_iterator *iterator, struct record *record)
+int sst_record_of_row(struct sst_iterator *iterator, struct record *record)
 {
     const uint64_t *seqs;
     const uint8_t *kinds;
@@ -30,6 +30,24 @@ int sst_record(struct sst_iterator *iterator, struct record *record)
     return MOTE_OK;
 }
 
+int sst_record(struct sst_iterator *iterator, struct record *record)
+{
+    const struct sst_block *block = &iterator->block;
+    struct sst_block_entry entry;
+    bool first = iterator->row == 0, last = iterator->row + 1 == block->row_count;
+    if (!iterator->on_record || iterator->deferred || block->delete_count > 0 || !(first || last))
+        return sst_record_of_row(iterator, record);
+    /* Of the first and the last row the partition knows key and seq: a merge that takes whole blocks decodes none. */
+    int result = sst_block_entry_pin(iterator, &entry);
+    if (result)
+        return result;
+    iterator->key_bytes = first ? entry.first_key_bytes : entry.last_key_bytes;
+    memcpy(iterator->key, first ? entry.first_key : entry.last_key, iterator->key_bytes);
+    iterator->key_valid = true;
+    *record = (struct record){.key = iterator->key, .key_bytes = iterator->key_bytes, .kind = RECORD_PUT, .seq = first ? entry.first_seq : entry.last_seq};
+    return MOTE_OK;
+}
+
 int sst_value(struct sst_iterator *iterator, uint32_t column, struct mote_value *value)
 {
     if (!iterator->on_record)
@@ -39,6 +57,7 @@ int sst_value(struct sst_iterator *iterator, uint32_t column, struct mote_value 
     if (!result && slot->stamp != iterator->block.stamp) {
         result = sst_row_decode(iterator, column, &slot);
         sst_unpin(iterator, &iterator->block_pin);
+        sst_parts_unpin(iterator);
     }
     if (!result)
         sst_slot_value(slot, iterator->row, value);
@@ -59,6 +78,14 @@ int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct code
 }
 
 uint32_t sst_block_row(const struct sst_iterator *iterator) { return iterator->row; }
+
+uint32_t sst_block_rows_left(const struct sst_iterator *iterator) { return iterator->block.row_count - iterator->row; }
+
+bool sst_block_inside_times(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns)
+{
+    struct sst_block_entry entry;
+    return iterator->on_record && !sst_settle(iterator) && !sst_block_entry_pin(iterator, &entry) && entry.timed_count == entry.row_count && entry.time_min_ns >= from_ns && entry.time_max_ns <= to_ns;
+}
 
 /* The rows up to `end` that are PUTs visible to the snapshot, each with another key than the one before. */
 static int count_run(struct sst_iterator *iterator, uint64_t snapshot_seq, uint32_t end, uint32_t *count)
@@ -83,15 +110,16 @@ static int count_run(struct sst_iterator *iterator, uint64_t snapshot_seq, uint3
 
 uint32_t sst_run_length(struct sst_iterator *iterator, uint64_t snapshot_seq, const uint8_t *bound, uint32_t bound_bytes)
 {
+    struct sst_block_entry entry;
     uint32_t count = 0;
-    if (!iterator->on_record || sst_settle(iterator))
+    if (!iterator->on_record || sst_settle(iterator) || (bound && sst_block_entry_pin(iterator, &entry)))
         return 0; /* Whoever then asks for the record's values, or for the next one, is told why. */
     uint32_t end = iterator->block.row_count;
-    if (bound) {
+    if (bound && key_compare(entry.last_key, entry.last_key_bytes, bound, bound_bytes) >= 0) {
         struct sst_target target;
         sst_target_make(iterator, bound, bound_bytes, UINT64_MAX, &target);
         if (sst_row_search(iterator, &target, iterator->row, &end))
-            return 0; /* Whoever then asks for the record itself is told why. */
+            return 0;
     }
     return count_run(iterator, snapshot_seq, end, &count) ? 0 : count;
 }
@@ -169,6 +197,7 @@ int sst_row_image(struct sst_iterator *iterator, uint8_t *room, uint32_t capacit
         return result;
     result = measure_image(iterator, &size_bytes);
     sst_unpin(iterator, &iterator->block_pin);
+    sst_parts_unpin(iterator);
     if (result)
         return result;
     *image_bytes = (uint32_t)(size_bytes <= UINT32_MAX ? size_bytes : UINT32_MAX);

@@ -76,5 +76,5 @@ bool sst_want_fits(const struct sst_context *context, const struct sst_want *wan
     if (want->magic == SST_MAGIC_PAGE)
         return crc32c(crc32c_seed(context->uuid, SST_MAGIC_PAGE, want->key.segment_id, want->key.offset_bytes), data, want->length_bytes) == want->crc;
     struct sst_header header = {.magic = want->magic, .crc = want->crc, .length_bytes = want->length_bytes, .segment_id = want->key.segment_id, .offset_bytes = want->key.offset_bytes};
-    return sst_header_fits(data, &header) && sst_crc(context->uuid, &header, data) == want->crc && (!want->validate || want->validate(data, want->length_bytes));
+    return sst_header_fits(data, &header) && sst_crc(context->uuid, &header, data, NULL) == want->crc && (!want->validate || want->validate(data, want->length_bytes));
 }

@@ -12,7 +12,7 @@ static uint32_t seal(struct sst_world *world, uint8_t *bytes, uint64_t size_byte
     if (at > size_bytes || length_bytes < SST_HEADER_BYTES || length_bytes > size_bytes - at)
         return 0;
     struct sst_header header = {.magic = load_u32(bytes + at), .length_bytes = length_bytes, .segment_id = load_u64(bytes + at + 8), .offset_bytes = at};
-    uint32_t crc = sst_crc(world->context.uuid, &header, bytes + at);
+    uint32_t crc = sst_crc(world->context.uuid, &header, bytes + at, NULL);
     store_u32(bytes + at + 4, crc);
     return crc;
 }
@@ -43,6 +43,21 @@ static void seal_units(struct sst_world *world, const uint8_t *bytes, uint64_t s
     }
 }
 
+/* The checksums in a block's stream directory, of the ranges that it names itself. */
+static void seal_streams(struct sst_world *world, const uint8_t *bytes, uint64_t size_bytes, uint8_t *entry, const uint8_t *end, uint32_t columns, uint64_t segment_id)
+{
+    uint64_t at = round_up((uint64_t)SST_ENTRY_BYTES + (uint64_t)columns * SST_ZONE_BYTES + load_u16(entry + 84) + load_u16(entry + 86), 8), left = (uint64_t)(end - entry);
+    uint64_t offset = load_u64(entry), length = load_u32(entry + 8);
+    if ((load_u16(entry + 84) & SST_ENTRY_PAGES) || columns > MOTE_COLUMNS_MAX || at + (columns + 2) * SST_STREAM_BYTES > left || offset > size_bytes || length > size_bytes - offset)
+        return;
+    for (uint32_t i = 0; i < columns + 2; i++) {
+        uint8_t *stream = entry + at + i * SST_STREAM_BYTES;
+        uint64_t from = load_u32(stream), to = i == columns + 1 ? length : load_u32(stream + SST_STREAM_BYTES);
+        if (from <= to && to <= length)
+            store_u32(stream + 4, sst_stream_crc(world->context.uuid, segment_id, offset + from, bytes + offset + from, (uint32_t)(to - from)));
+    }
+}
+
 static void seal_partition(struct sst_world *world, uint8_t *bytes, uint64_t size_bytes, uint64_t at, uint32_t length_bytes)
 {
     if (at > size_bytes || length_bytes < SST_PARTITION_HEADER_BYTES || length_bytes > size_bytes - at)
@@ -53,6 +68,7 @@ static void seal_partition(struct sst_world *world, uint8_t *bytes, uint64_t siz
         if (!entry)
             continue;
         store_u32(entry + 12, seal(world, bytes, size_bytes, load_u64(entry), load_u32(entry + 8)));
+        seal_streams(world, bytes, size_bytes, entry, bytes + at + length_bytes, load_u32(bytes + at + 36), load_u64(bytes + at + 8));
         seal_units(world, bytes, size_bytes, entry, bytes + at + length_bytes, load_u32(bytes + at + 36), load_u64(bytes + at + 8));
     }
 }

@@ -1,4 +1,4 @@
-/* lsm_sst_golden_test.c: the bytes of a tiny segment, as version 1 of the format with columns of version 2 has them (sst_format.h, codec_format.h, timestamp_format.h): what this program writes today must be what every later one reads. A change here is a change of the format:
+/* lsm_sst_golden_test.c: the bytes of a tiny segment, as version 2 of the format with columns of version 2 has them (sst_format.h, codec_format.h, timestamp_format.h): what this program writes today must be what every later one reads. A change here is a change of the format:
  * version, golden bytes, docs/format.md and changelog go along. */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -107,7 +107,7 @@ Test(lsm_sst_golden, first_block_follows_the_offset_table)
     cr_assert_arr_eq(golden, head, 4);
     cr_assert_eq(load_u64(golden + 8), 0x0A0B0C0D);  /* segment */
     cr_assert_eq(load_u64(golden + 16), 0);          /* own offset */
-    cr_assert_eq(load_u16(golden + 28), 1);          /* version */
+    cr_assert_eq(load_u16(golden + 28), 2);          /* version */
     cr_assert_eq(load_u32(golden + 32), 3);          /* rows: -3, 5, 5 */
     cr_assert_eq(load_u32(golden + 36), 0);          /* tombstones */
     cr_assert_eq(load_u32(golden + 40), 1);          /* repeats */
@@ -124,7 +124,22 @@ Test(lsm_sst_golden, first_block_follows_the_offset_table)
     store_u32(seed + 16, SST_MAGIC_BLOCK);
     store_u64(seed + 20, 0x0A0B0C0D);
     store_u64(seed + 28, 0);
-    cr_assert_eq(load_u32(golden + 4), crc32c(crc32c(0, seed, 36), golden + 8, load_u32(golden + 24) - 8));
+    /* The block's checksum: its head, then the checksums of its streams, which its partition has too. */
+    uint32_t crc = crc32c(crc32c(0, seed, 36), golden + 8, 96 - 8);
+    uint64_t partition = 0;
+    while (load_u32(golden + partition) != SST_MAGIC_PARTITION)
+        partition += 64;
+    const uint8_t *entry = golden + partition + load_u32(golden + partition + SST_PARTITION_HEADER_BYTES), *streams = entry + SST_ENTRY_BYTES + 4 * SST_ZONE_BYTES + 16;
+    cr_assert_eq(load_u32(entry + 88), 1);           /* repeats */
+    for (uint32_t i = 0; i < 6; i++) {
+        uint32_t start = load_u32(golden + 64 + i * 4), end = load_u32(golden + 64 + (i + 1) * 4);
+        store_u32(seed + 16, SST_MAGIC_STREAM);
+        store_u64(seed + 28, start);
+        cr_assert_eq(load_u32(streams + i * 8), start, "stream %u", i);
+        cr_assert_eq(load_u32(streams + i * 8 + 4), crc32c(crc32c(0, seed, 36), golden + start, end - start), "stream %u", i);
+        crc = crc32c(crc, streams + i * 8 + 4, 4);
+    }
+    cr_assert_eq(load_u32(golden + 4), crc);
 }
 
 /* The same table row by row: two blocks of a page each (three rows, two rows); every field by the offset tables, images as the schema has them. */
