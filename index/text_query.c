@@ -230,7 +230,7 @@ static int parse_group(struct parser *parser, uint16_t *number)
 {
     struct children children = {0};
     do {
-        uint16_t child;
+        uint16_t child = TEXT_NODE_NONE;
         int result = parse_primary(parser, &child);
         if (result)
             return result;
