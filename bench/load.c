@@ -36,7 +36,7 @@ static int fill(struct run *run, struct loaded *loaded)
 
 int load_rows(struct run *run, struct loaded *loaded)
 {
-    struct engine_options open = {.path = run->path, .barrier = run->barrier, .cache_bytes = READ_CACHE_BYTES, .memory_bytes = READ_MEMORY_BYTES, .create = true};
+    struct engine_options open = {.path = run->path, .barrier = run->barrier, .cache_bytes = run->options->memory_bytes / READ_CACHE_SHARE, .memory_bytes = READ_MEMORY_SHARE(run->options->memory_bytes), .create = true};
     *loaded = (struct loaded){.rows = load_rows_count(run->options)};
     loaded->ticks = loaded->rows / SERIES_COUNT;
     if (rows_open(&loaded->source, ROWS_RECORDED, 0, SERIES_COUNT, READ_STEP_SCALE))

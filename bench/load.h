@@ -5,7 +5,9 @@
 #include "bench/engine.h"
 
 enum { LOAD_MINUTE_COLUMN = 9 }; /* the column that is scanned alone, and summed by the minute */
-enum { READ_CACHE_BYTES = 64 << 20, READ_MEMORY_BYTES = 160 << 20, READ_STEP_SCALE = 10 };
+/* Of the memory that the read workloads may take (256 MiB, --memory): the engines' block caches, all of an engine's memory where it has such a limit. The rest is the page cache's. */
+enum { READ_CACHE_SHARE = 4, READ_STEP_SCALE = 10 };
+#define READ_MEMORY_SHARE(bytes) ((bytes) / 8 * 5)
 
 struct loaded {
     void *state; /* the engine, open again after a clean close */

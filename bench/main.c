@@ -27,7 +27,7 @@ static void print_help(FILE *out)
           "  --seconds S          of one measured run (2)\n"
           "  --size SIZE          of the image that is made (2G)\n"
           "  --read-rows N        rows that w3 and w4 load (4,000,000, or what fits)\n"
-          "  --memory SIZE        of the memory cgroup of w3 and w4 (256M)\n"
+          "  --memory SIZE        of the memory cgroup of w3 and w4 (256M); block caches take a quarter of it: with 8G all is cached\n"
           "  --write-bytes SIZE   the ceiling workload measures durable writes of this size only\n"
           "  --barrier NAME       flush, fua, none, or auto: the faster of the first two, measured first (auto)\n"
           "  --json FILE          also as JSON; - is stdout, and then nothing else goes there\n"
