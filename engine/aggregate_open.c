@@ -122,7 +122,15 @@ static int prepare(mote_aggregation *aggregation, const struct mote_aggregate_op
         result = take_value(aggregation, schema, &options->values[i], &shapes[i]);
     if (!result)
         result = set_order(aggregation, schema, options);
-    return result ? result : make_chunk(aggregation, schema, options, shapes);
+    if (result)
+        return result;
+    struct mote_cursor *cursor = &aggregation->cursor;
+    cursor->projects = cursor->wants_keys = true;
+    for (uint32_t i = 0; i < aggregation->column_count; i++)
+        cursor_want(cursor, aggregation->columns[i].position);
+    if (schema->time_column >= 0 && (aggregation->timed || aggregation->edges))
+        cursor_want(cursor, (uint32_t)schema->time_column);
+    return make_chunk(aggregation, schema, options, shapes);
 }
 
 static void free_parts(mote_aggregation *aggregation, struct memory *memory)

@@ -236,6 +236,8 @@ static int choose_columns(struct mote_cursor *cursor, const struct schema *schem
     uint32_t rows = options->chunk_rows ? options->chunk_rows : CHUNK_ROWS_DEFAULT;
     if (rows > 1u << 20)
         return error_set(MOTE_EINVAL, "chunk_rows is %u, above 1048576", rows);
+    for (uint32_t i = 0; i < count; i++)
+        cursor_want(cursor, positions[i]);
     return chunk_create(cursor->table->db->memory, schema, positions, count, rows, &cursor->chunk);
 }
 

@@ -37,7 +37,10 @@ struct mote_cursor {
     bool deferred; /* segments' iterators defer the reading of blocks (ascending); wants and its context: as theirs */
     bool latest; /* of mote_latest (latest.c) */
     bool short_reads; /* never reads ahead */
-    bool projects; /* nothing but the chunk's columns is asked for (mote_scan): segments' iterators may read these alone */
+    bool projects; /* nothing but the wanted columns is asked for, and with wants_keys keys and seqs: segments' iterators may read these alone */
+    bool wants_keys;
+    uint64_t wanted[MOTE_COLUMNS_MAX / 64]; /* by position; see cursor_want */
+    uint32_t wanted_count;
     int64_t time_from_ns, time_to_ns;
     uint64_t rows_left;
     struct bound lower, upper; /* [lower, upper) of keys */
@@ -66,6 +69,8 @@ static inline void bound_set(struct bound *bound, const uint8_t *bytes, uint32_t
 /* ---- cursor_window.c ---- */
 /* The smallest key that is above every key beginning with these bytes; unset: there is none. */
 void bound_after_prefix(struct bound *bound, const uint8_t *bytes, uint32_t length);
+/* The column will be asked for. */
+void cursor_want(struct mote_cursor *cursor, uint32_t position);
 /* No iterator is in use yet. */
 void cursor_begin_sources(struct mote_cursor *cursor, const struct schema *schema, const struct segment_list *list);
 /* An iterator of the cursor's reader on the segment, as the scan wants it. A merge_open. */

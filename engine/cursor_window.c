@@ -36,27 +36,33 @@ static void segment_end(const struct segment_record *record, struct bound *end)
 
 /* ---- Planning a window ---- */
 
+void cursor_want(struct mote_cursor *cursor, uint32_t position)
+{
+    uint64_t bit = 1ull << position % 64;
+    cursor->wanted_count += !(cursor->wanted[position / 64] & bit);
+    cursor->wanted[position / 64] |= bit;
+}
+
 /* Tells the iterator what the scan wants. Going up whole runs are copied, mostly without a look at their keys; going down each row's key is needed. */
 static void choose_streams(const struct mote_cursor *cursor, struct sst_iterator *iterator)
 {
-    uint32_t columns[MOTE_COLUMNS_MAX + 1], count = 0;
-    for (; count < cursor->chunk.column_count; count++)
-        columns[count] = cursor->chunk.columns[count].position;
-    if (cursor->use_time)
-        columns[count++] = (uint32_t)cursor->schema->time_column;
-    sst_iterator_set_columns(iterator, columns, count, cursor->descending, cursor->keep);
+    uint32_t columns[MOTE_COLUMNS_MAX], count = 0;
+    for (uint32_t position = 0; position < cursor->schema->column_count; position++)
+        if (cursor->wanted[position / 64] >> position % 64 & 1)
+            columns[count++] = position;
+    sst_iterator_set_columns(iterator, columns, count, cursor->descending || cursor->wants_keys, cursor->keep);
 }
 
-/* Whether the wanted columns of the whole table, by a guess of their share and in whole pages, are small against the cache. */
+/* Whether the wanted columns of the whole table, by a guess of their share and in whole pages, are small against the cache. Who defers reads few blocks, and will read the same the next time. */
 static bool worth_keeping(const struct mote_cursor *cursor, const struct segment_list *list)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; list && i < list->count; i++) {
         const struct segment_record *record = &list->segments[i]->record;
         if (record->block_count)
-            bytes += record->block_count * cursor->chunk.column_count * round_up(record->segment_bytes / record->block_count / cursor->schema->column_count, PAGE_BYTES);
+            bytes += record->block_count * cursor->wanted_count * round_up(record->segment_bytes / record->block_count / cursor->schema->column_count, PAGE_BYTES);
     }
-    return bytes <= cursor->table->db->options.cache_bytes / KEPT_SHARE;
+    return cursor->deferred || bytes <= cursor->table->db->options.cache_bytes / KEPT_SHARE;
 }
 
 static bool slot_used(const uint64_t *slots_used, uint32_t slot) { return (slots_used[slot / 64] >> slot % 64) & 1; }
@@ -337,6 +343,8 @@ int cursor_open(mote_table *table, const struct mote_scan_options *options, stru
     cursor->time_from_ns = options->time_from_ns;
     cursor->time_to_ns = options->time_to_ns;
     cursor->rows_left = options->limit ? options->limit : UINT64_MAX;
+    if (cursor->use_time)
+        cursor_want(cursor, (uint32_t)schema->time_column);
     int result = set_bounds(cursor, schema, options);
     if (!result)
         result = set_series(cursor, schema, options);

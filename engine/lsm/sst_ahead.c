@@ -284,7 +284,7 @@ static uint32_t collect_needs(struct sst_iterator *iterator, const struct sst_bl
     if (!sst_range_wants_block(iterator, iterator->ahead_number, entry) || !sst_deferrer_wants(iterator, entry) || is_cached(iterator, entry->header.offset_bytes, entry->header.length_bytes))
         return 0;
     if (!sst_parts_plan(iterator, entry, groups, &group_count)) {
-        needs[0] = (struct need){entry->header.offset_bytes, entry->header.length_bytes, GAP_BYTES_MAX};
+        needs[0] = (struct need){entry->header.offset_bytes, entry->header.length_bytes, iterator->defers ? 0 : GAP_BYTES_MAX}; /* who defers passes over what lies between */
         return 1;
     }
     for (uint32_t i = 0; i < group_count; i++) {
