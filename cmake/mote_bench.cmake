@@ -49,6 +49,13 @@ if(SQLITE_FOUND AND TARGET text_bench)
   target_compile_definitions(text_bench PRIVATE MOTE_BENCH_SQLITE)
 endif()
 
+# The column index beside SQLite's, where that is installed.
+pkg_check_modules(SQLITE_BESIDE QUIET IMPORTED_TARGET sqlite3)
+if(SQLITE_BESIDE_FOUND)
+  target_link_libraries(column_index_bench PRIVATE PkgConfig::SQLITE_BESIDE)
+  target_compile_definitions(column_index_bench PRIVATE MOTE_BENCH_SQLITE)
+endif()
+
 # Beside the command, which looks for it there and in libexec.
 add_executable(mote_bench ${MOTE_BENCH_SOURCES})
 set_target_properties(mote_bench PROPERTIES OUTPUT_NAME mote-bench RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tools)
