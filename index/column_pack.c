@@ -105,9 +105,10 @@ bool column_stream_decode(const struct column_stream *stream, uint32_t number, u
 {
     struct column_block block;
     uint32_t word = load_block(stream, number, &block), count = column_block_count(stream->count, number), place = word & 0x1ffff, width = block.width;
-    uint64_t limit = stream->narrow ? UINT32_MAX : UINT64_MAX, mask = width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1;
+    uint64_t limit = stream->narrow ? UINT32_MAX : UINT64_MAX;
     if (word >> 25 || (width > 56 && width != 64) || place > stream->bytes || (width * count + 7) / 8 > stream->bytes - place)
         return false;
+    uint64_t mask = width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1;
     const uint8_t *in = stream->at + place;
     for (uint32_t i = 0, bit = 0; i < count; i++, bit += width)
         numbers[i] = load_u64(in + bit / 8) >> bit % 8 & mask;

@@ -363,6 +363,8 @@ int column_search_next(struct column_search *search, struct column_hits *hits)
 {
     struct column_reader reader;
     *hits = (struct column_hits){0};
+    if (search->low == search->high && search->range == search->ranges.count)
+        return 0;
     int result = column_reader_open(&search->section, &reader);
     if (!result)
         result = search_next(search, &reader, hits);

@@ -1,4 +1,5 @@
 /* column_sort.c: the sorts of the column index, by radix, least significant digit first, 11 bits a pass, over the bits that differ only; what is in order already is not touched.
+ * Numbers of more than 33 bits are sorted by their uppermost 33 first, which tells nearly all of a random million apart; what is equal in these is then sorted in place.
  *
  * Stable, so that ordinals that came ascending stay so among equal keys. Threads: one. Failures: MOTE_EBUDGET for the second half of the passes.
  */
@@ -8,7 +9,7 @@
 #include "blockdev/base/memory.h"
 #include "index/column_private.h"
 
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, PASSES_MAX = 6 };
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, PASSES_MAX = 6, HIGH_PASSES = 3, GROUP_MIN = 64 };
 
 struct pairs {
     uint64_t *keys;
@@ -43,6 +44,57 @@ static void move_pairs(const struct pairs *from, const struct pairs *to, uint64_
     }
 }
 
+/* Passes [first, end) over the pairs, by key - least; where they lie at last is *from. */
+static void sort_by_digits(struct pairs *from, struct pairs *to, uint64_t count, uint64_t least, unsigned first, unsigned end, uint32_t (*counts)[DIGITS])
+{
+    memset(counts[first], 0, (end - first) * sizeof *counts);
+    for (uint64_t i = 0; i < count; i++)
+        for (unsigned pass = first; pass < end; pass++)
+            counts[pass][(from->keys[i] - least) >> (pass * DIGIT_BITS) & (DIGITS - 1)]++;
+    for (unsigned pass = first; pass < end; pass++) {
+        if (!counts_to_places(counts[pass], count))
+            continue;
+        move_pairs(from, to, count, least, pass * DIGIT_BITS, counts[pass]);
+        struct pairs swap = *from;
+        *from = *to;
+        *to = swap;
+    }
+}
+
+static void sort_few(const struct pairs *pairs, uint64_t begin, uint64_t end)
+{
+    for (uint64_t i = begin + 1; i < end; i++) {
+        uint64_t key = pairs->keys[i], at = i;
+        uint32_t ordinal = pairs->ordinals[i];
+        for (; at > begin && pairs->keys[at - 1] > key; at--) {
+            pairs->keys[at] = pairs->keys[at - 1];
+            pairs->ordinals[at] = pairs->ordinals[at - 1];
+        }
+        pairs->keys[at] = key;
+        pairs->ordinals[at] = ordinal;
+    }
+}
+
+/* Pairs in order by the digits from `digits` on: those that are equal there are sorted by the lower ones. Groups of random numbers are tiny, and large ones go through passes of their own. */
+static void sort_groups(const struct pairs *pairs, const struct pairs *spare, uint64_t count, uint64_t least, unsigned digits, uint32_t (*counts)[DIGITS])
+{
+    for (uint64_t begin = 0, end; begin < count; begin = end) {
+        uint64_t high = (pairs->keys[begin] - least) >> (digits * DIGIT_BITS);
+        for (end = begin + 1; end < count && (pairs->keys[end] - least) >> (digits * DIGIT_BITS) == high; end++)
+            ;
+        if (end - begin < GROUP_MIN) {
+            sort_few(pairs, begin, end);
+            continue;
+        }
+        struct pairs from = {pairs->keys + begin, pairs->ordinals + begin}, to = {spare->keys + begin, spare->ordinals + begin};
+        sort_by_digits(&from, &to, end - begin, least, 0, digits, counts);
+        if (from.keys != pairs->keys + begin) {
+            memcpy(pairs->keys + begin, from.keys, (end - begin) * sizeof *from.keys);
+            memcpy(pairs->ordinals + begin, from.ordinals, (end - begin) * sizeof *from.ordinals);
+        }
+    }
+}
+
 int column_sort_pairs(struct memory *memory, uint64_t *keys, uint32_t *ordinals, uint64_t count)
 {
     assert(count <= UINT32_MAX);
@@ -54,27 +106,19 @@ int column_sort_pairs(struct memory *memory, uint64_t *keys, uint32_t *ordinals,
     }
     if (descents == 0)
         return MOTE_OK;
-    unsigned passes = (64 - (unsigned)__builtin_clzll(greatest - least) + DIGIT_BITS - 1) / DIGIT_BITS;
+    unsigned passes = (64 - (unsigned)__builtin_clzll(greatest - least) + DIGIT_BITS - 1) / DIGIT_BITS, lower = passes > HIGH_PASSES ? passes - HIGH_PASSES : 0;
     assert(passes >= 1 && passes <= PASSES_MAX);
-    uint32_t(*counts)[DIGITS] = memory_alloc_zero(memory, passes * sizeof *counts);
+    uint32_t(*counts)[DIGITS] = memory_alloc(memory, passes * sizeof *counts);
     uint64_t *spare = memory_alloc(memory, count * (sizeof *keys + sizeof *ordinals));
     if (!counts || !spare) {
         memory_free(memory, counts);
         memory_free(memory, spare);
         return MOTE_EBUDGET;
     }
-    for (uint64_t i = 0; i < count; i++)
-        for (unsigned pass = 0; pass < passes; pass++)
-            counts[pass][(keys[i] - least) >> (pass * DIGIT_BITS) & (DIGITS - 1)]++;
     struct pairs from = {keys, ordinals}, to = {spare, (uint32_t *)(void *)(spare + count)};
-    for (unsigned pass = 0; pass < passes; pass++) {
-        if (!counts_to_places(counts[pass], count))
-            continue;
-        move_pairs(&from, &to, count, least, pass * DIGIT_BITS, counts[pass]);
-        struct pairs swap = from;
-        from = to;
-        to = swap;
-    }
+    sort_by_digits(&from, &to, count, least, lower, passes, counts);
+    if (lower)
+        sort_groups(&from, &to, count, least, lower, counts);
     if (from.keys != keys) {
         memcpy(keys, from.keys, count * sizeof *keys);
         memcpy(ordinals, from.ordinals, count * sizeof *ordinals);

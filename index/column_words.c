@@ -1,4 +1,5 @@
-/* column_words.c: see column_words.h. Open addressing with linear probing, at most half full; the sort is one by radix on the first eight bytes, then a merge sort of those that begin alike. */
+/* column_words.c: see column_words.h. Open addressing with linear probing, at most half full; the sort is one by radix on the eight bytes behind what all have in common, then a merge
+ * sort of those that are alike there. */
 #include "index/column_words.h"
 
 #include <assert.h>
@@ -103,14 +104,29 @@ int column_words_add(struct column_words *words, const uint8_t *key, uint32_t le
     return result;
 }
 
-/* The first eight bytes as a number that ascends with them; what is missing counts as 0, which the comparison of lengths tells from a byte 0. */
-static uint64_t first_bytes(const struct column_words *words, uint32_t number)
+/* How many bytes all words begin with in common. */
+static uint32_t common_bytes(const struct column_words *words)
 {
-    uint8_t first[8] = {0};
+    const uint8_t *first = words->bytes + words->words[0].place;
+    uint32_t common = words->words[0].length;
+    for (uint32_t i = 1; i < words->count && common > 0; i++) {
+        const uint8_t *bytes = words->bytes + words->words[i].place;
+        uint32_t most = words->words[i].length < common ? words->words[i].length : common;
+        for (common = 0; common < most && bytes[common] == first[common]; common++)
+            ;
+    }
+    return common;
+}
+
+/* Eight bytes from `from` on as a number that ascends with them; what is missing counts as 0, which the comparison of whole words tells from a byte 0. */
+static uint64_t eight_bytes(const struct column_words *words, uint32_t number, uint32_t from)
+{
+    uint8_t eight[8] = {0};
     const struct column_word *word = &words->words[number];
-    if (word->length)
-        memcpy(first, words->bytes + word->place, word->length < 8 ? word->length : 8);
-    return load_be64(first);
+    uint32_t left = word->length - from;
+    if (left)
+        memcpy(eight, words->bytes + word->place + from, left < 8 ? left : 8);
+    return load_be64(eight);
 }
 
 static bool word_above(const struct column_words *words, uint32_t a, uint32_t b)
@@ -146,10 +162,11 @@ int column_words_rank(struct column_words *words)
         return MOTE_OK;
     words->ranks = memory_alloc(words->memory, count * sizeof *words->ranks);
     words->by_rank = memory_alloc(words->memory, count * sizeof *words->by_rank);
+    uint32_t common = words->bytes ? common_bytes(words) : 0;
     uint64_t *firsts = memory_alloc(words->memory, count * sizeof *firsts);
     int result = words->ranks && words->by_rank && firsts ? MOTE_OK : MOTE_EBUDGET;
     for (uint32_t i = 0; !result && i < count; i++) {
-        firsts[i] = first_bytes(words, i);
+        firsts[i] = eight_bytes(words, i, common);
         words->by_rank[i] = i;
     }
     if (!result)

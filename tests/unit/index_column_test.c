@@ -176,6 +176,8 @@ Test(index_column, deep_trees_answers_equal_brute_force)
             column_world_begin(&world, memory, false, true);
             cr_assert_eq(column_world_build(&world, memory, &rows, 4096, &random), 0);
             cr_assert_eq(column_verify(&world.section, rows.count), 0, "type %u shape %u: %s", rows.type, shape, why());
+            struct column_query all = {.kind = COLUMN_ALL};
+            check_query(&world, &rows, &all);
             for (uint32_t i = 0; i < 8; i++) {
                 struct ask ask;
                 make_query(&random, &rows, &others, &ask);
