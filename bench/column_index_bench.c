@@ -164,6 +164,7 @@ static uint64_t run(const struct column_section *section, const struct column_qu
         for (uint32_t i = 0; i < hits.count; i++, rows++)
             sum += hits.ordinals[i];
     column_search_destroy(search);
+    check(rows == 0 || sum < UINT64_MAX, "sum"); /* the ordinals were looked at */
     return rows < rows_max ? rows : rows_max;
 }
 
