@@ -86,7 +86,7 @@ struct column_hits {
 };
 
 struct column_search;
-/* Checks the query and reads nothing. Copies what it needs of it. Memory: COLUMN_SEARCH_BYTES_MAX, and 32 bytes for each value of a list; text and blob: their bytes too. */
+/* Checks the query against the root, and reads nothing else. Copies what it needs of the query. Memory: COLUMN_SEARCH_BYTES_MAX, and 64 bytes for each value of a list; text and blob: their bytes too. */
 int column_search_create(const struct column_section *section, const struct column_query *query, struct column_search **search);
 /* 1: *hits are the next rows, in order; 0: there are none; or negative, and the search can but be destroyed. No page is pinned when it returns. */
 int column_search_next(struct column_search *search, struct column_hits *hits);
