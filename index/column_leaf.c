@@ -12,6 +12,7 @@ void column_runs_start(struct column_runs *runs, const struct column_leaf *leaf,
     runs->leaf = leaf;
     runs->is_bytes = is_bytes;
     runs->run = 0;
+    runs->single = false;
     runs->ends_block = runs->keys_block = UINT32_MAX;
     runs->next_key_run = UINT32_MAX;
     runs->key_place = runs->key_length = 0;
@@ -22,7 +23,7 @@ static bool load_ends(struct column_runs *runs, uint32_t block)
     if (runs->ends_block == block)
         return true;
     runs->ends_block = UINT32_MAX;
-    if (!column_stream_decode(&runs->leaf->ends, block, runs->ends))
+    if (!column_stream_decode(&runs->leaf->ends, block, 0, column_block_count(runs->leaf->runs, block), runs->ends))
         return false;
     runs->ends_block = block;
     return true;
@@ -100,10 +101,10 @@ bool column_runs_key(struct column_runs *runs, uint32_t run, struct column_key *
     const struct column_leaf *leaf = runs->leaf;
     assert(run < leaf->runs && !(leaf->flags & COLUMN_NULLS));
     if (!runs->is_bytes) {
-        uint32_t block = run / COLUMN_BLOCK;
-        if (runs->keys_block != block) {
+        uint32_t block = run / COLUMN_BLOCK, in_block = run % COLUMN_BLOCK;
+        if (runs->keys_block != block || runs->single) {
             runs->keys_block = UINT32_MAX;
-            if (!column_stream_decode(&leaf->key_stream, block, runs->keys))
+            if (!column_stream_decode(&leaf->key_stream, block, runs->single ? in_block : 0, runs->single ? in_block + 1 : column_block_count(leaf->runs, block), runs->keys))
                 return false;
             runs->keys_block = block;
         }
@@ -123,20 +124,6 @@ bool column_runs_key(struct column_runs *runs, uint32_t run, struct column_key *
     return true;
 }
 
-/* How many of a block's keys are below (above: not above) the key. */
-static uint32_t count_below(const uint64_t *keys, uint32_t count, uint64_t bits, bool above)
-{
-    uint32_t low = 0, high = count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (above ? keys[middle] <= bits : keys[middle] < bits)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static bool find_run_of_number(struct column_runs *runs, uint64_t bits, bool above, uint32_t *below)
 {
     const struct column_leaf *leaf = runs->leaf;
@@ -148,10 +135,9 @@ static bool find_run_of_number(struct column_runs *runs, uint64_t bits, bool abo
         else
             high = middle - 1;
     }
-    struct column_key ignored;
-    if (!column_runs_key(runs, low * COLUMN_BLOCK, &ignored))
+    if (!column_stream_find(&leaf->key_stream, low, bits, above, below))
         return false;
-    *below = low * COLUMN_BLOCK + count_below(runs->keys, column_block_count(leaf->runs, low), bits, above);
+    *below += low * COLUMN_BLOCK;
     return true;
 }
 

@@ -1,4 +1,4 @@
-/* column_pack.c: streams of numbers in blocks of 128, each bit-packed as offsets from its least number or as differences, whichever is shorter (column_format.h, "Stream").
+/* column_pack.c: streams of numbers in blocks of 128, each bit-packed as offsets from its least number or as differences where these are clearly shorter (column_format.h, "Stream").
  *
  * Arithmetic is modulo 2^64, or 2^32 where numbers are narrow, so that no sequence of numbers is refused and every packed bit pattern decodes to something. Pure functions; any thread.
  */
@@ -25,7 +25,7 @@ void column_block_plan(const uint64_t *numbers, uint32_t count, bool narrow, str
         greatest_step = step > greatest_step ? step : greatest_step;
     }
     uint32_t width = bits_of(greatest - least), step_width = count == 1 ? 0 : bits_of((uint64_t)greatest_step - (uint64_t)least_step);
-    block->delta = step_width < width;
+    block->delta = 8 * step_width < 7 * width; /* offsets can be searched and read one by one: that is worth an eighth */
     block->width = block->delta ? step_width : width;
     block->base = block->delta ? numbers[0] : least;
     block->reference = block->delta ? (uint64_t)least_step : 0;
@@ -101,27 +101,54 @@ uint64_t column_stream_base(const struct column_stream *stream, uint32_t block)
     return stream->narrow ? load_u32(header) : load_u64(header);
 }
 
-bool column_stream_decode(const struct column_stream *stream, uint32_t number, uint64_t numbers[COLUMN_BLOCK])
+/* The header of a block, checked against the stream; false: damaged. *in: its packed bits. */
+static bool open_block(const struct column_stream *stream, uint32_t number, struct column_block *block, const uint8_t **in)
+{
+    uint32_t word = load_block(stream, number, block), place = word & 0x1ffff, count = column_block_count(stream->count, number);
+    *in = stream->at + place;
+    return word >> 25 == 0 && (block->width <= 56 || block->width == 64) && place <= stream->bytes && (block->width * count + 7) / 8 <= stream->bytes - place;
+}
+
+static inline uint64_t mask_of(uint32_t width) { return width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1; }
+
+bool column_stream_decode(const struct column_stream *stream, uint32_t number, uint32_t from, uint32_t to, uint64_t numbers[COLUMN_BLOCK])
 {
     struct column_block block;
-    uint32_t word = load_block(stream, number, &block), count = column_block_count(stream->count, number), place = word & 0x1ffff, width = block.width;
-    uint64_t limit = stream->narrow ? UINT32_MAX : UINT64_MAX;
-    if (word >> 25 || (width > 56 && width != 64) || place > stream->bytes || (width * count + 7) / 8 > stream->bytes - place)
+    const uint8_t *in;
+    if (!open_block(stream, number, &block, &in))
         return false;
-    uint64_t mask = width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1;
-    const uint8_t *in = stream->at + place;
-    for (uint32_t i = 0, bit = 0; i < count; i++, bit += width)
-        numbers[i] = load_u64(in + bit / 8) >> bit % 8 & mask;
+    assert(from < to && to <= column_block_count(stream->count, number));
+    uint64_t limit = stream->narrow ? UINT32_MAX : UINT64_MAX, mask = mask_of(block.width);
     if (!block.delta) {
-        for (uint32_t i = 0; i < count; i++)
-            numbers[i] = (numbers[i] + block.base) & limit;
+        for (uint32_t i = from, bit = from * block.width; i < to; i++, bit += block.width)
+            numbers[i] = ((load_u64(in + bit / 8) >> bit % 8 & mask) + block.base) & limit;
         return true;
     }
     uint64_t number_now = block.base;
     numbers[0] = number_now;
-    for (uint32_t i = 1; i < count; i++) {
-        number_now = (number_now + block.reference + numbers[i]) & limit;
+    for (uint32_t i = 1, bit = block.width; i < to; i++, bit += block.width) {
+        number_now = (number_now + block.reference + (load_u64(in + bit / 8) >> bit % 8 & mask)) & limit;
         numbers[i] = number_now;
     }
+    return true;
+}
+
+bool column_stream_find(const struct column_stream *stream, uint32_t number, uint64_t limit, bool above, uint32_t *below)
+{
+    struct column_block block;
+    const uint8_t *in;
+    uint64_t numbers[COLUMN_BLOCK];
+    uint32_t low = 0, high = column_block_count(stream->count, number);
+    if (!open_block(stream, number, &block, &in) || (block.delta && !column_stream_decode(stream, number, 0, high, numbers)))
+        return false;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2, bit = middle * block.width;
+        uint64_t here = block.delta ? numbers[middle] : (load_u64(in + bit / 8) >> bit % 8 & mask_of(block.width)) + block.base;
+        if (above ? here <= limit : here < limit)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *below = low;
     return true;
 }

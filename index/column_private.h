@@ -61,9 +61,12 @@ struct column_stream {
 };
 /* False: it does not fit its bytes. Checks each block. */
 bool column_stream_check(const struct column_stream *stream);
-/* The first number of a block; decodes one (COLUMN_BLOCK numbers at most; their number). The block lies inside the stream; damage in it gives false. */
+/* The first number of a block of a stream whose numbers ascend. The block lies inside the stream, here and below; damage in it gives false. */
 uint64_t column_stream_base(const struct column_stream *stream, uint32_t block);
-bool column_stream_decode(const struct column_stream *stream, uint32_t block, uint64_t numbers[COLUMN_BLOCK]);
+/* Numbers [from, to) of a block to their places in numbers; other places may be written too. */
+bool column_stream_decode(const struct column_stream *stream, uint32_t block, uint32_t from, uint32_t to, uint64_t numbers[COLUMN_BLOCK]);
+/* How many numbers of a block of a stream of 64-bit numbers that ascend are below (above: not above) limit. */
+bool column_stream_find(const struct column_stream *stream, uint32_t block, uint64_t limit, bool above, uint32_t *below);
 static inline uint32_t column_block_count(uint32_t count, uint32_t block) { return count - block * COLUMN_BLOCK < COLUMN_BLOCK ? count - block * COLUMN_BLOCK : COLUMN_BLOCK; }
 
 /* ---- column_sort.c ---- */
@@ -154,6 +157,7 @@ struct column_runs {
     bool is_bytes;
     uint32_t run;              /* the present one */
     uint32_t ends_block, keys_block; /* decoded; UINT32_MAX: none */
+    bool single;                     /* a few keys are asked for only: each is decoded by itself */
     uint64_t ends[COLUMN_BLOCK], keys[COLUMN_BLOCK];
     uint32_t next_key_run, key_place; /* front-coded keys: the run whose key comes next, and where it lies */
     uint8_t key[COLUMN_KEY_BYTES_MAX + 1];

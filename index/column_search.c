@@ -9,6 +9,8 @@
 #include "blockdev/base/memory.h"
 #include "index/column_private.h"
 
+enum { FEW_ROWS = 8 };
+
 /* Whether a cut may lie in or behind a child: the last such child is the way to it. */
 static int child_begins_before(const struct column_reader *reader, const struct column_node *node, uint32_t number, const struct column_cut *cut, bool *before)
 {
@@ -243,6 +245,7 @@ static bool decode_values(struct column_search *search, const struct column_leaf
     uint32_t run = 0, end = 0;
     bool backwards = search->descending && search->is_bytes;
     column_runs_start(&runs, leaf, search->is_bytes);
+    runs.single = count < FEW_ROWS;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t entry = backwards ? first + count - 1 - i : first + i;
         uint32_t start = end; /* of the run, when descending: unknown until asked for */
@@ -289,7 +292,7 @@ static int decode_batch(struct column_search *search, const struct column_leaf *
 {
     uint64_t wide[COLUMN_BLOCK];
     bool nulls = leaf->flags & COLUMN_NULLS;
-    bool whole = column_stream_decode(&leaf->ordinals, first / COLUMN_BLOCK, wide);
+    bool whole = column_stream_decode(&leaf->ordinals, first / COLUMN_BLOCK, first % COLUMN_BLOCK, first % COLUMN_BLOCK + count, wide);
     for (uint32_t i = 0; whole && i < count; i++)
         search->ordinals[i] = (uint32_t)wide[first % COLUMN_BLOCK + i];
     if (whole && !nulls && !search->ordinals_only)

@@ -96,7 +96,7 @@ static int verify_run(struct verifier *verifier, const struct column_leaf *leaf,
 {
     for (uint32_t at = from; at < to;) {
         uint32_t here = at / COLUMN_BLOCK, end = (here + 1) * COLUMN_BLOCK < to ? (here + 1) * COLUMN_BLOCK : to;
-        if (here != *block && !column_stream_decode(&leaf->ordinals, here, ordinals))
+        if (here != *block && !column_stream_decode(&leaf->ordinals, here, 0, column_block_count(leaf->count, here), ordinals))
             return refuse(verifier, leaf->offset_bytes, "a leaf that cannot be decoded");
         *block = here;
         int result = verify_ordinals(verifier, leaf, ordinals + at % COLUMN_BLOCK, end - at, continues || at > from);

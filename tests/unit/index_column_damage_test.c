@@ -352,6 +352,14 @@ Test(index_column_damage, golden_page)
     cr_assert_gt(world.length, sizeof leaf);
     for (uint32_t i = 0; i < sizeof leaf; i++)
         cr_assert((i >= 4 && i < 8) || world.bytes[i] == leaf[i], "byte %u is %02x", i, world.bytes[i]);
+    cr_assert_eq(column_verify(&world.section, 3), 0);
+    store_u32(world.bytes + 104, 2); /* the rows of 5 as 2, 0: each exists once, out of order */
+    store_u32(world.bytes + 108, (uint32_t)-2);
+    column_world_reseal(&world);
+    cr_assert_eq(column_verify(&world.section, 3), MOTE_EDAMAGED);
+    store_u32(world.bytes + 108, 0); /* as 2, 2 */
+    column_world_reseal(&world);
+    cr_assert_eq(column_verify(&world.section, 3), MOTE_EDAMAGED);
     column_world_end(&world);
     memory_destroy(memory);
 }
