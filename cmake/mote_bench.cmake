@@ -49,10 +49,8 @@ if(SQLITE_FOUND AND TARGET text_bench)
   target_compile_definitions(text_bench PRIVATE MOTE_BENCH_SQLITE)
 endif()
 
-# The column index beside SQLite's, where that is installed.
-pkg_check_modules(SQLITE_BESIDE QUIET IMPORTED_TARGET sqlite3)
-if(SQLITE_BESIDE_FOUND)
-  target_link_libraries(column_index_bench PRIVATE PkgConfig::SQLITE_BESIDE)
+if(SQLITE_FOUND)
+  target_link_libraries(column_index_bench PRIVATE PkgConfig::SQLITE)
   target_compile_definitions(column_index_bench PRIVATE MOTE_BENCH_SQLITE)
 endif()
 
