@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "blockdev/base/codec.h"
+#include "blockdev/base/thread.h"
 #include "engine/engine_private.h"
 #include "engine/key_set.h"
 #include "engine/log_columns.h"
@@ -124,10 +125,8 @@ static void make_visible(struct mote_db *db, struct intake *intake)
     for (int spins = 0; atomic_load_explicit(&db->visible_seq, memory_order_acquire) != before; spins++) {
         if (spins >= SPINS_BEFORE_SLEEP)
             nanosleep(&(struct timespec){.tv_nsec = TURN_SLEEP_NS}, NULL);
-#if defined(__x86_64__)
         else
-            __builtin_ia32_pause();
-#endif
+            thread_pause();
     }
     atomic_store_explicit(&db->visible_seq, before + intake->count, memory_order_release);
 }

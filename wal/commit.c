@@ -8,18 +8,10 @@
  * where only a completion helps. A writer that was preempted between reserve and publish holds up its stage, not the committer: that spins for a moment, then sleeps, and the
  * publication, which finds the stage sealed, wakes it. */
 #include "blockdev/base/errors.h"
+#include "blockdev/base/thread.h"
 #include "wal/wal_private.h"
 
 enum { PUBLISH_SPINS = 200, REAP_MAX = 64 };
-
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 static bool has_failed(const struct wal *wal)
 {
@@ -70,7 +62,7 @@ void wal_commit_spin(const struct wal *wal)
         return;
     const struct wal_stage *stage = wal_stage_of(wal, wal->submit_ordinal);
     for (int i = 0; i < PUBLISH_SPINS && !wal_stage_is_published(stage); i++)
-        pause_cpu();
+        thread_pause();
 }
 
 static bool settle_cuts(struct wal *wal)
