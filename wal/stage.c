@@ -11,9 +11,11 @@
 #include "blockdev/base/errors.h"
 #include "wal/wal_private.h"
 
+/* Sequentially consistent, here and in rotate_stage: a writer counts itself into a user and then looks whether that is still the active one, while whoever recycles a user has replaced it and then looks at the count. One of the two must see
+ * the other, which acquire and release do not promise (a processor may load before an older store of its own is seen). */
 void *wal_active_user(const struct wal *wal)
 {
-    return atomic_load_explicit(&wal->current_user, memory_order_acquire);
+    return atomic_load(&wal->current_user);
 }
 
 uint32_t wal_payload_bytes_max(const struct wal *wal)
@@ -326,7 +328,7 @@ static bool rotate_stage(struct wal *wal, void *user, struct wal_cut *cut)
         return false;
     if (wal->open)
         wal_stage_seal(wal);
-    atomic_store_explicit(&wal->current_user, user, memory_order_release);
+    atomic_store(&wal->current_user, user);
     cut->seq = wal->next_seq - 1;
     atomic_store_explicit(&cut->settled, 0, memory_order_relaxed);
     atomic_store_explicit(&cut->lsn, UINT64_MAX, memory_order_relaxed);
