@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define MEMORY_POISON 1
@@ -198,11 +199,19 @@ static struct block *align_block(struct memory *memory, struct block *block, uin
     return aligned;
 }
 
+/* The kernel's page: 4, 16 or 64 KiB on aarch64. What is advised to the kernel begins with one; PAGE_BYTES is the project's own unit. */
+static uint64_t kernel_page_bytes(void)
+{
+    long bytes = sysconf(_SC_PAGESIZE);
+    return bytes > (long)PAGE_BYTES ? (uint64_t)bytes : PAGE_BYTES;
+}
+
 bool memory_populate(struct memory *memory, uint64_t offset_bytes, uint64_t size_bytes)
 {
     assert(offset_bytes + size_bytes <= memory->budget_bytes);
 #ifdef MADV_POPULATE_WRITE
-    return madvise((uint8_t *)memory + offset_bytes, size_bytes, MADV_POPULATE_WRITE) == 0;
+    uint64_t start = round_down(offset_bytes, kernel_page_bytes());
+    return madvise((uint8_t *)memory + start, offset_bytes + size_bytes - start, MADV_POPULATE_WRITE) == 0;
 #else
     return false;
 #endif
@@ -280,7 +289,8 @@ int memory_seal(struct memory *memory)
     if (memory->sealed)
         return error_set(MOTE_EINTERNAL, "the memory budget is sealed already");
     memory->sealed = true;
-    uint64_t start = round_up(memory->carved_bytes, PAGE_BYTES), end = memory->budget_bytes;
+    /* On a page of the kernel, which wipes or shares whole ones. */
+    uint64_t start = round_up(memory->carved_bytes, kernel_page_bytes()), end = memory->budget_bytes;
     if (end < start + 2 * sizeof(struct block) + ALIGN_BYTES)
         return MOTE_OK; /* no heap: every memory_alloc will say so */
     wipe_on_fork((uint8_t *)memory + start, end - start);
