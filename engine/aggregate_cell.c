@@ -224,11 +224,14 @@ void aggregate_cell_add_block(const struct aggregate_column *column, const struc
 
 /* ---- Results ---- */
 
+/* The NaN that infinity - infinity gives has its sign set on x86-64 and not on aarch64: results have one for all. */
+static double one_nan(double value) { return isnan(value) ? (double)NAN : value; }
+
 static int sum_result(const mote_aggregation *aggregation, const struct aggregate_column *column, const struct aggregate_cell *cell, struct mote_value *value)
 {
     const struct schema *schema = aggregation->cursor.schema;
     if (column->is_float) {
-        value->as.f64 = cell->sum_float;
+        value->as.f64 = one_nan(cell->sum_float);
         return MOTE_OK;
     }
     if (cell->sum_int < INT64_MIN || cell->sum_int > INT64_MAX)
@@ -274,7 +277,7 @@ int aggregate_cell_result(const mote_aggregation *aggregation, const struct aggr
         return value->is_null ? MOTE_OK : sum_result(aggregation, column, cell, value);
     case MOTE_AGGREGATE_MEAN:
         if (!value->is_null)
-            value->as.f64 = (column->is_float ? cell->sum_float : (double)cell->sum_int) / (double)cell->number_count;
+            value->as.f64 = one_nan((column->is_float ? cell->sum_float : (double)cell->sum_int) / (double)cell->number_count);
         return MOTE_OK;
     case MOTE_AGGREGATE_MIN:
     case MOTE_AGGREGATE_MAX:

@@ -107,7 +107,9 @@ static inline uint32_t zigzag_32(uint32_t value) { return value << 1 ^ (uint32_t
 static inline uint32_t unzigzag_32(uint32_t value) { return value >> 1 ^ (0 - (value & 1)); }
 static inline uint64_t zigzag_64(uint64_t value) { return value << 1 ^ (uint64_t)((int64_t)value >> 63); }
 static inline uint64_t unzigzag_64(uint64_t value) { return value >> 1 ^ (0 - (value & 1)); }
+/* One NaN for all: the one that infinity - infinity gives has its sign set on x86-64 and not on aarch64. */
+static inline double codec_one_nan(double value) { return value == value ? value : double_of_bits(UINT64_C(0x7FF8000000000000)); }
 /* The partial sums of codec_summary, combined. */
-static inline double codec_combine_sums(const double *s) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
+static inline double codec_combine_sums(const double *s) { return codec_one_nan(((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))); }
 
 #endif

@@ -1,6 +1,7 @@
 /* engine_aggregate_test.c: aggregates, counts and latest rows through the public API: what they read and what they leave unread, what they refuse, the form of their results. That the figures are right for tables of every kind is
  * aggregate_test's matter (tests/sim). */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,37 @@ Test(aggregate, blocks_told_by_statistics_are_not_read)
     read = bytes_read(&fixture) - before;
     cr_assert_lt(read * 3, scanned, "%llu bytes were read, by a scan %llu", (unsigned long long)read, (unsigned long long)scanned);
     cr_assert(aggregate_agrees(table, &options, text), "%s", text);
+    fixture_remove(&fixture);
+}
+
+Test(aggregate, sum_of_both_infinities_is_the_same_nan_everywhere)
+{
+    static const struct mote_aggregate_value wanted[] = {{2, MOTE_AGGREGATE_SUM}, {2, MOTE_AGGREGATE_MEAN}};
+    struct fixture fixture;
+    fixture_sim(&fixture, 64 * MIB_BYTES, 1, false);
+    fixture_open(&fixture);
+    mote_table *table = make_table(&fixture);
+    const int32_t series[] = {1, 1, 1};
+    const int64_t times[] = {1, 2, 3}, numbers[] = {1, 2, 3};
+    const double values[] = {INFINITY, -INFINITY, 1};
+    const struct mote_column columns[] = {{MOTE_TYPE_INT32, 1, series, NULL, NULL}, {MOTE_TYPE_TIMESTAMP, 1, times, NULL, NULL}, {MOTE_TYPE_FLOAT64, 1, values, NULL, NULL}, {MOTE_TYPE_INT64, 1, numbers, NULL, NULL}};
+    const struct mote_batch batch = {3, 4, columns, NULL};
+    must(mote_append_columns(table, &batch, NULL, NULL));
+    for (int flushed = 0; flushed < 2; flushed++) {
+        struct mote_aggregate_options options = options_of(wanted, 2);
+        mote_aggregation *aggregation;
+        struct mote_chunk chunk;
+        must(mote_aggregate(table, &options, &aggregation));
+        must(mote_aggregation_next(aggregation, &chunk));
+        cr_assert_eq(chunk.row_count, 1);
+        for (size_t i = 0; i < 2; i++) {
+            uint64_t bits;
+            memcpy(&bits, chunk.columns[i + chunk.column_count - 2].values, sizeof bits);
+            cr_assert_eq(bits, UINT64_C(0x7FF8000000000000), "%zu: %llx", i, (unsigned long long)bits);
+        }
+        mote_aggregation_close(aggregation);
+        must(mote_flush(fixture.db));
+    }
     fixture_remove(&fixture);
 }
 
