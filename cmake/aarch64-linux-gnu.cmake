@@ -1,7 +1,9 @@
 # Cross-compiles for aarch64 with Debian's gcc-aarch64-linux-gnu: `cmake --preset arm64 && ninja -C build-arm64`.
 #
 # The libraries come from multiarch (`dpkg --add-architecture arm64`, then the -dev packages with :arm64), or, where these would displace the packages of the build machine,
-# out of a folder that holds them: -DMOTE_ARM64_SYSROOT=FOLDER or the environment variable of that name. With qemu-user-static installed ctest runs the programs under it.
+# out of a folder that holds them: -DMOTE_ARM64_SYSROOT=FOLDER or the environment variable of that name. With qemu-user-static installed ctest runs the programs under it: all but those of
+# tests/unit as they are; Criterion starts its own program again, so that these also need the kernel's binfmt_misc to know qemu (Debian's package sees to it) and, with a folder, QEMU_LD_PREFIX=FOLDER.
+# qemu's user mode has neither io_uring nor libaio and ignores MADV_WIPEONFORK: what tests these fails there and needs a machine, or qemu-system-aarch64.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
