@@ -12,7 +12,7 @@
 #include "index/vector_private.h"
 
 enum phase { PHASE_TRAIN, PHASE_ENCODE, PHASE_INSERT, PHASE_TRIM, PHASE_REACH, PHASE_WRITE, PHASE_END };
-enum { CHUNK_BYTES = 1 << 20, ROWS_PER_CENTROID = 512, CENTROID_MASK = 63, IS_INSERTED = 64, IS_REACHED = 128 };
+enum { CHUNK_BYTES = 1 << 20, ROWS_PER_CENTROID = 64, CENTROID_MASK = 63, IS_INSERTED = 64, IS_REACHED = 128, LAST_REACHED = 256 };
 
 /* ---- Collecting rows ---- */
 
@@ -178,7 +178,7 @@ uint64_t vector_builder_bytes(const struct vector_options *options, uint64_t row
     uint64_t bytes = sizeof(struct vector_builder) + rows * stored_row_bytes(&resolved) + chunks * 96 + 20ull * resolved.dimension + vector_writer_bytes(&shape) + 8192;
     if (shape.kind == VECTOR_FLAT)
         return bytes;
-    bytes += shape.centroids * (32ull * 4 * resolved.dimension + 12ull * resolved.dimension + 32) + 4ull * resolved.dimension + rows * 5;
+    bytes += shape.centroids * (32ull * (4 * resolved.dimension + 8) + 12ull * resolved.dimension + 32) + 4ull * resolved.dimension + rows * 5;
     return bytes + vector_graph_bytes(rows, resolved.dimension, resolved.degree, resolved.build_list, resolved.metric == VECTOR_INNER_PRODUCT);
 }
 
@@ -272,38 +272,43 @@ static int order_rows(struct vector_builder *builder)
         builder->order[i - 1] = builder->order[j];
         builder->order[j] = held;
     }
-    builder->unreached = builder->merge ? UINT32_MAX : some;
+    builder->first_inserted = UINT32_MAX;
     if (!builder->merge)
         return MOTE_OK;
     int result = vector_merge_graph(builder->merge, builder->graph);
     for (uint64_t i = count; !result && i-- > 0;)
         if (builder->graph->stamps[i] == 1) {
             builder->assigned[i] |= IS_INSERTED;
-            builder->unreached = (uint32_t)i;
+            builder->first_inserted = (uint32_t)i;
         }
     builder->graph->stamp = 1;
     return result;
 }
 
-/* unreached is, meanwhile, some node that was inserted, or UINT32_MAX. */
+/* Those from which a search may begin: the entries that are in the graph; before there are any, some node that is. */
+static uint32_t collect_entries(const struct vector_builder *builder, uint32_t entries[VECTOR_CENTROIDS_MAX + 1])
+{
+    uint32_t count = 0;
+    for (uint32_t k = 0; k < builder->shape.centroids; k++)
+        if (builder->assigned[builder->entries[k].node] & IS_INSERTED)
+            entries[count++] = builder->entries[k].node;
+    if (builder->first_inserted != UINT32_MAX)
+        entries[count++] = builder->first_inserted;
+    return count;
+}
+
 static void insert_row(struct vector_builder *builder, uint32_t node)
 {
-    uint32_t entries[3], count = 0;
+    uint32_t entries[VECTOR_CENTROIDS_MAX + 1];
     if (builder->assigned[node] & IS_INSERTED)
         return;
-    uint32_t near = builder->entries[builder->assigned[node] & CENTROID_MASK].node;
-    if (builder->assigned[near] & IS_INSERTED)
-        entries[count++] = near;
-    if (builder->assigned[builder->entries[0].node] & IS_INSERTED)
-        entries[count++] = builder->entries[0].node;
-    if (builder->unreached != UINT32_MAX && builder->assigned[builder->unreached] & IS_INSERTED)
-        entries[count++] = builder->unreached;
+    uint32_t count = collect_entries(builder, entries);
     if (count > 0) {
         vector_graph_search(builder->graph, node, entries, count);
         vector_graph_connect(builder->graph, node);
     }
     builder->assigned[node] |= IS_INSERTED;
-    builder->unreached = builder->unreached == UINT32_MAX ? node : builder->unreached;
+    builder->first_inserted = builder->first_inserted == UINT32_MAX ? node : builder->first_inserted;
 }
 
 /* The entries first, then all in the drawn order. */
@@ -323,19 +328,29 @@ static void reach(struct vector_builder *builder, uint32_t node)
     builder->order[builder->queue_tail++] = node;
 }
 
+static bool link_from(struct vector_builder *builder, uint32_t from, uint32_t node)
+{
+    uint32_t *edges = vector_edges(builder->graph, from);
+    if (edges[0] >= builder->graph->degree)
+        return false;
+    edges[++edges[0]] = node;
+    reach(builder, node);
+    return true;
+}
+
+/* An edge from the nearest node that has room; among very many equal vectors these may all be full, and one of those that were reached last is taken. */
 static void link_unreached(struct vector_builder *builder, uint32_t node)
 {
     struct vector_graph *graph = builder->graph;
-    uint32_t entries[2] = {builder->entries[builder->assigned[node] & CENTROID_MASK].node, builder->entries[0].node};
-    vector_graph_search(graph, node, entries, 2);
-    for (uint32_t i = 0; i < graph->list_count; i++) {
-        uint32_t *edges = vector_edges(graph, graph->list[i].node);
-        if (edges[0] < graph->degree) {
-            edges[++edges[0]] = node;
-            reach(builder, node);
-            return;
-        }
-    }
+    uint32_t entries[VECTOR_CENTROIDS_MAX];
+    bool linked = false;
+    for (uint32_t k = 0; k < builder->shape.centroids; k++)
+        entries[k] = builder->entries[k].node;
+    vector_graph_search(graph, node, entries, builder->shape.centroids);
+    for (uint32_t i = 0; i < graph->list_count && !linked; i++)
+        linked = link_from(builder, graph->list[i].node, node);
+    for (uint64_t i = 0; i < LAST_REACHED && i < builder->queue_tail && !linked; i++)
+        linked = link_from(builder, builder->order[builder->queue_tail - 1 - i], node);
 }
 
 /* One node of the walk, or where it has ended the next node that it did not come to. false: there is none. */

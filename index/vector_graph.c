@@ -1,5 +1,5 @@
 /* vector_graph.c: the graph under construction, in memory: insertion one by one, each by a search among those before, with the pruning of Vamana (Jayaram Subramanya et al., DiskANN, 2019): of the candidates from near to far one becomes a neighbour
- * unless an earlier neighbour is 1.2 times nearer to it than the node is.
+ * unless an earlier neighbour is nearer to it than the node is, and in a second round unless one is 1.2 times nearer.
  *
  * Distances are those of the vectors less the mean, rounded to eight bits an element with a scale for each vector; with VECTOR_INNER_PRODUCT every vector is lifted, by one more element, to the length of the longest, so that the nearest by
  * distance are those with the greatest products.
@@ -171,25 +171,39 @@ static void sort_near(struct vector_near *nears, uint32_t count)
     }
 }
 
-/* The node's neighbours out of the count candidates in graph->pruned. */
+/* Whether a neighbour that is chosen already is `slack` times nearer to the candidate than the node is. */
+static bool is_occluded(const struct vector_graph *graph, const uint32_t *edges, uint32_t chosen, const struct vector_near *candidate, float slack)
+{
+    for (uint32_t j = 1; j <= chosen; j++)
+        if (slack * vector_graph_distance(graph, edges[j], candidate->node) <= candidate->distance)
+            return true;
+    return false;
+}
+
+/* The node's neighbours out of the count candidates in graph->pruned, whose nodes are UINT32_MAX once they are chosen. First those that are nearer to the node than to any other neighbour: they lead in all directions, to other clusters too;
+ * then, while there is room, the near ones that the slack lets pass. */
 static void prune(struct vector_graph *graph, uint32_t node, uint32_t count)
 {
     struct vector_near *candidates = graph->pruned;
     uint32_t *edges = vector_edges(graph, node);
-    uint32_t kept = 0, same = 0;
+    uint32_t chosen = 0, same = 0;
     sort_near(candidates, count);
-    for (uint32_t i = 0; i < count && kept < graph->degree; i++) {
-        uint32_t other = candidates[i].node;
-        bool occluded = other == node || (i > 0 && other == candidates[i - 1].node);
-        /* Equal vectors would all hide behind one another; half of the neighbours may be such. */
-        if (!occluded && candidates[i].distance == 0)
-            occluded = ++same > graph->degree / 2;
-        for (uint32_t j = 1; !occluded && candidates[i].distance > 0 && j <= kept; j++)
-            occluded = SLACK_SQUARED * vector_graph_distance(graph, edges[j], other) <= candidates[i].distance;
-        if (!occluded)
-            edges[++kept] = other;
-    }
-    edges[0] = kept;
+    for (uint32_t i = count; i-- > 0;)
+        if (candidates[i].node == node || (i > 0 && candidates[i].node == candidates[i - 1].node))
+            candidates[i].node = UINT32_MAX;
+    for (uint32_t round = 0; round < 2; round++)
+        for (uint32_t i = 0; i < count && chosen < graph->degree; i++) {
+            if (candidates[i].node == UINT32_MAX)
+                continue;
+            /* Equal vectors would all hide behind one another; half of the neighbours may be such. */
+            bool equal = candidates[i].distance == 0;
+            if (equal ? same == graph->degree / 2 : is_occluded(graph, edges, chosen, &candidates[i], round == 0 ? 1 : SLACK_SQUARED))
+                continue;
+            same += equal;
+            edges[++chosen] = candidates[i].node;
+            candidates[i].node = UINT32_MAX;
+        }
+    edges[0] = chosen;
 }
 
 void vector_graph_trim(struct vector_graph *graph, uint32_t node)

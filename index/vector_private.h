@@ -232,12 +232,13 @@ struct vector_builder {
     struct vector_model model;
     struct vector_near *entries; /* of each centroid: the nearest node */
     float *sample;
-    double *centroid_sums;
+    double *sample_squares, *centroid_sums;
+    uint64_t random;
     uint32_t *centroid_counts;
     uint32_t sample_count, iteration;
     uint8_t *assigned; /* centroid of each node */
     uint32_t *order;   /* of insertion */
-    uint32_t unreached, *queue; /* repair */
+    uint32_t first_inserted;    /* UINT32_MAX: none */
     uint64_t queue_head, queue_tail;
     float *vector, *scaled, *residual;
     struct vector_graph *graph;

@@ -1,7 +1,7 @@
 /* vector_search.c: the nearest rows of a vector section (vector.h): passes of a beam search through the graph, or looks at every row.
  *
  * The list holds the nearest nodes by estimate, in order; a pass takes the nearest ones that are not settled, `beam` of them at a time, reads them (exact distance, neighbours), and enters neighbours that were not met before; it ends when all of
- * the list is settled. A further pass doubles the list, with what fell from it before. When the list has come to an eighth of all rows, or the graph is used up, a look at every row that was not settled is cheaper, or all that is left.
+ * the list is settled. A further pass doubles the list, with what fell from it before; so do passes that settle too few rows which are kept. When the list has come to an eighth of all rows, or the graph is used up, a look at every row that was not settled is cheaper, or all that is left.
  * Invariants: each node is met once and settled once; a hit in the pool is of a settled node, or of a row that a look found. Estimates choose, exact distances rank. Threads: one. Failures: as vector.h says.
  */
 #include <assert.h>
@@ -32,7 +32,8 @@ struct vector_search {
     struct vector_set met, settled;
     struct vector_pool pool;
     uint32_t ready;  /* hits of the pool, from its first on, that may be returned */
-    bool begun, looking, complete; /* complete: every row has been looked at */
+    uint64_t target; /* so many rows are to be kept before the next are returned */
+    bool looking, complete; /* complete: every row has been looked at */
     struct vector_hit looked; /* the last hit of the looks so far */
     struct vector_pin node_pin, code_pin, ordinal_pin;
     struct vector_search_counts counts;
@@ -77,7 +78,9 @@ int vector_search_create(const struct vector_index *index, const float *query, c
     made->met.memory = made->settled.memory = made->pool.memory = memory;
     made->looked.distance = -INFINITY;
     made->looking = looks_at_once(index, &resolved);
-    made->list_max = resolved.list;
+    made->target = resolved.list;
+    double list_max = resolved.list / resolved.keep_share;
+    made->list_max = list_max < VECTOR_LIST_MAX ? (uint32_t)list_max : VECTOR_LIST_MAX;
     made->query = memory_alloc(memory, 2 * (size_t)dimension * sizeof(float));
     made->halves = memory_alloc(memory, 2 * (size_t)half);
     made->list = made->looking ? NULL : memory_alloc(memory, ((size_t)made->list_max + 1) * sizeof *made->list);
@@ -254,22 +257,15 @@ static int run_pass(struct vector_search *search)
     return result;
 }
 
+/* All entries are met, the nearest of them are settled: a cluster that few edges lead to is found by its own entry. */
 static int enter_graph(struct vector_search *search)
 {
     const struct vector_index *index = search->index;
-    uint32_t place;
     int result = MOTE_OK;
-    /* From the three entries whose centroids are nearest. */
-    for (uint32_t round = 0; round < 3 && !result; round++) {
-        uint32_t nearest = VECTOR_CENTROIDS_MAX;
-        for (uint32_t k = 0; k < index->shape.centroids; k++)
-            if (!vector_set_has(&search->met, index->entries[k]) && (nearest == VECTOR_CENTROIDS_MAX || search->question.squares[k] < search->question.squares[nearest]))
-                nearest = k;
-        if (nearest == VECTOR_CENTROIDS_MAX)
-            break;
-        result = vector_set_add(&search->met, index->entries[nearest]);
-        if (result > 0)
-            result = meet(search, index->entries[nearest], &place);
+    for (uint32_t k = 0; k < index->shape.centroids && !result; k++) {
+        uint32_t place;
+        int added = vector_set_add(&search->met, index->entries[k]);
+        result = added > 0 ? meet(search, index->entries[k], &place) : added;
     }
     return result;
 }
@@ -319,25 +315,26 @@ static int widen_list(struct vector_search *search)
     return MOTE_OK;
 }
 
+/* Until as many rows that are kept are settled as a search without a filter would settle; each further call asks for twice as many. */
 static int pass_further(struct vector_search *search)
 {
-    uint32_t wanted = search->options.wanted;
     int result = MOTE_OK;
-    if (!search->begun) {
-        search->begun = true;
+    if (search->counts.passes == 0) {
         result = enter_graph(search);
         if (!result)
             result = run_pass(search);
     } else {
-        /* Whoever asks for more than was wanted has used up what this list can tell. */
+        search->target *= 2;
+    }
+    while (!result && !search->looking && search->pool.count < search->target) {
         search->looking = search->list_count < search->list_max || (uint64_t)search->list_max * 2 * LOOK_SHARE >= search->index->shape.nodes;
         if (!search->looking)
             result = widen_list(search);
         if (!result && !search->looking)
             result = run_pass(search);
     }
-    uint32_t left = search->pool.count - search->pool.taken;
-    search->ready = left >= wanted ? wanted : 0;
+    assert(result || search->looking || search->pool.count - search->pool.taken >= search->options.wanted);
+    search->ready = search->looking ? 0 : search->options.wanted;
     return result;
 }
 
