@@ -11,6 +11,8 @@
 #include "blockdev/base/units.h"
 #include "index/vector_private.h"
 
+enum { NODE_PREFETCH_MAX = 4096, LINE_BYTES = 64 };
+
 /* ---- Shape ---- */
 
 static void fill_stream(struct vector_shape *shape, enum vector_stream stream, uint64_t records, uint32_t record_bytes, uint32_t page_bytes)
@@ -158,6 +160,28 @@ void vector_announce(const struct vector_index *index, const uint32_t *nodes, ui
         announced++;
     }
     index->section.source->prefetch(index->section.source->context, pages, announced, check_page);
+}
+
+int vector_pin_nodes(const struct vector_index *index, const uint32_t *nodes, uint32_t count, struct vector_pin *pins)
+{
+    const struct vector_shape *shape = &index->shape;
+    uint32_t bytes = shape->streams[VECTOR_NODES].record_bytes;
+    int result = MOTE_OK;
+    memset(pins, 0, count * sizeof *pins);
+    vector_announce(index, nodes, count);
+    for (uint32_t i = 0; i < count && !result; i++) {
+        const uint8_t *record;
+        result = vector_pin_record(index, VECTOR_NODES, (uint64_t)nodes[i] * shape->parts, &pins[i], &record);
+        for (uint32_t at = 0; !result && at < bytes && at < NODE_PREFETCH_MAX; at += LINE_BYTES)
+            __builtin_prefetch(record + at);
+    }
+    return result;
+}
+
+void vector_unpin_nodes(const struct vector_index *index, uint32_t count, struct vector_pin *pins)
+{
+    for (uint32_t i = 0; i < count; i++)
+        vector_unpin(index, &pins[i]);
 }
 
 int vector_read_node(const struct vector_index *index, uint32_t number, struct vector_pin *pin, uint8_t *scratch, struct vector_node *node)

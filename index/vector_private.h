@@ -205,6 +205,9 @@ int vector_pin_record(const struct vector_index *index, enum vector_stream strea
 void vector_unpin(const struct vector_index *index, struct vector_pin *pin);
 /* Tells the source that these nodes will be read, if it wants to know; at most VECTOR_BEAM_MAX. */
 void vector_announce(const struct vector_index *index, const uint32_t *nodes, uint32_t count);
+/* The same, and pins the first page of each, so that their bytes come to the processor meanwhile. Unpin them in either case. */
+int vector_pin_nodes(const struct vector_index *index, const uint32_t *nodes, uint32_t count, struct vector_pin *pins);
+void vector_unpin_nodes(const struct vector_index *index, uint32_t count, struct vector_pin *pins);
 /* A node's record in one piece: on its page, or in scratch (node_bytes; may be NULL where parts is 1). The neighbours are bounded. */
 struct vector_node {
     uint32_t ordinal, degree;

@@ -10,7 +10,7 @@
 #include "blockdev/base/memory.h"
 #include "index/vector_private.h"
 
-enum { LOOK_SHARE = 8, CODE_PREFETCH_MAX = 512, LINE_BYTES = 64 };
+enum { LOOK_SHARE = 8, LOOK_HITS_MAX = 32768, CODE_PREFETCH_MAX = 512, LINE_BYTES = 64 };
 
 struct candidate {
     float estimate;
@@ -35,7 +35,8 @@ struct vector_search {
     uint64_t target; /* so many rows are to be kept before the next are returned */
     bool looking, complete; /* complete: every row has been looked at */
     struct vector_hit looked; /* the last hit of the looks so far */
-    struct vector_pin node_pin, code_pin, ordinal_pin;
+    uint32_t look_hits;       /* so many the next look keeps; doubles from look to look, so that taking all rows takes few looks */
+    struct vector_pin code_pin, ordinal_pin;
     struct vector_search_counts counts;
 };
 
@@ -79,6 +80,7 @@ int vector_search_create(const struct vector_index *index, const float *query, c
     made->looked.distance = -INFINITY;
     made->looking = looks_at_once(index, &resolved);
     made->target = resolved.list;
+    made->look_hits = resolved.wanted;
     double list_max = resolved.list / resolved.keep_share;
     made->list_max = list_max < VECTOR_LIST_MAX ? (uint32_t)list_max : VECTOR_LIST_MAX;
     made->query = memory_alloc(memory, 2 * (size_t)dimension * sizeof(float));
@@ -106,7 +108,6 @@ void vector_search_destroy(struct vector_search *search)
     if (!search)
         return;
     struct memory *memory = search->index->section.memory;
-    vector_unpin(search->index, &search->node_pin);
     vector_unpin(search->index, &search->code_pin);
     vector_unpin(search->index, &search->ordinal_pin);
     vector_pool_free(&search->pool);
@@ -125,10 +126,10 @@ void vector_search_counts(const struct vector_search *search, struct vector_sear
 /* ---- Nodes ---- */
 
 /* Reads a node, and its exact distance. */
-static int measure_node(struct vector_search *search, uint32_t number, struct vector_node *node, struct vector_hit *hit)
+static int measure_node(struct vector_search *search, uint32_t number, struct vector_pin *pin, struct vector_node *node, struct vector_hit *hit)
 {
     const struct vector_index *index = search->index;
-    int result = vector_read_node(index, number, &search->node_pin, search->node_bytes, node);
+    int result = vector_read_node(index, number, pin, search->node_bytes, node);
     if (result)
         return result;
     search->counts.nodes_read++;
@@ -205,14 +206,14 @@ static void prefetch_code(const struct vector_index *index, uint32_t node)
 }
 
 /* Reads a node of the list, takes its distance, and meets its neighbours. *lowest: the first place of the list where something new came. */
-static int settle(struct vector_search *search, uint32_t number, uint32_t *lowest)
+static int settle(struct vector_search *search, uint32_t number, struct vector_pin *pin, uint32_t *lowest)
 {
     uint32_t fresh[VECTOR_DEGREE_MAX], fresh_count = 0;
     struct vector_node node;
     struct vector_hit hit;
     int result = vector_set_add(&search->settled, number);
     if (result >= 0)
-        result = measure_node(search, number, &node, &hit);
+        result = measure_node(search, number, pin, &node, &hit);
     if (result)
         return result;
     if (is_kept(search, hit.ordinal))
@@ -237,6 +238,7 @@ static int settle(struct vector_search *search, uint32_t number, uint32_t *lowes
 /* Until all of the list is settled. */
 static int run_pass(struct vector_search *search)
 {
+    struct vector_pin pins[VECTOR_BEAM_MAX];
     uint32_t at = 0;
     int result = MOTE_OK;
     search->counts.passes++;
@@ -247,9 +249,10 @@ static int run_pass(struct vector_search *search)
                 search->list[i].settled = true;
                 chosen[count++] = search->list[i].node;
             }
-        vector_announce(search->index, chosen, count);
+        result = vector_pin_nodes(search->index, chosen, count, pins);
         for (uint32_t i = 0; !result && i < count; i++)
-            result = settle(search, chosen[i], &lowest);
+            result = settle(search, chosen[i], &pins[i], &lowest);
+        vector_unpin_nodes(search->index, count, pins);
         at = lowest < at ? lowest : at;
         while (at < search->list_count && search->list[at].settled)
             at++;
@@ -352,24 +355,25 @@ static int ordinal_of(struct vector_search *search, uint32_t node, uint32_t *ord
     return result;
 }
 
-/* Keeps the wanted nearest beyond what earlier looks gave. */
+/* Keeps the nearest beyond what earlier looks gave. */
 static int look_at_nodes(struct vector_search *search, const uint32_t *nodes, uint32_t count, struct vector_pool *found)
 {
+    struct vector_pin pin = {0};
     int result = MOTE_OK;
     vector_announce(search->index, nodes, count);
     for (uint32_t i = 0; !result && i < count; i++) {
         struct vector_node node;
         struct vector_hit hit;
-        result = measure_node(search, nodes[i], &node, &hit);
+        result = measure_node(search, nodes[i], &pin, &node, &hit);
         if (result || !vector_hit_below(&search->looked, &hit))
             continue;
-        bool full = found->count == search->options.wanted;
+        bool full = found->count == search->look_hits;
         if (full && !vector_hit_below(&hit, &found->hits[found->count - 1]))
             continue;
         found->count -= full;
         result = vector_pool_add(found, &hit);
-        search->complete &= !full;
     }
+    vector_unpin(search->index, &pin);
     return result;
 }
 
@@ -380,7 +384,6 @@ static int look(struct vector_search *search)
     int result = MOTE_OK;
     search->counts.passes++;
     search->counts.exhaustive = true;
-    search->complete = true;
     for (uint64_t node = 0; !result && node < search->index->shape.nodes; node++) {
         uint32_t ordinal = 0;
         if (vector_set_has(&search->settled, (uint32_t)node))
@@ -396,8 +399,9 @@ static int look(struct vector_search *search)
     }
     if (!result)
         result = look_at_nodes(search, nodes, count, &found);
-    /* More may be beyond these, unless fewer than wanted were found. */
-    search->complete = found.count < search->options.wanted;
+    /* More may be beyond these, unless there was room for more. */
+    search->complete = found.count < search->look_hits;
+    search->look_hits = search->look_hits * 2 < LOOK_HITS_MAX ? search->look_hits * 2 : LOOK_HITS_MAX;
     if (found.count > 0)
         search->looked = found.hits[found.count - 1];
     for (uint32_t i = 0; !result && i < found.count; i++)
@@ -415,8 +419,7 @@ int vector_search_next(struct vector_search *search, struct vector_hit *hit)
         if (search->complete)
             return 0;
         int result = search->looking ? look(search) : pass_further(search);
-        vector_unpin(search->index, &search->node_pin);
-        vector_unpin(search->index, &search->code_pin);
+            vector_unpin(search->index, &search->code_pin);
         vector_unpin(search->index, &search->ordinal_pin);
         if (result)
             return result;

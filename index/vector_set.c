@@ -5,7 +5,7 @@
 #include "blockdev/base/memory.h"
 #include "index/vector_private.h"
 
-enum { SLOTS_FIRST = 1024, HITS_FIRST = 64 };
+enum { SLOTS_FIRST = 2048, HITS_FIRST = 64 };
 
 static uint64_t slot_of(const struct vector_set *set, uint32_t node)
 {

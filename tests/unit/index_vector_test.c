@@ -365,7 +365,8 @@ Test(index_vector, golden_sections_keep_their_bytes)
         uint32_t count, dimension, metric;
         uint64_t length;
         uint32_t crc;
-    } golden[] = {{0, 4, 1, 0, 0}, {20, 7, 1, 0, 0}, {400, 9, 1, 0, 0}, {400, 9, 2, 0, 0}, {1500, 5, 3, 0, 0}, {60, 1100, 1, 0, 0}};
+    } golden[] = {{0, 4, 1, 4096, 0xefb7b89b},     {20, 7, 1, 16384, 0xa4718599},    {400, 9, 1, 57344, 0xf6443d12},
+                {400, 9, 2, 61440, 0x69dd2f52}, {1500, 5, 3, 139264, 0x92391cd5}, {60, 1100, 1, 552960, 0x397e42ff}};
     struct memory *memory = vector_world_memory(16u << 20);
     uint32_t changed = 0;
     for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
