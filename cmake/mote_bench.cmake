@@ -76,11 +76,11 @@ if(MOTE_TESTS) # under sanitizers too, unlike the whole
 endif()
 # The peer of vector_bench, in C++ and of headers only: where there are a compiler and hnswlib (libhnswlib-dev).
 find_path(HNSWLIB_INCLUDE hnswlib/hnswlib.h)
-if(HNSWLIB_INCLUDE)
+if(HNSWLIB_INCLUDE AND NOT CMAKE_CROSSCOMPILING)
   include(CheckLanguage)
   check_language(CXX)
 endif()
-if(HNSWLIB_INCLUDE AND CMAKE_CXX_COMPILER)
+if(HNSWLIB_INCLUDE AND CMAKE_CXX_COMPILER AND NOT CMAKE_CROSSCOMPILING)
   enable_language(CXX)
   add_executable(hnswlib_bench ${CMAKE_CURRENT_SOURCE_DIR}/bench/peers/hnswlib_bench.cpp)
   set_target_properties(hnswlib_bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench CXX_STANDARD 17)
