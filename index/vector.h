@@ -9,7 +9,7 @@
  * Sections of at most rows_flat_max rows are flat: every search looks at every vector. Larger ones are a graph (each node's page holds its vector and its neighbours), beside it codes of four bits an element, by which a search chooses the
  * nodes that it reads; what it returns is ranked by the exact distances of the nodes read. So a search of a graph may miss rows, but never returns a wrong distance.
  *
- * Memory: of the struct memory handed over, nothing else. Nothing here is recursive.
+ * Memory: of the struct memory handed over, nothing else; docs/indexes-vector.md has the formulas. A search pins at most VECTOR_BEAM_MAX pages, and two more. Nothing here is recursive.
  * Threads: a builder and a search belong to one thread; an open index may be searched by many. Failures: MOTE_EINVAL, MOTE_EIO, MOTE_EDAMAGED, MOTE_EBUDGET, and what sink, source and callbacks return.
  */
 #ifndef MOTE_INDEX_VECTOR_H
