@@ -97,7 +97,7 @@ void spatial_nearest_destroy(struct spatial_nearest *nearest);
 
 struct spatial_merge_options {
     uint64_t rows_max;       /* no more rows than this stay */
-    uint64_t rows_in_memory; /* so many are held in memory at most, though at least SPATIAL_MERGE_ROWS_MIN; with fewer than rows_max the inputs are read about three times */
+    uint64_t rows_in_memory; /* so many are held in memory at most, though at least SPATIAL_MERGE_ROWS_MIN; with fewer than rows_max the inputs are read about three times, up to some six times where many points are equal */
     /* Is told ordinals of input number `input` and replaces each by the row's new ordinal or SPATIAL_DROPPED. No two rows may get the same; may be asked of a row more than once. */
     int (*map)(void *context, uint32_t input, uint32_t *ordinals, uint32_t count);
     void *map_context;
