@@ -67,6 +67,23 @@ struct ordinal_index_ops {
     int (*verify)(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count);
 };
 
+/* The operations of a declared index: of one or more columns of a table's rows, which are known as ordinals. Built with a segment's rows, block by block; verified. What it answers is the engine's business. */
+#define ROW_INDEX_COLUMNS_MAX 4u
+#define ROW_INDEX_OPTIONS_BYTES_MAX 64u
+struct codec_vector;
+struct row_index;
+struct row_index_ops {
+    uint32_t kind;                              /* of its roots */
+    uint64_t (*builder_bytes)(uint64_t rows_max); /* memory that a builder takes, the writing included */
+    int (*create)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, uint64_t rows_max, struct row_index **builder);
+    /* The next rows, first_ordinal, + 1, ...: one vector for each indexed column. deleted: one byte a row, 1 for a tombstone, whose values do not count; NULL: none is. After a failure the builder can but be destroyed. */
+    int (*add)(struct row_index *builder, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted);
+    uint64_t (*section_bytes_bound)(const struct row_index *builder); /* of what was added */
+    int (*finish)(struct row_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
+    void (*destroy)(struct row_index *builder); /* NULL is allowed */
+    int (*verify)(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count);
+};
+
 /* No section of an ordinal index takes more than this a row, and this in all beside. */
 #define ORDINAL_INDEX_ROW_BYTES_MAX 13u
 #define ORDINAL_INDEX_FIXED_BYTES_MAX (56u * 1024u)

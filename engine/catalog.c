@@ -272,6 +272,8 @@ int mote_table_drop(mote_db *db, const char *name)
     pthread_mutex_lock(&db->flush_mutex);
     result = db_settle(db, drop_locked(db, name));
     if (!result)
+        indexes_load(db);
+    if (!result)
         trim_some(db, db->flush_queue);
     pthread_mutex_unlock(&db->flush_mutex);
     pthread_mutex_unlock(&db->ddl_mutex);

@@ -12,6 +12,7 @@
 struct rebuild {
     struct mote_db *db;
     bool everything; /* else only sections that failed a check */
+    uint64_t first_section_id; /* sections from this one on were made here */
     uint32_t rebuilt;
 };
 
@@ -52,7 +53,7 @@ static int rebuild_lists(struct rebuild *rebuild, const struct version *version)
             continue;
         for (uint32_t s = 0; s < list->count; s++) {
             struct segment *segment = list->segments[s];
-            if (!rebuild->everything && !atomic_load(&segment->timestamp_unusable))
+            if (rebuild->everything ? segment->record.timestamp.section_id >= rebuild->first_section_id : !atomic_load(&segment->timestamp_unusable))
                 continue;
             int result = rebuild_segment(rebuild->db, segment, schema);
             if (result)
@@ -66,11 +67,19 @@ static int rebuild_lists(struct rebuild *rebuild, const struct version *version)
 
 static int rebuild_timestamps(struct mote_db *db, bool everything)
 {
-    struct rebuild rebuild = {db, everything, 0};
+    struct rebuild rebuild = {db, everything, 0, 0};
+    int result;
+    bool again;
     pthread_mutex_lock(&db->compact_mutex); /* no compaction replaces the segments meanwhile */
-    struct version *version = version_acquire(db->manifest);
-    int result = rebuild_lists(&rebuild, version);
-    version_release(db->manifest, version);
+    rebuild.first_section_id = manifest_take_section_id(db->manifest);
+    do {
+        uint32_t before = rebuild.rebuilt;
+        struct version *version = version_acquire(db->manifest);
+        result = rebuild_lists(&rebuild, version);
+        version_release(db->manifest, version);
+        /* What was replaced is free only now that nothing holds it. */
+        again = result == MOTE_ENOSPC && rebuild.rebuilt > before && trim_some(db, db->compact_queue) > 0;
+    } while (again);
     pthread_mutex_unlock(&db->compact_mutex);
     return result;
 }
@@ -87,7 +96,21 @@ int mote_rebuild_timestamp_index(mote_db *db)
 int mote_flush_all_indexes(mote_db *db)
 {
     int result = db_check_writable(db);
-    return result ? result : db_settle(db, rebuild_timestamps(db, false));
+    struct index_build build = {0};
+    if (result)
+        return result;
+    result = rebuild_timestamps(db, false);
+    if (!result)
+        result = indexes_build(db, &build);
+    return db_settle(db, result);
+}
+
+/* An index that lacks memory or space for now keeps nobody from cutting the log. */
+static int build_indexes(struct mote_db *db)
+{
+    struct index_build build = {0};
+    int result = indexes_build(db, &build);
+    return result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_EDAMAGED ? MOTE_OK : result;
 }
 
 /* ---- Checkpoint ---- */
@@ -116,6 +139,8 @@ static int checkpoint_locked(struct mote_db *db)
     int result = flush_up_to(db, seq);
     if (!result)
         result = rebuild_timestamps(db, false);
+    if (!result)
+        result = build_indexes(db);
     if (!result)
         result = manifest_snapshot(db->manifest);
     if (!result)

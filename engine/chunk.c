@@ -164,6 +164,20 @@ int chunk_add_values(struct chunk_buffer *chunk, const struct mote_value *values
     return result;
 }
 
+int chunk_add_image(struct chunk_buffer *chunk, const struct schema *schema, const struct schema *image_schema, const uint8_t *image)
+{
+    assert(chunk->row_count < chunk->rows_max);
+    for (uint32_t i = 0; i < chunk->column_count; i++) {
+        struct mote_value value;
+        row_value(schema, image_schema, image, chunk->columns[i].position, &value);
+        int result = add_value(chunk, &chunk->columns[i], &value);
+        if (result)
+            return result;
+    }
+    chunk->row_count++;
+    return MOTE_OK;
+}
+
 static int add_run(struct chunk_buffer *chunk, struct chunk_column *column, const struct codec_vector *from, uint32_t first, uint32_t count)
 {
     if (column->offsets) {

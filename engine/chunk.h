@@ -39,6 +39,8 @@ bool chunk_full(const struct chunk_buffer *chunk);
 int chunk_add_row(struct chunk_buffer *chunk, struct merge *merge);
 /* Appends a row of one value for each column. */
 int chunk_add_values(struct chunk_buffer *chunk, const struct mote_value *values);
+/* Appends a row from its image. */
+int chunk_add_image(struct chunk_buffer *chunk, const struct schema *schema, const struct schema *image_schema, const uint8_t *image);
 /* Appends count rows of the iterator's block, from its present row on. */
 int chunk_add_run(struct chunk_buffer *chunk, struct sst_iterator *iterator, uint32_t count);
 /* Fills views. */

@@ -8,7 +8,7 @@
  * Generations (memtables between two cuts of the log):  FREE -> ACTIVE (listed for readers before its first row) -> IMMUTABLE (rotated; in cut order) -> FLUSHED (its rows are in a durable version; unlisted; waits for the pins of readers) -> FREE.
  *
  * Locks, in the order in which they may be taken together:
- *     table->insert_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex and reader_mutex are leaves.
+ *     table->insert_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex and reader_mutex are leaves.
  * Between the first two: the producers' drain_mutex (producer_private.h), since appends are made under it.
  * visible_seq, poisoned, and a table's schema pointer are atomics. No lock is taken by append unless a memtable or the log is full.
  *
@@ -127,6 +127,10 @@ struct mote_db {
     struct mote_table *tables; /* options.tables_max slots, never moved */
     uint32_t table_count;      /* slots in use; guarded by ddl_mutex for writers, published by table->used */
 
+    pthread_mutex_t index_mutex; /* of the copy of the declared indexes below, which the manifest has */
+    struct manifest_index *indexes; /* MANIFEST_INDEXES_MAX */
+    uint32_t index_count;
+
     pthread_mutex_t snapshot_mutex;
     uint64_t *snapshots; /* live cursors' seqs, cursors_max slots, 0: unused */
     uint32_t snapshot_slots;
@@ -139,7 +143,7 @@ struct mote_db {
     /* Jobs. job_mutex guards the wishes; job_cond wakes workers, done_cond whoever waits for a free generation. */
     pthread_mutex_t job_mutex;
     pthread_cond_t job_cond, done_cond;
-    bool stopping, extend_wanted, checkpoint_wanted, compact_wanted;
+    bool stopping, extend_wanted, checkpoint_wanted, compact_wanted, index_wanted;
     _Atomic uint64_t headroom_bytes; /* of the active generation's arena, kept for producers and deletes; 0: no producer is open (producer_headroom.c) */
     _Atomic uint64_t flush_ns; /* of the longest flush of late */
     _Atomic uint32_t urgency; /* who waits for a flush or a checkpoint: the rate limit does not hold meanwhile */
@@ -188,6 +192,32 @@ struct schema *table_schema_version(struct mote_table *table, uint32_t version);
 void table_raise_rowid(struct mote_table *table, int64_t seen);
 const struct schema *catalog_live_schema(void *context, uint64_t table_id); /* NULL: dropped */
 void catalog_free(struct mote_db *db);
+
+/* ---- index.c, index_build.c, index_spatial.c ---- */
+int indexes_create(struct mote_db *db);
+void indexes_load(struct mote_db *db); /* from the manifest, after each change */
+void indexes_free(struct mote_db *db);
+/* The table's index of that name (NULL: its only one of that kind); MOTE_ENOTFOUND. */
+int index_find(const mote_table *table, const char *name, uint32_t kind, struct manifest_index *index);
+/* The positions of its columns. */
+void index_columns(const struct schema *schema, const struct manifest_index *index, uint32_t *positions);
+struct index_build {
+    uint64_t table_id, index_id; /* 0: all */
+    bool everything;             /* also what is there and good */
+    uint32_t section_max;        /* 0: all */
+    uint32_t built;              /* out */
+    uint64_t first_section_id;   /* its own: sections from this one on were made here */
+};
+/* Builds sections that lack or failed a check. Takes compact_mutex. */
+int indexes_build(struct mote_db *db, struct index_build *build);
+void indexes_want(struct mote_db *db);
+/* What a worker does of it at a time; whether it did something. */
+bool indexes_build_some(struct mote_db *db);
+int indexes_verify(struct mote_db *db, struct segment *segment, const struct schema *schema, void (*report)(void *context), void *context);
+extern const struct row_index_ops spatial_row_index_ops;
+extern const struct row_index_ops *const engine_index_ops[];
+/* The squared distance as the spatial index computes it. */
+double spatial_distance(const double centre[3], const double point[3]);
 
 /* ---- view.c ---- */
 void view_acquire(struct mote_db *db, struct view *view);
@@ -275,6 +305,7 @@ int append_columns(mote_table *table, const struct mote_batch *batch, const stru
 int workers_start(struct mote_db *db);
 void workers_stop(struct mote_db *db);
 void jobs_wake(struct mote_db *db);
+bool jobs_take_wish(struct mote_db *db, bool *wish);
 /* Inline mode: whatever the workers would do now. */
 void jobs_inline(struct mote_db *db);
 /* A flush found no space: old versions and scattered small segments are made to give some; true: it may be tried again at once. */

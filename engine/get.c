@@ -101,7 +101,7 @@ bool get_may_be_in(const struct segment_record *record, const struct schema *sch
     return record->seq_max > found->seq && segment_may_hold(record, key->key, key->key_bytes, key->key, key->key_bytes);
 }
 
-static int look_in_segments(struct mote_db *db, struct reader *reader, const struct segment_list *list, const struct schema *schema, const struct get_key *key, struct mote_row *row, struct found_row *found)
+int get_look_in_segments(struct mote_db *db, struct reader *reader, const struct segment_list *list, const struct schema *schema, const struct get_key *key, struct mote_row *row, struct found_row *found)
 {
     int64_t time_ns = 0;
     int result = schema->time_in_key ? key_time(schema, key->key, key->key_bytes, &time_ns) : MOTE_OK;
@@ -133,7 +133,7 @@ int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, 
     if (!result && !decided && list) {
         struct reader *reader = reader_take(db, false);
         if (reader) {
-            result = look_in_segments(db, reader, list, schema, &wanted, row, found);
+            result = get_look_in_segments(db, reader, list, schema, &wanted, row, found);
             reader_rest(reader);
             reader_give(db, reader, false);
         } else {

@@ -29,5 +29,7 @@ bool get_may_be_in(const struct segment_record *record, const struct schema *sch
 int get_iterator(struct mote_db *db, struct reader *reader, struct segment *segment, const struct schema *schema, struct sst_iterator **iterator);
 /* Asks one segment for the key's newest version under the snapshot; a newer one than *found replaces it. */
 int get_from_segment(struct sst_iterator *iterator, const struct schema *schema, const struct get_key *key, struct mote_row *row, struct found_row *found);
+/* Asks all of them, the newest first. */
+int get_look_in_segments(struct mote_db *db, struct reader *reader, const struct segment_list *list, const struct schema *schema, const struct get_key *key, struct mote_row *row, struct found_row *found);
 
 #endif

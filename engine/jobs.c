@@ -23,7 +23,7 @@ void jobs_wake(struct mote_db *db)
     pthread_mutex_unlock(&db->job_mutex);
 }
 
-static bool take_wish(struct mote_db *db, bool *wish)
+bool jobs_take_wish(struct mote_db *db, bool *wish)
 {
     pthread_mutex_lock(&db->job_mutex);
     bool wanted = *wish;
@@ -66,7 +66,7 @@ static void limit_rate(struct mote_db *db)
     while ((now = now_ns()) < due && !is_urgent(db) && !atomic_load(&db->poisoned)) {
         uint64_t left = due - now < RATE_SLICE_MS * NS_PER_MS ? due - now : RATE_SLICE_MS * NS_PER_MS;
         nanosleep(&(struct timespec){.tv_nsec = (long)left}, NULL);
-        if (take_wish(db, &db->extend_wanted))
+        if (jobs_take_wish(db, &db->extend_wanted))
             space_extend(db, false);
     }
 }
@@ -75,7 +75,7 @@ int jobs_pace(void *context, uint64_t bytes_written)
 {
     struct mote_db *db = context;
     (void)bytes_written; /* of rows; the limit counts what reaches the device */
-    if (!db->options.inline_io && take_wish(db, &db->extend_wanted))
+    if (!db->options.inline_io && jobs_take_wish(db, &db->extend_wanted))
         space_extend(db, false);
     if (db->options.workers != MOTE_NO_THREADS)
         thread_step_aside(); /* a commit or a producer may wait for this processor */
@@ -172,7 +172,7 @@ void jobs_flush_between(struct mote_db *db)
 static bool compact_some(struct mote_db *db)
 {
     bool did = false;
-    if (!take_wish(db, &db->compact_wanted))
+    if (!jobs_take_wish(db, &db->compact_wanted))
         return false;
     int result = compact_if_idle(db, &did);
     if (did || result == COMPACT_BUSY) {
@@ -217,7 +217,7 @@ static bool do_one_job(struct mote_db *db)
     int result = MOTE_OK;
     if (atomic_load(&db->poisoned))
         return false;
-    if (take_wish(db, &db->extend_wanted)) {
+    if (jobs_take_wish(db, &db->extend_wanted)) {
         space_extend(db, false);
         return true;
     }
@@ -226,7 +226,7 @@ static bool do_one_job(struct mote_db *db)
     if (compaction_urgent(db, &critical, &deepest) && (critical ? compact_once(db, NULL, false, &did) : compact_if_idle(db, &did)) == MOTE_OK && did)
         return true;
     if (!flush_must_wait(db)) {
-        if (take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db)) {
+        if (jobs_take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db)) {
             result = checkpoint_run(db);
             did = result == MOTE_OK;
         } else if (flush_waiting(db)) {
@@ -236,7 +236,7 @@ static bool do_one_job(struct mote_db *db)
         if (result == MOTE_ENOSPC && !(did = jobs_make_space(db)))
             wal_set_space_error(db->wal, MOTE_ENOSPC); /* writers that wait for log space would wait for ever */
     }
-    return did || compact_some(db) || trim_freed(db) || populate_some(db);
+    return did || compact_some(db) || indexes_build_some(db) || trim_freed(db) || populate_some(db);
 }
 
 static void wait_for_work(struct mote_db *db)

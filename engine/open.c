@@ -101,7 +101,7 @@ static int create_parts(struct mote_db *db)
     if (result)
         return result;
     extents_set_trim(db->extents, db->trim);
-    db->sst = (struct sst_context){.device = db->device, .memory = db->memory, .cache = db->cache, .extents = db->extents, .layout = &db->superblock.layout, .timestamps = &timestamp_index_ops};
+    db->sst = (struct sst_context){.device = db->device, .memory = db->memory, .cache = db->cache, .extents = db->extents, .layout = &db->superblock.layout, .timestamps = &timestamp_index_ops, .indexes = engine_index_ops};
     memcpy(db->sst.uuid, db->superblock.uuid, sizeof db->sst.uuid);
     return MOTE_OK;
 }
@@ -151,7 +151,8 @@ static int open_manifest(struct mote_db *db)
     const struct manifest_state *state = manifest_get_state(db->manifest);
     atomic_store(&db->flushed_seq, state->flushed_seq);
     atomic_store(&db->head_lsn, state->head_lsn);
-    return catalog_load(db);
+    result = catalog_load(db);
+    return result ? result : indexes_create(db);
 }
 
 /* ---- The new incarnation ---- */
@@ -258,6 +259,7 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
     db->compact_wanted = true; /* an earlier owner may have left some */
     atomic_store(&db->checkpoint_last_ns, now_ns());
     atomic_store(&db->checkpoint_last_seq, db->recovered_rows ? 0 : start.next_seq - 1);
+    db->index_wanted = db->index_count > 0; /* what a crash cut short goes on */
     return result ? result : workers_start(db);
 }
 
@@ -291,6 +293,8 @@ static void destroy(struct mote_db *db)
         readers_destroy(db);
     if (db->memory)
         catalog_free(db);
+    if (db->memory)
+        indexes_free(db);
     if (db->manifest)
         manifest_close(db->manifest);
     if (db->cache)

@@ -79,6 +79,8 @@ static void visit_frame(void *context, unsigned copy, unsigned area, uint64_t of
 
 /* ---- Segments ---- */
 
+static void note_index(void *context) { note_last(context); }
+
 static int verify_segments(struct mote_db *db, struct verify *verify)
 {
     int result = MOTE_OK;
@@ -90,6 +92,8 @@ static int verify_segments(struct mote_db *db, struct verify *verify)
             result = sst_verify(&db->sst, db->queue, list->segments[s], schema, note, verify);
             if (result == MOTE_EDAMAGED)
                 result = MOTE_OK; /* reported */
+            if (!result)
+                result = indexes_verify(db, list->segments[s], schema, note_index, verify);
         }
     }
     version_release(db->manifest, version);

@@ -598,6 +598,93 @@ MOTE_API void mote_aggregation_close(mote_aggregation *aggregation);
 /* How many rows mote_scan would yield with these options (may be NULL: all rows; columns, descending and chunk_rows say nothing here). As mote_aggregate: rows are read only where the statistics of their block do not tell. */
 MOTE_API int mote_count(mote_table *table, const struct mote_scan_options *options, uint64_t *count);
 
+/* ---- Indexes ---------------------------------------------------------------------------------------------------------------- */
+
+enum mote_index_kind {
+    MOTE_INDEX_SPATIAL = 4, /* one point3 column, or three float64 columns: x, y, z. Rows with a NULL or a NaN among them are found by no search */
+};
+/* When rows enter an index. Searches see every row at once, whatever the strategy: what is not in the index yet is looked at row by row. */
+enum mote_index_strategy {
+    MOTE_INDEX_BATCH = 0, /* with the flush that makes them a segment */
+};
+
+struct mote_index_options {
+    size_t size_bytes;       /* sizeof(struct mote_index_options) */
+    const char *name;        /* of the table's indexes only one has it; at most MOTE_NAME_BYTES_MAX bytes */
+    uint32_t kind;           /* enum mote_index_kind */
+    uint32_t strategy;       /* enum mote_index_strategy */
+    const uint32_t *columns; /* positions in the schema */
+    size_t column_count;
+};
+#define MOTE_INDEX_OPTIONS_INIT MOTE_INIT(struct mote_index_options)
+
+/* Declares an index; durable on return, and kept by every flush and compaction from then on. What the table holds already is indexed in the background, segment by segment (mote_index_describe tells how far it is; a crash
+ * in between loses nothing, the next open goes on; mote_flush_all_indexes waits for it), or within the call where there are no workers. Searches may use it at once; what there is no memory or space for is answered from the rows and built later. MOTE_EINVAL (kind, columns or strategy), MOTE_ENOCOLUMN,
+ * MOTE_EEXISTS, MOTE_EBUDGET (16 of a table, 256 of a volume), MOTE_ENOSPC. Blocks. */
+MOTE_API int mote_index_create(mote_table *table, const struct mote_index_options *options);
+/* Removes it and frees its extents, durably. MOTE_ENOTFOUND. */
+MOTE_API int mote_index_drop(mote_table *table, const char *name);
+/* Builds all of it anew from the table's rows. MOTE_ENOTFOUND. Blocks. */
+MOTE_API int mote_index_rebuild(mote_table *table, const char *name);
+
+struct mote_index_info {
+    size_t size_bytes; /* sizeof(struct mote_index_info) */
+    uint64_t id;       /* never reused */
+    char name[MOTE_NAME_BYTES_MAX + 1];
+    uint32_t kind, strategy, column_count;
+    uint32_t columns[4];           /* positions in the schema */
+    uint64_t segments, rows;       /* of the table; row versions */
+    uint64_t segments_indexed, rows_indexed; /* in the index: as many as above when it is complete */
+    uint64_t segments_damaged;     /* of the indexed ones: a check failed, they are answered from their rows and will be rebuilt */
+    uint64_t bytes;                /* of the index on the device */
+};
+/* MOTE_ENOTFOUND: the table has no index of that name. */
+MOTE_API int mote_index_describe(mote_table *table, const char *name, struct mote_index_info *info);
+/* Calls visit for each index of the table, the oldest first, until it returns non-zero, and returns that. */
+MOTE_API int mote_index_list(mote_table *table, int (*visit)(const struct mote_index_info *info, void *context), void *context);
+
+/* ---- Searching -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct mote_hits mote_hits;
+
+enum mote_search_mode {
+    MOTE_SEARCH_BOX = 1,     /* rows with min <= point <= max on each axis, in key order */
+    MOTE_SEARCH_RADIUS = 2,  /* rows at most radius from the centre, nearest first */
+    MOTE_SEARCH_NEAREST = 3, /* the `limit` rows nearest to the centre, nearest first; among equals by key */
+};
+
+struct mote_search_options {
+    size_t size_bytes;   /* sizeof(struct mote_search_options) */
+    const char *index;   /* its name; NULL: the table's only index of the mode's kind */
+    uint32_t mode;       /* enum mote_search_mode */
+    uint32_t use_time_range; /* 1: only rows whose time is in [time_from_ns, time_to_ns] */
+    double min[3], max[3];   /* of a box */
+    double centre[3], radius; /* radius of RADIUS: at least 0; of NEAREST: above 0, none beyond it; 0: no bound */
+    uint64_t limit;          /* rows at most. 0: no limit (NEAREST: 10). Of a BOX any so many, of the others the nearest */
+    int64_t time_from_ns, time_to_ns;
+    const uint32_t *columns; /* positions of the columns wanted; NULL: all but a hidden rowid */
+    size_t column_count;
+    uint32_t chunk_rows;     /* rows of a chunk at most; 0: 1024 */
+    uint32_t flags;          /* reserved, 0 */
+};
+#define MOTE_SEARCH_OPTIONS_INIT MOTE_INIT(struct mote_search_options)
+
+/* Searches the rows that are visible now, those that no segment holds yet included; deleted and replaced ones are not found. The hits' keys are kept in memory (some 40 bytes and the key each), their rows are read by
+ * mote_hits_next, as of the moment of the search. A part of the index that is damaged is told from by its rows, and rebuilt later; damaged rows are MOTE_EDAMAGED. Counts as a cursor. MOTE_EINVAL, MOTE_ENOTFOUND (no such
+ * index), MOTE_EBUDGET (too many hits: narrow the search or set a limit), MOTE_EIO, MOTE_EDAMAGED. */
+MOTE_API int mote_search(mote_table *table, const struct mote_search_options *options, mote_hits **hits);
+struct mote_hit_chunk {
+    size_t row_count; /* 0: the end */
+    size_t column_count;
+    const struct mote_column *columns;
+    const double *distances; /* of each row, from the centre; of a BOX: 0 */
+};
+/* The next hits; they belong to the handle and live until the next call. */
+MOTE_API int mote_hits_next(mote_hits *hits, struct mote_hit_chunk *chunk);
+/* How many rows were found. */
+MOTE_API uint64_t mote_hits_count(const mote_hits *hits);
+MOTE_API void mote_hits_close(mote_hits *hits);
+
 /* ---- Maintenance ------------------------------------------------------------------------------------------------------------ */
 
 /* Returns when every row appended before the call is in a durable SSTable with all its indexes. Joins a flush under way only if
@@ -606,7 +693,7 @@ MOTE_API int mote_flush(mote_db *db);
 /* Flush, rebuild of the timestamp index where it lags, flush of all indexes, manifest snapshot, barrier; then the log is cut and
  * freed extents may be reused. Writers go on. */
 MOTE_API int mote_checkpoint(mote_db *db);
-/* Makes the state of all indexes durable. Safe at any time. */
+/* Makes all indexes complete and durable: what lacks or failed a check is built. Safe at any time. */
 MOTE_API int mote_flush_all_indexes(mote_db *db);
 /* Builds the timestamp index of every table anew from its SSTables. */
 MOTE_API int mote_rebuild_timestamp_index(mote_db *db);

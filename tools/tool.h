@@ -65,6 +65,8 @@ int command_get(int argc, char **argv);
 int command_scan(int argc, char **argv);
 int command_latest(int argc, char **argv);
 int command_aggregate(int argc, char **argv);
+int command_index(int argc, char **argv);
+int command_search(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_dump(int argc, char **argv);
 int command_checkpoint(int argc, char **argv);

@@ -185,20 +185,28 @@ static int write_outputs(struct compact_work *work)
     return result;
 }
 
-static int commit(struct compact_work *work)
+static int commit_once(struct compact_work *work)
 {
     struct manifest_edit *edit;
-    int result = work->output.record_count ? blockdev_flush(work->job->queue) : MOTE_OK;
-    if (!result)
-        result = manifest_edit_begin(work->job->manifest, &edit);
+    int result = manifest_edit_begin(work->job->manifest, &edit);
     if (result)
         return result;
     for (uint32_t i = 0; i < work->compaction->input_count; i++)
         manifest_edit_remove_segment(edit, work->compaction->inputs[i]->record.id);
-    for (uint32_t i = 0; i < work->output.record_count; i++)
-        manifest_edit_add_segment(edit, &work->output.records[i]);
+    lsm_add_segments(edit, &work->output);
     lsm_add_bad(edit, &work->bad);
     return manifest_commit(edit, NULL, NULL);
+}
+
+static int commit(struct compact_work *work)
+{
+    int result = work->output.record_count ? blockdev_flush(work->job->queue) : MOTE_OK;
+    if (result)
+        return result;
+    do
+        result = commit_once(work);
+    while (result && lsm_indexes_give_up(&work->output, result));
+    return result;
 }
 
 static bool same_key(const struct segment_key *a, const struct segment_key *b) { return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0; }

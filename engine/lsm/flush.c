@@ -138,8 +138,7 @@ static int commit_once(struct flush_work *work)
         const struct flush_table *table = &work->tables[i];
         if (!table->schema)
             continue;
-        for (uint32_t k = 0; k < table->output.record_count; k++)
-            manifest_edit_add_segment(edit, &table->output.records[k]);
+        lsm_add_segments(edit, &table->output);
         int64_t next_rowid = flush->next_rowid ? flush->next_rowid(flush->context, table->table_id) : 0;
         if (next_rowid)
             manifest_edit_set_rowid(edit, table->table_id, next_rowid);
@@ -164,6 +163,16 @@ static bool forget_dropped(struct flush_work *work)
     return any;
 }
 
+/* Sections that the manifest refuses must not hold the rows up. */
+static bool give_up_sections(struct flush_work *work, int result)
+{
+    bool any = false;
+    for (uint32_t i = 0; result && i < work->table_count; i++)
+        if (work->tables[i].schema)
+            any = lsm_indexes_give_up(&work->tables[i].output, result) || any;
+    return any;
+}
+
 static int commit(struct flush_work *work)
 {
     struct lsm_flush *flush = work->flush;
@@ -177,7 +186,7 @@ static int commit(struct flush_work *work)
         return result;
     do
         result = commit_once(work);
-    while (result == MOTE_ENOTABLE && forget_dropped(work));
+    while ((result == MOTE_ENOTABLE && forget_dropped(work)) || give_up_sections(work, result));
     return result;
 }
 

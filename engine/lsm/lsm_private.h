@@ -2,6 +2,7 @@
  *
  *     flush.c     memtables -> lsm_output -> one edit
  *     compact.c   segments -> merge -> lsm_output -> one edit
+ *     output_index.c  the declared indexes of what is written
  *     output.c    which versions are kept, where a segment ends, what happens to an extent that cannot be written
  *     pick.c      which segments are compacted
  */
@@ -11,6 +12,16 @@
 #include "blockdev/base/errors.h"
 #include "blockdev/base/memory.h"
 #include "engine/lsm/lsm.h"
+
+/* The declared indexes of the table that is written: built beside each segment. One that fails (memory, space) leaves the segment without its section, to be built later from the rows: no flush fails for the sake of an index. */
+struct lsm_indexes {
+    uint32_t count;
+    struct manifest_index *definitions; /* count */
+    struct sst_index_feed feeds[MANIFEST_TABLE_INDEXES_MAX];
+    uint64_t segment_rows_max;          /* a segment ends then, so that the builders' memory is bounded */
+    struct index_section *sections;     /* of all segments so far */
+    uint32_t section_count, section_capacity;
+};
 
 struct lsm_output {
     /* set by the caller */
@@ -28,6 +39,8 @@ struct lsm_output {
     uint32_t failed_extent; /* after MOTE_EIO: the one that could not be written; UINT32_MAX: none or unknown */
     /* its own: */
     struct sst_builder *builder;
+    struct lsm_indexes indexes;
+    uint64_t segment_rows; /* of the present segment */
     uint64_t run_id;
     uint64_t rows_seen;
     uint64_t unpaced_bytes;
@@ -54,6 +67,18 @@ void lsm_output_end(struct lsm_output *output, bool keep);
 uint64_t lsm_segment_bytes(const struct lsm_job_context *job, const struct schema *schema);
 /* Extents that are certainly enough for rows of raw_bytes together, in segments of the job's size. */
 uint32_t lsm_extents_bound(const struct lsm_job_context *job, const struct schema *schema, uint64_t rows, uint64_t raw_bytes);
+
+/* ---- output_index.c ---- */
+int lsm_indexes_begin(struct lsm_output *output);
+/* For a new segment of at most rows_max rows. */
+void lsm_indexes_open(struct lsm_output *output, uint64_t rows_max);
+/* The segment is complete: writes the sections. */
+void lsm_indexes_write(struct lsm_output *output, uint64_t segment_id);
+void lsm_indexes_end(struct lsm_output *output, bool keep);
+/* Adds the segments and their sections to the edit. */
+void lsm_add_segments(struct manifest_edit *edit, const struct lsm_output *output);
+/* After an edit that was refused: gives up sections whose index is gone, after MOTE_ENOSPC all; true: there were any, so that the edit may be made again. */
+bool lsm_indexes_give_up(struct lsm_output *output, int result);
 
 /* Extents that could not be written, for the edit of the job. */
 struct lsm_bad {

@@ -114,10 +114,12 @@ static int allocate(struct manifest *manifest, uint32_t tables_max)
     manifest->state.tables_max = tables_max;
     manifest->state.tables = memory_alloc_zero(memory, (tables_max + 1u) * sizeof *manifest->state.tables);
     manifest->staged.tables = memory_alloc_zero(memory, (tables_max + 1u) * sizeof *manifest->staged.tables);
+    manifest->state.indexes = memory_alloc_zero(memory, MANIFEST_INDEXES_MAX * sizeof *manifest->state.indexes);
+    manifest->staged.indexes = memory_alloc_zero(memory, MANIFEST_INDEXES_MAX * sizeof *manifest->staged.indexes);
     manifest->buckets = memory_alloc_zero(memory, manifest->bucket_count * sizeof *manifest->buckets);
     manifest->owned = memory_alloc_zero(memory, divide_up(manifest->layout.extent_count, 64) * sizeof *manifest->owned);
     manifest->frame = memory_alloc_aligned(memory, manifest->frame_bytes_max, PAGE_BYTES);
-    if (!manifest->state.tables || !manifest->staged.tables || !manifest->buckets || !manifest->owned || !manifest->frame)
+    if (!manifest->state.tables || !manifest->staged.tables || !manifest->state.indexes || !manifest->staged.indexes || !manifest->buckets || !manifest->owned || !manifest->frame)
         return MOTE_EBUDGET;
     struct blockdev_queue_options queue_options = {.depth = 32, .flags = BLOCKDEV_QUEUE_SHARED};
     return blockdev_queue_create(manifest->device, &queue_options, &manifest->queue);
@@ -135,6 +137,8 @@ static int mark_extents(struct manifest *manifest, struct extents *extents)
                 result = extents_mark_used(extents, record->runs[k]);
             if (!result && record->timestamp.run.count)
                 result = extents_mark_used(extents, record->timestamp.run);
+            for (uint32_t k = 0; k < segment->index_count && !result; k++)
+                result = extents_mark_used(extents, segment->indexes[k].section.run);
         }
     for (uint32_t i = 0; i < state->log_range_count && !result; i++)
         result = extents_mark_used(extents, state->log_ranges[i].run);
@@ -204,6 +208,8 @@ void manifest_close(struct manifest *manifest)
     memory_free(memory, manifest->frame);
     memory_free(memory, manifest->owned);
     memory_free(memory, manifest->buckets);
+    memory_free(memory, manifest->staged.indexes);
+    memory_free(memory, manifest->state.indexes);
     memory_free(memory, manifest->staged.tables);
     memory_free(memory, manifest->state.tables);
     pthread_mutex_destroy(&manifest->version_mutex);

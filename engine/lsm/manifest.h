@@ -19,6 +19,7 @@
 
 #include "blockdev/cache.h"
 #include "blockdev/extents.h"
+#include "blockdev/section.h"
 #include "blockdev/superblock.h"
 #include "engine/lsm/segment.h"
 
@@ -27,6 +28,8 @@
 #define MANIFEST_LOST_RANGES_MAX 64u
 #define MANIFEST_BAD_EXTENTS_MAX 4096u
 #define MANIFEST_LEVEL_MAX 31u
+#define MANIFEST_INDEXES_MAX 256u      /* of all tables */
+#define MANIFEST_TABLE_INDEXES_MAX 16u /* of one */
 
 struct manifest_log_range {
     uint64_t lsn;
@@ -42,6 +45,18 @@ struct manifest_table {
     struct schema *schema;      /* newest */
     int64_t next_rowid;         /* not below any rowid ever given out in flushed rows */
     uint64_t created_seq;       /* seq of the latest DDL on it: replay of DDL at or below is skipped */
+};
+
+/* A declared index. Its sections are with the segments; a segment that has none (yet) is answered from its rows, so there is no state beside them. */
+struct manifest_index {
+    uint64_t id, table_id; /* the id, from the counter of sections, is never reused */
+    char name[MOTE_NAME_BYTES_MAX + 1]; /* of the table's indexes only one has it; zeros behind it */
+    uint32_t kind;     /* as struct row_index_ops has it */
+    uint32_t strategy; /* enum mote_index_strategy */
+    uint32_t column_count;
+    uint64_t column_ids[ROW_INDEX_COLUMNS_MAX];
+    uint32_t options_bytes; /* the kind's own */
+    uint8_t options[ROW_INDEX_OPTIONS_BYTES_MAX];
 };
 
 /* One table's segments at one moment; shared by versions, immutable. */
@@ -66,13 +81,14 @@ struct manifest_state {
     uint64_t next_segment_id, next_table_id, next_column_id, next_run_id, next_section_id;
     uint64_t clean_end_lsn; /* recorded by close; 0: not closed cleanly */
     uint64_t clean_end_seq; /* recorded by open and close: no seq up to here is given out again */
-    uint32_t log_range_count, incarnation_count, lost_range_count, bad_extent_count, table_count, segment_count;
+    uint32_t log_range_count, incarnation_count, lost_range_count, bad_extent_count, table_count, segment_count, index_count, section_count;
     struct manifest_log_range log_ranges[MANIFEST_LOG_RANGES_MAX];       /* ascending lsn */
     struct manifest_incarnation incarnations[MANIFEST_INCARNATIONS_MAX]; /* ascending first_lsn */
     struct manifest_lost_range lost_ranges[MANIFEST_LOST_RANGES_MAX];
     uint32_t bad_extents[MANIFEST_BAD_EXTENTS_MAX];
     uint32_t tables_max;
     struct manifest_table *tables; /* tables_max, ascending table_id */
+    struct manifest_index *indexes; /* MANIFEST_INDEXES_MAX, ascending id */
 };
 
 struct manifest;
@@ -101,6 +117,8 @@ uint64_t manifest_take_table_id(struct manifest *manifest);
 uint64_t manifest_take_column_ids(struct manifest *manifest, uint32_t count);
 uint64_t manifest_take_run_id(struct manifest *manifest);
 uint64_t manifest_take_section_id(struct manifest *manifest);
+/* Copies the indexes of a table (0: of all), at most index_max; their number. Takes the manifest's mutex. */
+uint32_t manifest_get_indexes(struct manifest *manifest, uint64_t table_id, struct manifest_index *indexes, uint32_t index_max);
 
 /* ---- Edits: begin, add records, commit (or abandon) ---- */
 struct manifest_edit; /* a bounded buffer; grows within the budget */
@@ -111,7 +129,10 @@ void manifest_edit_add_segment(struct manifest_edit *edit, const struct segment_
 void manifest_edit_remove_segment(struct manifest_edit *edit, uint64_t segment_id);
 void manifest_edit_set_timestamp(struct manifest_edit *edit, uint64_t segment_id, const struct segment_section *section);
 void manifest_edit_put_table(struct manifest_edit *edit, const struct schema *schema, int64_t next_rowid, uint64_t ddl_seq);
-void manifest_edit_drop_table(struct manifest_edit *edit, uint64_t table_id); /* and its segments */
+void manifest_edit_drop_table(struct manifest_edit *edit, uint64_t table_id); /* and its segments and indexes */
+void manifest_edit_add_index(struct manifest_edit *edit, const struct manifest_index *index);
+void manifest_edit_drop_index(struct manifest_edit *edit, uint64_t index_id); /* and its sections */
+void manifest_edit_set_section(struct manifest_edit *edit, const struct index_section *section); /* replaces the segment's section of that index, if it has one */
 void manifest_edit_set_rowid(struct manifest_edit *edit, uint64_t table_id, int64_t next_rowid);
 void manifest_edit_set_flushed_seq(struct manifest_edit *edit, uint64_t seq);
 void manifest_edit_add_log_range(struct manifest_edit *edit, const struct manifest_log_range *range);

@@ -22,7 +22,7 @@ void *manifest_vector_push(struct memory *memory, struct vector *vector, size_t 
     return (uint8_t *)vector->items + vector->count++ * item_bytes;
 }
 
-static int push_run(struct stage *stage, struct vector *vector, struct extent_run run)
+int manifest_stage_push_run(struct stage *stage, struct vector *vector, struct extent_run run)
 {
     struct extent_run *item = manifest_vector_push(stage->manifest->memory, vector, sizeof *item);
     if (!item)
@@ -52,7 +52,7 @@ void manifest_set_owned(struct manifest *manifest, struct extent_run run, bool o
 }
 
 /* Takes a run of extents for the state; refuses what lies outside the device or is owned already. */
-static int own_run(struct stage *stage, struct extent_run run, const char *what)
+int manifest_stage_own(struct stage *stage, struct extent_run run, const char *what)
 {
     const struct manifest *manifest = stage->manifest;
     if (!run.count || run.first >= manifest->layout.extent_count || run.count > manifest->layout.extent_count - run.first)
@@ -60,13 +60,13 @@ static int own_run(struct stage *stage, struct extent_run run, const char *what)
     for (uint32_t extent = run.first; extent < run.first + run.count; extent++)
         if (manifest->owned[extent / 64] >> (extent % 64) & 1)
             return error_set(MOTE_EINVAL, "extent %u of %s is in use already", extent, what);
-    int result = push_run(stage, &stage->marked, run);
+    int result = manifest_stage_push_run(stage, &stage->marked, run);
     if (!result)
         manifest_set_owned(stage->manifest, run, true);
     return result;
 }
 
-static struct manifest_table *find_table(struct manifest_state *state, uint64_t table_id)
+struct manifest_table *manifest_stage_table(struct manifest_state *state, uint64_t table_id)
 {
     uint32_t low = 0, high = state->table_count;
     while (low < high) {
@@ -79,7 +79,7 @@ static struct manifest_table *find_table(struct manifest_state *state, uint64_t 
     return low < state->table_count && state->tables[low].schema->table_id == table_id ? &state->tables[low] : NULL;
 }
 
-static int unknown_table(uint64_t table_id)
+int manifest_stage_unknown_table(uint64_t table_id)
 {
     return error_set(MOTE_ENOTABLE, "the manifest has no table of id %" PRIu64 "; it was dropped", table_id);
 }
@@ -110,7 +110,7 @@ static int apply_log_range(struct stage *stage, struct byte_reader *reader)
     range.run.count = read_u32(reader);
     if (state->log_range_count == MANIFEST_LOG_RANGES_MAX)
         return error_set(MOTE_ENOSPC, "the log is in %u pieces already; a checkpoint makes room", MANIFEST_LOG_RANGES_MAX);
-    int result = own_run(stage, range.run, "a log range");
+    int result = manifest_stage_own(stage, range.run, "a log range");
     if (result)
         return result;
     if (range.lsn > UINT64_MAX / 2 || range_end(stage, &range) > UINT64_MAX / 2)
@@ -126,9 +126,9 @@ static int drop_log_range(struct stage *stage, uint32_t index)
 {
     struct manifest_state *state = stage->state;
     struct extent_run run = state->log_ranges[index].run;
-    int result = push_run(stage, &stage->log_freed, run);
+    int result = manifest_stage_push_run(stage, &stage->log_freed, run);
     if (!result)
-        result = push_run(stage, &stage->cleared, run);
+        result = manifest_stage_push_run(stage, &stage->cleared, run);
     if (result)
         return result;
     state->log_range_count--;
@@ -234,7 +234,7 @@ static int apply_bad_extent(struct stage *stage, struct byte_reader *reader)
     uint32_t extent = read_u32(reader);
     if (state->bad_extent_count == MANIFEST_BAD_EXTENTS_MAX)
         return error_set(MOTE_ENOSPC, "%u extents of the device are bad already; replace the device", MANIFEST_BAD_EXTENTS_MAX);
-    int result = own_run(stage, (struct extent_run){extent, 1}, "the bad list");
+    int result = manifest_stage_own(stage, (struct extent_run){extent, 1}, "the bad list");
     if (!result)
         state->bad_extents[state->bad_extent_count++] = extent;
     return result;
@@ -277,7 +277,7 @@ static int check_schema(const struct stage *stage, const struct schema *schema, 
 static int put_table(struct stage *stage, struct schema *schema, int64_t next_rowid, uint64_t created_seq)
 {
     struct manifest_state *state = stage->state;
-    struct manifest_table *table = find_table(state, schema->table_id);
+    struct manifest_table *table = manifest_stage_table(state, schema->table_id);
     int result = check_schema(stage, schema, table);
     if (result)
         return result;
@@ -323,16 +323,16 @@ static int apply_rowid(struct stage *stage, struct byte_reader *reader)
 {
     uint64_t table_id = read_u64(reader);
     int64_t next_rowid = (int64_t)read_u64(reader);
-    struct manifest_table *table = find_table(stage->state, table_id);
+    struct manifest_table *table = manifest_stage_table(stage->state, table_id);
     if (!table)
-        return unknown_table(table_id);
+        return manifest_stage_unknown_table(table_id);
     table->next_rowid = next_rowid > table->next_rowid ? next_rowid : table->next_rowid;
     return MOTE_OK;
 }
 
 /* ---- Segments ---- */
 
-static int push_change(struct stage *stage, struct segment *segment, struct segment *successor, bool added)
+int manifest_stage_change(struct stage *stage, struct segment *segment, struct segment *successor, bool added)
 {
     struct change *change = manifest_vector_push(stage->manifest->memory, &stage->changes, sizeof *change);
     if (!change)
@@ -341,18 +341,20 @@ static int push_change(struct stage *stage, struct segment *segment, struct segm
     if (added) {
         manifest_insert_segment(stage->manifest, segment);
         stage->state->segment_count++;
+        stage->state->section_count += segment->index_count;
     } else {
         manifest_delete_segment(stage->manifest, segment);
         stage->state->segment_count--;
+        stage->state->section_count -= segment->index_count;
     }
     return MOTE_OK;
 }
 
-static int check_section(const struct stage *stage, const struct segment_section *section)
+int manifest_stage_check_section(const struct stage *stage, const struct segment_section *section)
 {
     if (section->section_id >= stage->state->next_section_id || section->length_bytes > section->run.count * stage->manifest->layout.extent_bytes ||
         section->root_offset_bytes > section->length_bytes || section->root_bytes > section->length_bytes - section->root_offset_bytes)
-        return error_set(MOTE_EINVAL, "the sizes of timestamp section %" PRIu64 " contradict each other", section->section_id);
+        return error_set(MOTE_EINVAL, "the sizes of index section %" PRIu64 " contradict each other", section->section_id);
     return MOTE_OK;
 }
 
@@ -363,9 +365,9 @@ static int check_segment(struct stage *stage, const struct segment_record *recor
         return error_set(MOTE_EINVAL, "segment id %" PRIu64 " or its run id was never given out", record->id);
     if (manifest_find_segment(stage->manifest, record->id))
         return error_set(MOTE_EEXISTS, "segment %" PRIu64 " is in the manifest already", record->id);
-    const struct manifest_table *table = find_table(stage->state, record->table_id);
+    const struct manifest_table *table = manifest_stage_table(stage->state, record->table_id);
     if (!table)
-        return unknown_table(record->table_id);
+        return manifest_stage_unknown_table(record->table_id);
     if (!record->schema_version || record->schema_version > table->schema->version)
         return error_set(MOTE_EINVAL, "segment %" PRIu64 " has schema version %u, but table %s is at version %u", record->id, record->schema_version, table->schema->name, table->schema->version);
     uint64_t room_bytes = 0;
@@ -375,17 +377,7 @@ static int check_segment(struct stage *stage, const struct segment_record *recor
         record->footer_bytes > record->segment_bytes - record->footer_offset_bytes || record->delete_count > record->row_count || record->seq_min > record->seq_max ||
         key_compare(record->min_key.bytes, record->min_key.length, record->max_key.bytes, record->max_key.length) > 0)
         return error_set(MOTE_EINVAL, "the sizes or bounds of segment %" PRIu64 " of table %s contradict each other", record->id, table->schema->name);
-    return record->timestamp.run.count ? check_section(stage, &record->timestamp) : MOTE_OK;
-}
-
-static int new_segment(struct stage *stage, const struct segment_record *record, struct segment **segment)
-{
-    *segment = memory_alloc_zero(stage->manifest->memory, sizeof **segment);
-    if (!*segment)
-        return MOTE_EBUDGET;
-    (*segment)->record = *record;
-    atomic_init(&(*segment)->references, 1);
-    return MOTE_OK;
+    return record->timestamp.run.count ? manifest_stage_check_section(stage, &record->timestamp) : MOTE_OK;
 }
 
 static int apply_segment(struct stage *stage, struct byte_reader *reader)
@@ -395,16 +387,16 @@ static int apply_segment(struct stage *stage, struct byte_reader *reader)
         return error_set(MOTE_EINVAL, "the record of segment %" PRIu64 " is malformed", record.id);
     int result = check_segment(stage, &record);
     for (uint32_t i = 0; !result && i < record.extent_run_count; i++)
-        result = own_run(stage, record.runs[i], "a segment");
+        result = manifest_stage_own(stage, record.runs[i], "a segment");
     if (!result && record.timestamp.run.count)
-        result = own_run(stage, record.timestamp.run, "a timestamp section");
+        result = manifest_stage_own(stage, record.timestamp.run, "a timestamp section");
     struct segment *segment = NULL;
     if (!result)
-        result = new_segment(stage, &record, &segment);
+        result = manifest_new_segment(stage, &record, NULL, 0, &segment);
     if (!result)
-        result = push_change(stage, segment, NULL, true);
+        result = manifest_stage_change(stage, segment, NULL, true);
     if (result)
-        memory_free(stage->manifest->memory, segment);
+        manifest_free_segment(stage->manifest, segment);
     return result;
 }
 
@@ -412,13 +404,15 @@ static int remove_segment(struct stage *stage, struct segment *segment)
 {
     int result = MOTE_OK;
     for (uint32_t i = 0; !result && i < segment->record.extent_run_count; i++)
-        result = push_run(stage, &stage->cleared, segment->record.runs[i]);
+        result = manifest_stage_push_run(stage, &stage->cleared, segment->record.runs[i]);
     if (!result && segment->record.timestamp.run.count)
-        result = push_run(stage, &stage->cleared, segment->record.timestamp.run);
-    return result ? result : push_change(stage, segment, NULL, false);
+        result = manifest_stage_push_run(stage, &stage->cleared, segment->record.timestamp.run);
+    if (!result)
+        result = manifest_clear_sections(stage, segment);
+    return result ? result : manifest_stage_change(stage, segment, NULL, false);
 }
 
-static int find_segment(struct stage *stage, uint64_t segment_id, struct segment **segment)
+int manifest_stage_segment(struct stage *stage, uint64_t segment_id, struct segment **segment)
 {
     *segment = manifest_find_segment(stage->manifest, segment_id);
     return *segment ? MOTE_OK : error_set(MOTE_ENOTFOUND, "the manifest has no segment of id %" PRIu64 "; its table was dropped or it was merged", segment_id);
@@ -427,7 +421,7 @@ static int find_segment(struct stage *stage, uint64_t segment_id, struct segment
 static int apply_remove(struct stage *stage, struct byte_reader *reader)
 {
     struct segment *segment;
-    int result = find_segment(stage, read_u64(reader), &segment);
+    int result = manifest_stage_segment(stage, read_u64(reader), &segment);
     return result ? result : remove_segment(stage, segment);
 }
 
@@ -437,28 +431,28 @@ static int apply_timestamp(struct stage *stage, struct byte_reader *reader)
     struct segment_section section;
     manifest_section_decode(reader, &section);
     struct segment *old, *segment = NULL;
-    int result = find_segment(stage, segment_id, &old);
+    int result = manifest_stage_segment(stage, segment_id, &old);
     if (result)
         return result;
     if (section.run.count) {
-        result = check_section(stage, &section);
+        result = manifest_stage_check_section(stage, &section);
         if (!result)
-            result = own_run(stage, section.run, "a timestamp section");
+            result = manifest_stage_own(stage, section.run, "a timestamp section");
     } else {
         section = (struct segment_section){0};
     }
     if (!result && old->record.timestamp.run.count)
-        result = push_run(stage, &stage->cleared, old->record.timestamp.run);
+        result = manifest_stage_push_run(stage, &stage->cleared, old->record.timestamp.run);
     if (!result)
-        result = new_segment(stage, &old->record, &segment);
+        result = manifest_new_segment(stage, &old->record, old, 0, &segment);
     if (result)
         return result;
     segment->record.timestamp = section;
-    result = push_change(stage, old, segment, false);
+    result = manifest_stage_change(stage, old, segment, false);
     if (!result)
-        result = push_change(stage, segment, NULL, true);
+        result = manifest_stage_change(stage, segment, NULL, true);
     if (result)
-        memory_free(stage->manifest->memory, segment);
+        manifest_free_segment(stage->manifest, segment);
     return result;
 }
 
@@ -466,9 +460,9 @@ static int apply_drop_table(struct stage *stage, struct byte_reader *reader)
 {
     struct manifest *manifest = stage->manifest;
     uint64_t table_id = read_u64(reader);
-    struct manifest_table *table = find_table(stage->state, table_id);
+    struct manifest_table *table = manifest_stage_table(stage->state, table_id);
     if (!table)
-        return unknown_table(table_id);
+        return manifest_stage_unknown_table(table_id);
     for (uint32_t i = 0; i < manifest->bucket_count; i++)
         for (struct segment *segment = manifest->buckets[i], *next; segment; segment = next) {
             next = segment->next;
@@ -476,6 +470,7 @@ static int apply_drop_table(struct stage *stage, struct byte_reader *reader)
             if (result)
                 return result;
         }
+    manifest_drop_table_indexes(stage, table_id);
     stage->catalog_bytes -= manifest_table_bytes(table->schema);
     int result = push_schema(stage, &stage->replaced, table->schema);
     if (result)
@@ -509,6 +504,9 @@ static const struct {
     [MANIFEST_RECORD_HEAD] = {apply_head, 8, false, MANIFEST_FRAME_EDIT},
     [MANIFEST_RECORD_INCARNATION] = {begin_incarnation, 24, false, MANIFEST_FRAME_EDIT},
     [MANIFEST_RECORD_CLEAN_END] = {apply_clean_end, 16, false, MANIFEST_FRAME_EDIT},
+    [MANIFEST_RECORD_INDEX] = {manifest_apply_index, MANIFEST_INDEX_RECORD_BYTES, false, 0},
+    [MANIFEST_RECORD_DROP_INDEX] = {manifest_apply_drop_index, 8, false, MANIFEST_FRAME_EDIT},
+    [MANIFEST_RECORD_SECTION] = {manifest_apply_section, MANIFEST_INDEX_SECTION_BYTES, false, 0},
 };
 
 static int apply_record(struct stage *stage, uint32_t kind, const uint8_t *body, uint32_t length_bytes)
@@ -543,6 +541,10 @@ static int check_bounds(const struct stage *stage)
     if (stage->catalog_bytes > manifest->catalog_bytes_max && stage->catalog_bytes > manifest->catalog_bytes)
         return error_set(MOTE_ENOSPC, "the tables' schemas would need %" PRIu64 " bytes and the manifest has room for %" PRIu64 "; drop a table, or format with a larger segments_max",
                          stage->catalog_bytes, manifest->catalog_bytes_max);
+    uint64_t sections_bytes = (uint64_t)new->section_count * (MANIFEST_RECORD_HEADER_BYTES + MANIFEST_INDEX_SECTION_BYTES);
+    uint64_t state_bytes = MANIFEST_SNAPSHOT_FIXED_BYTES + (uint64_t)new->segment_count * MANIFEST_SEGMENT_FRAME_BYTES + stage->catalog_bytes + sections_bytes;
+    if (state_bytes > manifest->frame_bytes_max && (new->section_count > old->section_count || (new->section_count && new->segment_count > old->segment_count)))
+        return error_set(MOTE_ENOSPC, "the manifest has no room for %u segments with %u index sections; compact, drop an index, or format with a larger segments_max", new->segment_count, new->section_count);
     return MOTE_OK;
 }
 

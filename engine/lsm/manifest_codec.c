@@ -108,6 +108,63 @@ void manifest_section_decode(struct byte_reader *reader, struct segment_section 
     section->root_crc = read_u32(reader);
 }
 
+/* Zeros behind the text, or the bytes, so that each definition has one encoding. */
+static void encode_padded(const void *bytes, uint32_t size_bytes, uint32_t room_bytes, struct byte_writer *writer)
+{
+    uint8_t room[ROW_INDEX_OPTIONS_BYTES_MAX] = {0};
+    assert(size_bytes <= room_bytes && room_bytes <= sizeof room);
+    memcpy(room, bytes, size_bytes);
+    write_bytes(writer, room, room_bytes);
+}
+
+static bool decode_padded(struct byte_reader *reader, void *bytes, uint32_t size_bytes, uint32_t room_bytes)
+{
+    const uint8_t *from = read_bytes(reader, room_bytes);
+    if (!from || size_bytes > room_bytes)
+        return false;
+    for (uint32_t i = size_bytes; i < room_bytes; i++)
+        if (from[i])
+            return false;
+    memcpy(bytes, from, size_bytes);
+    return true;
+}
+
+void manifest_index_encode(const struct manifest_index *index, struct byte_writer *writer)
+{
+    uint32_t name_bytes = (uint32_t)strnlen(index->name, sizeof index->name);
+    write_u64(writer, index->id);
+    write_u64(writer, index->table_id);
+    write_u16(writer, (uint16_t)index->kind);
+    write_u16(writer, (uint16_t)index->strategy);
+    write_u16(writer, (uint16_t)index->column_count);
+    write_u16(writer, (uint16_t)index->options_bytes);
+    write_u16(writer, (uint16_t)name_bytes);
+    for (uint32_t i = 0; i < ROW_INDEX_COLUMNS_MAX; i++)
+        write_u64(writer, i < index->column_count ? index->column_ids[i] : 0);
+    encode_padded(index->name, name_bytes, sizeof index->name, writer);
+    encode_padded(index->options, index->options_bytes, sizeof index->options, writer);
+}
+
+bool manifest_index_decode(struct byte_reader *reader, struct manifest_index *index)
+{
+    *index = (struct manifest_index){.id = read_u64(reader)};
+    index->table_id = read_u64(reader);
+    index->kind = read_u16(reader);
+    index->strategy = read_u16(reader);
+    index->column_count = read_u16(reader);
+    index->options_bytes = read_u16(reader);
+    uint32_t name_bytes = read_u16(reader);
+    for (uint32_t i = 0; i < ROW_INDEX_COLUMNS_MAX; i++) {
+        index->column_ids[i] = read_u64(reader);
+        if (i >= index->column_count && index->column_ids[i])
+            return false;
+    }
+    if (name_bytes == 0 || name_bytes > MOTE_NAME_BYTES_MAX || index->column_count == 0 || index->column_count > ROW_INDEX_COLUMNS_MAX || index->options_bytes > ROW_INDEX_OPTIONS_BYTES_MAX)
+        return false;
+    return decode_padded(reader, index->name, name_bytes, sizeof index->name) && strlen(index->name) == name_bytes &&
+           decode_padded(reader, index->options, index->options_bytes, sizeof index->options) && !reader->failed;
+}
+
 static void encode_key(const struct segment_key *key, struct byte_writer *writer)
 {
     uint8_t bytes[SEGMENT_KEY_BYTES] = {0};
@@ -249,11 +306,16 @@ bool manifest_snapshot_encode(const struct manifest_state *state, const struct v
     uint32_t count = encode_fixed(state, writer);
     for (uint32_t i = 0; i < state->table_count; i++, count++)
         manifest_table_encode(state->tables[i].schema, state->tables[i].next_rowid, state->tables[i].created_seq, writer);
+    for (uint32_t i = 0; i < state->index_count; i++, count++) {
+        manifest_record_begin(writer, MANIFEST_RECORD_INDEX, MANIFEST_INDEX_RECORD_BYTES);
+        manifest_index_encode(&state->indexes[i], writer);
+    }
     for (uint32_t i = 0; version && i < version->count; i++) {
         const struct segment_list *list = version->lists[i];
         for (uint32_t k = 0; k < list->count; k++, count++) {
             manifest_record_begin(writer, MANIFEST_RECORD_SEGMENT, MANIFEST_SEGMENT_RECORD_BYTES);
             manifest_segment_encode(&list->segments[k]->record, writer);
+            count += manifest_sections_encode(list->segments[k], writer);
         }
     }
     *record_count = count;

@@ -11,8 +11,9 @@ static void dump_key(const struct segment_key *key, FILE *out)
     fputs(key->truncated ? "..." : "", out);
 }
 
-static void dump_segment(const struct segment_record *record, FILE *out)
+static void dump_segment(const struct segment *segment, FILE *out)
 {
+    const struct segment_record *record = &segment->record;
     fprintf(out, "segment %" PRIu64 " table %" PRIu64 " schema %u level %u run %" PRIu64 " rows %" PRIu64 " deletes %" PRIu64 " seq %" PRIu64 "..%" PRIu64 " time %" PRId64 "..%" PRId64, record->id,
             record->table_id, record->schema_version, record->level, record->run_id, record->row_count, record->delete_count, record->seq_min, record->seq_max, record->time_min, record->time_max);
     fprintf(out, " bytes %" PRIu64 " footer %" PRIu64 "+%u crc %08x blocks %u extents", record->segment_bytes, record->footer_offset_bytes, record->footer_bytes, record->footer_crc, record->block_count);
@@ -24,6 +25,18 @@ static void dump_segment(const struct segment_record *record, FILE *out)
     dump_key(&record->max_key, out);
     if (record->timestamp.run.count)
         fprintf(out, " timestamp section %" PRIu64 " extents %u+%u bytes %" PRIu64, record->timestamp.section_id, record->timestamp.run.first, record->timestamp.run.count, record->timestamp.length_bytes);
+    for (uint32_t i = 0; i < segment->index_count; i++) {
+        const struct segment_section *section = &segment->indexes[i].section;
+        fprintf(out, " index %" PRIu64 " section %" PRIu64 " extents %u+%u bytes %" PRIu64, segment->indexes[i].index_id, section->section_id, section->run.first, section->run.count, section->length_bytes);
+    }
+    fputc('\n', out);
+}
+
+static void dump_index(const struct manifest_index *index, FILE *out)
+{
+    fprintf(out, "index %" PRIu64 " %s table %" PRIu64 " kind %u strategy %u columns", index->id, index->name, index->table_id, index->kind, index->strategy);
+    for (uint32_t i = 0; i < index->column_count; i++)
+        fprintf(out, " %" PRIu64, index->column_ids[i]);
     fputc('\n', out);
 }
 
@@ -63,8 +76,10 @@ void manifest_dump(const struct manifest *manifest, FILE *out)
         fprintf(out, "table %" PRIu64 " %s schema %u columns %u next rowid %" PRId64 " ddl seq %" PRIu64 "\n", schema->table_id, schema->name, schema->version, schema->column_count,
                 state->tables[i].next_rowid, state->tables[i].created_seq);
     }
+    for (uint32_t i = 0; i < state->index_count; i++)
+        dump_index(&state->indexes[i], out);
     for (uint32_t i = 0; i < manifest->current->count; i++)
         for (uint32_t k = 0; k < manifest->current->lists[i]->count; k++)
-            dump_segment(&manifest->current->lists[i]->segments[k]->record, out);
+            dump_segment(manifest->current->lists[i]->segments[k], out);
     manifest_unlock(unlocked);
 }

@@ -29,7 +29,7 @@ static void keep_error(struct manifest_edit *edit, int code)
 }
 
 /* A writer over exactly the body of one more record whose header is written already; a failed one if there is no room. */
-static struct byte_writer begin_record(struct manifest_edit *edit, enum manifest_record_kind kind, size_t length_bytes)
+struct byte_writer manifest_edit_record(struct manifest_edit *edit, enum manifest_record_kind kind, size_t length_bytes)
 {
     struct byte_writer none = {NULL, NULL, NULL, true};
     if (edit->error)
@@ -69,7 +69,7 @@ static void end_record(const struct byte_writer *writer)
 /* A record of up to four 64-bit words. */
 static void add_words(struct manifest_edit *edit, enum manifest_record_kind kind, const uint64_t *words, unsigned count)
 {
-    struct byte_writer writer = begin_record(edit, kind, 8u * count);
+    struct byte_writer writer = manifest_edit_record(edit, kind, 8u * count);
     for (unsigned i = 0; i < count; i++)
         write_u64(&writer, words[i]);
     end_record(&writer);
@@ -78,7 +78,7 @@ static void add_words(struct manifest_edit *edit, enum manifest_record_kind kind
 void manifest_edit_add_segment(struct manifest_edit *edit, const struct segment_record *record)
 {
     assert(record->extent_run_count <= SEGMENT_RUNS_MAX);
-    struct byte_writer writer = begin_record(edit, MANIFEST_RECORD_SEGMENT, MANIFEST_SEGMENT_RECORD_BYTES);
+    struct byte_writer writer = manifest_edit_record(edit, MANIFEST_RECORD_SEGMENT, MANIFEST_SEGMENT_RECORD_BYTES);
     manifest_segment_encode(record, &writer);
     end_record(&writer);
 }
@@ -87,7 +87,7 @@ void manifest_edit_remove_segment(struct manifest_edit *edit, uint64_t segment_i
 
 void manifest_edit_set_timestamp(struct manifest_edit *edit, uint64_t segment_id, const struct segment_section *section)
 {
-    struct byte_writer writer = begin_record(edit, MANIFEST_RECORD_TIMESTAMP, 8u + MANIFEST_SECTION_BYTES);
+    struct byte_writer writer = manifest_edit_record(edit, MANIFEST_RECORD_TIMESTAMP, 8u + MANIFEST_SECTION_BYTES);
     write_u64(&writer, segment_id);
     manifest_section_encode(section, &writer);
     end_record(&writer);
@@ -95,7 +95,7 @@ void manifest_edit_set_timestamp(struct manifest_edit *edit, uint64_t segment_id
 
 void manifest_edit_put_table(struct manifest_edit *edit, const struct schema *schema, int64_t next_rowid, uint64_t ddl_seq)
 {
-    struct byte_writer writer = begin_record(edit, MANIFEST_RECORD_TABLE, 16u + schema_encoded_bytes(schema));
+    struct byte_writer writer = manifest_edit_record(edit, MANIFEST_RECORD_TABLE, 16u + schema_encoded_bytes(schema));
     write_u64(&writer, (uint64_t)next_rowid);
     write_u64(&writer, ddl_seq);
     if (writer.start)
@@ -114,7 +114,7 @@ void manifest_edit_set_flushed_seq(struct manifest_edit *edit, uint64_t seq) { a
 
 void manifest_edit_add_log_range(struct manifest_edit *edit, const struct manifest_log_range *range)
 {
-    struct byte_writer writer = begin_record(edit, MANIFEST_RECORD_LOG_RANGES, 16);
+    struct byte_writer writer = manifest_edit_record(edit, MANIFEST_RECORD_LOG_RANGES, 16);
     write_u64(&writer, range->lsn);
     write_u32(&writer, range->run.first);
     write_u32(&writer, range->run.count);
@@ -135,7 +135,7 @@ void manifest_edit_add_lost_range(struct manifest_edit *edit, const struct manif
 
 void manifest_edit_add_bad_extent(struct manifest_edit *edit, uint32_t extent)
 {
-    struct byte_writer writer = begin_record(edit, MANIFEST_RECORD_BAD_EXTENTS, 4);
+    struct byte_writer writer = manifest_edit_record(edit, MANIFEST_RECORD_BAD_EXTENTS, 4);
     write_u32(&writer, extent);
     end_record(&writer);
 }

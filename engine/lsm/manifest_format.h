@@ -39,6 +39,9 @@
  *   13 HEAD         e head_lsn u64
  *   14 INCARNATION  e id u64, first_lsn u64, previous_end_lsn u64
  *   15 CLEAN_END    e end_lsn u64, end_seq u64
+ *   16 INDEX          186 bytes, see below
+ *   17 DROP_INDEX   e index id u64: the index and its sections
+ *   18 SECTION        segment id u64, index id u64, section (40 bytes, see below): of a declared index; in a snapshot behind its segment
  *
  * Segment: id u64 @0, table_id u64 @8, schema_version u32 @16, level u32 @20, run_id u64 @24, row_count u64 @32, delete_count u64 @40,
  *   seq_min u64 @48, seq_max u64 @56, time_min i64 @64, time_max i64 @72, segment_bytes u64 @80, footer_offset_bytes u64 @88,
@@ -46,6 +49,8 @@
  *   ones zero), min_key (40 bytes, length u8, truncated u8) @176, max_key the same @218, timestamp section @260.
  * Section: run (first u32, count u32) @0, section_id u64 @8, length_bytes u64 @16, root_offset_bytes u64 @24, root_bytes u32 @32, root_crc u32 @36;
  *   all zero: none.
+ * Index: id u64 @0 (from the counter of sections), table_id u64 @8, kind u16 @16, strategy u16 @18, column count u16 @20, options_bytes u16 @22, name_bytes u16 @24, 4 column ids u64 @26 (unused ones zero), name 64 bytes @58 and
+ *   options 64 bytes @122, both with zeros behind.
  *
  * A frame is valid when magic, version, kind, sizes, reserved bytes and checksum are right; that its records make sense is checked when they are applied
  * (manifest_apply.c), for frames read and frames about to be written alike.
@@ -66,6 +71,8 @@
 #define MANIFEST_RECORD_HEADER_BYTES 8u
 #define MANIFEST_SEGMENT_RECORD_BYTES 300u
 #define MANIFEST_SECTION_BYTES 40u
+#define MANIFEST_INDEX_RECORD_BYTES 186u
+#define MANIFEST_INDEX_SECTION_BYTES (16u + MANIFEST_SECTION_BYTES)
 
 enum manifest_frame_kind { MANIFEST_FRAME_SNAPSHOT = 1, MANIFEST_FRAME_EDIT = 2 };
 
@@ -85,6 +92,9 @@ enum manifest_record_kind {
     MANIFEST_RECORD_HEAD = 13,
     MANIFEST_RECORD_INCARNATION = 14,
     MANIFEST_RECORD_CLEAN_END = 15,
+    MANIFEST_RECORD_INDEX = 16,
+    MANIFEST_RECORD_DROP_INDEX = 17,
+    MANIFEST_RECORD_SECTION = 18,
 };
 
 enum manifest_counter {
@@ -126,6 +136,8 @@ uint32_t manifest_frame_crc_add(uint32_t crc, const uint8_t *bytes, uint64_t at_
 void manifest_segment_encode(const struct segment_record *record, struct byte_writer *writer);
 /* false: reserved bytes or counts are out of their bounds; whether the values make sense is for manifest_apply.c. */
 bool manifest_segment_decode(struct byte_reader *reader, struct segment_record *record);
+void manifest_index_encode(const struct manifest_index *index, struct byte_writer *writer);
+bool manifest_index_decode(struct byte_reader *reader, struct manifest_index *index);
 void manifest_section_encode(const struct segment_section *section, struct byte_writer *writer);
 void manifest_section_decode(struct byte_reader *reader, struct segment_section *section);
 void manifest_record_begin(struct byte_writer *writer, enum manifest_record_kind kind, size_t length_bytes);

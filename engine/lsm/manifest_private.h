@@ -3,6 +3,7 @@
  *   manifest_codec.c    frames and records, bytes and back; the snapshot
  *   manifest_edit.c     composing edits
  *   manifest_apply.c    the one code that applies records to a state, for commits (before anything is written) and recovery
+ *   manifest_index.c    declared indexes and their sections: composing, applying
  *   manifest_stage.c    an edit under way: its beginning, installation, rollback
  *   manifest_recover.c  reading the chain of frames, healing; walking for verify
  *   manifest.c          open, commit, snapshot, superblock
@@ -103,6 +104,30 @@ bool manifest_snapshot_encode(const struct manifest_state *state, const struct v
 void manifest_set_owned(struct manifest *manifest, struct extent_run run, bool owned);
 /* Applies record_count records. MOTE_EINVAL, MOTE_ENOTABLE, MOTE_ENOTFOUND, MOTE_EEXISTS, MOTE_ENOSPC, MOTE_EBUDGET, MOTE_EDAMAGED (a record that no encoder makes); roll back then. */
 int manifest_stage_apply(struct stage *stage, const uint8_t *payload, uint32_t payload_bytes, uint32_t record_count);
+
+/* For manifest_index.c. Takes a run of extents for the state, or refuses it. */
+int manifest_stage_own(struct stage *stage, struct extent_run run, const char *what);
+int manifest_stage_push_run(struct stage *stage, struct vector *vector, struct extent_run run);
+int manifest_stage_change(struct stage *stage, struct segment *segment, struct segment *successor, bool added);
+struct manifest_table *manifest_stage_table(struct manifest_state *state, uint64_t table_id);
+int manifest_stage_unknown_table(uint64_t table_id);
+int manifest_stage_check_section(const struct stage *stage, const struct segment_section *section);
+int manifest_stage_segment(struct stage *stage, uint64_t segment_id, struct segment **segment);
+/* A writer over exactly the body of one more record (manifest_edit.c). */
+struct byte_writer manifest_edit_record(struct manifest_edit *edit, enum manifest_record_kind kind, size_t length_bytes);
+
+/* ---- manifest_index.c ---- */
+int manifest_apply_index(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_drop_index(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_section(struct stage *stage, struct byte_reader *reader);
+/* The table is dropped: so are its indexes; the sections go with their segments. */
+void manifest_drop_table_indexes(struct stage *stage, uint64_t table_id);
+/* A copy with the sections of `from` (NULL: none) but those of without_index; staged. */
+int manifest_new_segment(struct stage *stage, const struct segment_record *record, const struct segment *from, uint64_t without_index, struct segment **segment);
+void manifest_free_segment(struct manifest *manifest, struct segment *segment);
+/* The extents of all sections are owned no more. */
+int manifest_clear_sections(struct stage *stage, const struct segment *segment);
+uint32_t manifest_sections_encode(const struct segment *segment, struct byte_writer *writer);
 
 /* ---- manifest_stage.c ---- */
 void manifest_stage_begin(struct manifest *manifest, struct stage *stage, uint32_t kind, bool recovering, const uint64_t counters[MANIFEST_COUNTER_COUNT]);

@@ -10,9 +10,12 @@ void manifest_stage_begin(struct manifest *manifest, struct stage *stage, uint32
 {
     struct manifest_state *staged = &manifest->staged;
     struct manifest_table *tables = staged->tables;
+    struct manifest_index *indexes = staged->indexes;
     *staged = manifest->state;
     staged->tables = tables;
+    staged->indexes = indexes;
     memcpy(tables, manifest->state.tables, manifest->state.table_count * sizeof *tables);
+    memcpy(indexes, manifest->state.indexes, manifest->state.index_count * sizeof *indexes);
     staged->next_segment_id = counters[MANIFEST_COUNTER_SEGMENT];
     staged->next_table_id = counters[MANIFEST_COUNTER_TABLE];
     staged->next_column_id = counters[MANIFEST_COUNTER_COLUMN];
@@ -68,9 +71,12 @@ void manifest_stage_install(struct stage *stage, struct version *version, void (
     struct manifest *manifest = stage->manifest;
     assert(stage->recovering == !version);
     struct manifest_table *tables = manifest->state.tables;
+    struct manifest_index *indexes = manifest->state.indexes;
     memcpy(tables, stage->state->tables, stage->state->table_count * sizeof *tables);
+    memcpy(indexes, stage->state->indexes, stage->state->index_count * sizeof *indexes);
     manifest->state = *stage->state;
     manifest->state.tables = tables;
+    manifest->state.indexes = indexes;
     manifest->catalog_bytes = stage->catalog_bytes;
     struct extent_run *cleared = stage->cleared.items;
     for (uint32_t i = 0; i < stage->cleared.count; i++)
@@ -78,6 +84,7 @@ void manifest_stage_install(struct stage *stage, struct version *version, void (
     /* The flags must stand before the last version that holds these segments can be released. */
     struct change *changes = stage->changes.items;
     for (uint32_t i = 0; i < stage->changes.count; i++) {
+        changes[i].segment->staged = false;
         if (changes[i].added)
             continue;
         if (changes[i].successor) {

@@ -20,8 +20,9 @@ int lsm_output_begin(struct lsm_output *output)
     output->failed_extent = UINT32_MAX;
     output->held_capacity = job->snapshot_count + 2;
     output->run_id = manifest_take_run_id(job->manifest);
-    if (!output->bottom)
-        return MOTE_OK;
+    int result = lsm_indexes_begin(output);
+    if (result || !output->bottom)
+        return result;
     output->held = memory_alloc(job->sst->memory, output->held_capacity * sizeof *output->held);
     return output->held ? MOTE_OK : MOTE_EBUDGET;
 }
@@ -86,6 +87,10 @@ static int create_builder(struct lsm_output *output)
     /* Held tombstones were counted when they were seen, and come after. */
     uint64_t left = output->rows_max - output->rows_seen + output->held_count + 1;
     options.rows_max = left < UINT32_MAX ? left : UINT32_MAX;
+    lsm_indexes_open(output, options.rows_max);
+    options.feeds = output->indexes.feeds;
+    options.feed_count = output->indexes.count;
+    output->segment_rows = 0;
     return sst_builder_create(&options, &output->builder);
 }
 
@@ -109,15 +114,21 @@ static int finish_builder(struct lsm_output *output)
     sst_builder_destroy(output->builder);
     output->builder = NULL;
     output->record_count++;
+    lsm_indexes_write(output, record->id);
     output->rows_written += record->row_count;
     output->bytes_written += record->segment_bytes;
     return MOTE_OK;
 }
 
+static bool segment_full(const struct lsm_output *output)
+{
+    return sst_builder_full(output->builder) || (output->indexes.count && output->segment_rows >= output->indexes.segment_rows_max);
+}
+
 static int place_row(struct lsm_output *output, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy)
 {
     int result = MOTE_OK;
-    if (output->builder && (output->placed ? sst_builder_must_end(output->builder) : sst_builder_full(output->builder))) {
+    if (output->builder && (output->placed ? sst_builder_must_end(output->builder) : segment_full(output))) {
         result = finish_builder(output);
         if (!result && output->placed)
             output->run_id = manifest_take_run_id(output->job->manifest);
@@ -130,6 +141,7 @@ static int place_row(struct lsm_output *output, const struct record *record, con
     if (result)
         output->failed_extent = sst_builder_failed_extent(output->builder);
     output->placed = true;
+    output->segment_rows++;
     output->unpaced_bytes += record->key_bytes + image_bytes;
     return result;
 }
@@ -161,7 +173,7 @@ int lsm_output_add_stretch(struct lsm_output *output, const struct record_stretc
     *taken = 0;
     const uint8_t *first_key = stretch->rows + RECORD_STRETCH_KEY_AT;
     bool repeats = output->has_key && key_compare(output->key, output->key_bytes, first_key, stretch->key_bytes) == 0;
-    if (!output->builder || output->held_count > 0 || repeats)
+    if (!output->builder || output->held_count > 0 || repeats || (output->indexes.count && output->segment_rows >= output->indexes.segment_rows_max))
         return MOTE_OK;
     int count = sst_builder_add_stretch(output->builder, stretch);
     if (count <= 0) {
@@ -175,6 +187,7 @@ int lsm_output_add_stretch(struct lsm_output *output, const struct record_stretc
     memcpy(output->key, last + RECORD_STRETCH_KEY_AT, stretch->key_bytes);
     output->newer_seq = load_u64(last);
     output->rows_seen += *taken;
+    output->segment_rows += *taken;
     output->unpaced_bytes += *taken * ((uint64_t)stretch->key_bytes + stretch->image_bytes);
     return pace(output);
 }
@@ -185,6 +198,7 @@ void lsm_output_end(struct lsm_output *output, bool keep)
 {
     struct memory *memory = output->job->sst->memory;
     sst_builder_destroy(output->builder);
+    lsm_indexes_end(output, keep);
     for (uint32_t i = 0; i < output->record_count && !keep; i++)
         for (uint32_t k = 0; k < output->records[i].extent_run_count; k++)
             extents_release_unused(output->job->sst->extents, output->records[i].runs[k]);

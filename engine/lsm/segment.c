@@ -53,3 +53,11 @@ uint64_t segment_device_offset(const struct segment_record *record, const struct
     *contiguous_bytes = 0; /* outside of the segment */
     return 0;
 }
+
+struct segment_index *segment_find_index(const struct segment *segment, uint64_t index_id)
+{
+    for (uint32_t i = 0; i < segment->index_count; i++)
+        if (segment->indexes[i].index_id == index_id)
+            return &segment->indexes[i];
+    return NULL;
+}

@@ -46,15 +46,34 @@ struct segment_record {
     struct segment_section timestamp; /* rebuilt timestamp index */
 };
 
+/* One section of a declared index, for the manifest. */
+struct index_section {
+    uint64_t segment_id, index_id;
+    struct segment_section section;
+};
+
+/* The same in a segment in use. */
+struct segment_index {
+    uint64_t index_id;
+    struct segment_section section;
+    _Atomic uint32_t unusable; /* 1: it failed a check; rebuild it */
+};
+
 /* A segment in use: immutable but for its counters; freed when no version holds it. */
 struct segment {
     struct segment_record record;
     _Atomic uint32_t references;
     _Atomic uint32_t timestamp_unusable; /* 1: its timestamp section failed a check; rebuild it */
     bool dropped;                        /* removed by a durable edit: at the last release its extents go to quarantine (see version.h) */
-    struct segment *successor;           /* a copy with another timestamp section, to which the extents belong then; this one holds a reference on it */
+    bool staged;                         /* of an edit under way: nobody else has seen it */
+    struct segment *successor;           /* a copy with other sections, to which the extents belong then, but those of sections that it does not have; this one holds a reference on it */
     struct segment *next;                /* the manifest's */
+    uint32_t index_count;
+    struct segment_index *indexes;       /* sections of declared indexes, each in extents of its own; an index without one here is answered from the rows */
 };
+
+/* The segment's section of that index, or NULL. */
+struct segment_index *segment_find_index(const struct segment *segment, uint64_t index_id);
 
 void segment_key_set(struct segment_key *bound, const uint8_t *key, uint32_t key_bytes);
 /* Whether the key, or any key of [from, to] (NULL: open), may be in the segment's bounds. */

@@ -26,6 +26,7 @@
 #include "engine/lsm/segment.h"
 
 #define SST_SCRATCH_IDLE 4u
+#define SST_INDEX_KINDS_MAX 8u
 
 /* What readers and writers of SSTables share; one per open volume. Zeros but for what the opener sets. */
 struct sst_context {
@@ -35,11 +36,22 @@ struct sst_context {
     struct extents *extents;
     const struct layout *layout;
     const struct ordinal_index_ops *timestamps; /* the timestamp index: index/ and lsm/ do not know each other */
+    const struct row_index_ops *const *indexes; /* the declared indexes' kinds, ended by NULL; NULL: none */
     uint8_t uuid[16];
     /* The readers' own: scratch of the codecs that nobody uses at the moment, given back with the last iterator. */
     _Atomic uint32_t iterator_count;
     _Atomic(void *) idle_scratch[SST_SCRATCH_IDLE];
 };
+
+/* An index that is built beside a segment: it is given the rows block by block, as they are written. */
+struct sst_index_feed {
+    const struct row_index_ops *ops;
+    struct row_index *builder; /* NULL: given up */
+    uint32_t column_count;
+    uint32_t columns[ROW_INDEX_COLUMNS_MAX]; /* positions in the schema */
+};
+/* The operations of that kind, or NULL. */
+const struct row_index_ops *sst_index_ops(const struct sst_context *context, uint32_t kind);
 
 /* ---- Building ---- */
 
@@ -59,6 +71,8 @@ struct sst_builder_options {
     uint64_t rows_max;                  /* rows that will come at most (sizes the filter and the timestamp builder) */
     uint32_t compression;               /* of text and blobs: as in mote_options */
     bool filter;                        /* build one whatever the order */
+    struct sst_index_feed *feeds;       /* may be NULL. One that fails is given up (builder destroyed and NULL): a segment is never lost for the sake of an index */
+    uint32_t feed_count;
 };
 
 /* Upper bound of the device bytes of one segment with so many rows, whose images (tombstones: keys) have raw_bytes together, for reservations. Split into several segments the rows need a little more: add the bound of no rows for each. */
@@ -177,6 +191,34 @@ struct sst_want {
 int sst_get_want(struct sst_iterator *iterator, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct sst_want *want);
 /* Whether what was read is right: it may enter the cache. */
 bool sst_want_fits(const struct sst_context *context, const struct sst_want *want, const uint8_t *data);
+
+/* To the row of that number in the segment: 1, or negative MOTE_E (MOTE_EDAMAGED: it has no such row). *alone: no other version of its key comes before it in the segment, as far as can be told without looking. */
+int sst_seek_ordinal(struct sst_iterator *iterator, uint32_t ordinal, bool *alone);
+/* From the first row of a block to that of the next one: as sst_next. The present block: how many rows it has, and which of them are tombstones (NULL: none). */
+int sst_next_block(struct sst_iterator *iterator);
+uint32_t sst_block_row_count(const struct sst_iterator *iterator);
+int sst_block_deleted(struct sst_iterator *iterator, const uint8_t **deleted);
+
+/* ---- Sections of declared indexes ---- */
+
+/* What such a section is read through. The caller keeps segment and struct where they are; the queue is this thread's and idle. */
+struct sst_index_section {
+    struct sst_context *context;
+    struct blockdev_queue *queue;
+    const struct segment *segment;
+    struct segment_section place;
+    struct section_identity identity;
+    struct section_root root;
+    struct section_source source;
+};
+void sst_index_open(struct sst_context *context, struct blockdev_queue *queue, const struct segment *segment, const struct segment_section *place, uint32_t kind, struct sst_index_section *section);
+/* Writes what the builder holds as a section of a segment that is complete, into extents of its own, which it reserves, never from the standing reserve. NOT durable. An extent that cannot be written is retired until the next open. */
+int sst_index_write(struct sst_context *context, struct blockdev_queue *queue, uint64_t segment_id, const struct row_index_ops *ops, struct row_index *builder, uint64_t section_id, struct segment_section *place);
+/* The same from the rows of a segment. feed: its builder is made and destroyed here. */
+int sst_index_build(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, const uint8_t *options, uint32_t options_bytes, struct sst_index_feed *feed, uint64_t section_id,
+                    struct segment_section *place);
+/* Checks every page. */
+int sst_index_verify(struct sst_context *context, struct blockdev_queue *queue, const struct segment *segment, const struct segment_section *place, const struct row_index_ops *ops);
 
 /* ---- Checking, rebuilding, printing ---- */
 

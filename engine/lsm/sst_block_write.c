@@ -239,6 +239,8 @@ int sst_block_write(struct sst_builder *builder)
     struct sst_header header;
     uint32_t length_bytes = 0;
     int result = sst_rows_gather(rows);
+    if (!result)
+        sst_feeds_add(builder);
     if (!result && builder->row_pages)
         result = sst_pages_write(builder, seq_min, seq_max, &header);
     else if (!result)

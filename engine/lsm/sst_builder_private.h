@@ -202,6 +202,8 @@ uint64_t sst_builder_tail_bytes(const struct sst_builder *builder);
 /* sst_block_write.c */
 uint64_t sst_block_bytes_bound(const struct schema *schema, uint32_t rows, uint64_t raw_bytes);
 int sst_block_write(struct sst_builder *builder);
+/* sst_index.c: the gathered rows to the declared indexes. */
+void sst_feeds_add(struct sst_builder *builder);
 /* sst_page_write.c */
 /* Of a block, its page directory included or alone. */
 uint64_t sst_pages_block_bound(const struct schema *schema, uint64_t rows, uint64_t raw_bytes);

@@ -287,6 +287,63 @@ int sst_skip_block(struct sst_iterator *iterator)
     return go_forward(iterator, iterator->deferred_partition, iterator->deferred_index + 1);
 }
 
+/* The partition that holds the row: the last that begins at or before it. */
+static uint32_t partition_of_ordinal(struct sst_iterator *iterator, uint32_t ordinal)
+{
+    uint32_t low = 0, high = iterator->footer.partition_count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        struct sst_directory_entry directory;
+        sst_directory_load(iterator, middle, &directory);
+        if (directory.first_ordinal <= ordinal)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+int sst_seek_ordinal(struct sst_iterator *iterator, uint32_t ordinal, bool *alone)
+{
+    struct sst_directory_entry directory;
+    struct sst_block_entry entry;
+    int result = sst_footer_pin(iterator);
+    if (!result && ordinal >= iterator->footer.row_count)
+        result = sst_refuse(iterator, 0, 0, "an index names a row beyond the segment's last");
+    if (result)
+        return stand_nowhere(iterator, result);
+    uint32_t partition = partition_of_ordinal(iterator, ordinal);
+    sst_directory_load(iterator, partition, &directory);
+    result = sst_partition_pin(iterator, partition);
+    if (result)
+        return stand_nowhere(iterator, result);
+    uint32_t low = 0, high = directory.block_count, in_partition = ordinal - (uint32_t)directory.first_ordinal;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        sst_block_entry_load(iterator, middle, &entry);
+        if (entry.first_ordinal <= in_partition)
+            low = middle;
+        else
+            high = middle;
+    }
+    sst_block_entry_load(iterator, low, &entry);
+    if (iterator->block.number != directory.first_block + low || !iterator->on_record || iterator->deferred)
+        result = sst_block_enter(iterator, low);
+    if (!result && in_partition - entry.first_ordinal >= iterator->block.row_count)
+        result = sst_refuse(iterator, 0, 0, "the counts of rows in the block index do not add up");
+    if (result)
+        return stand_nowhere(iterator, result);
+    uint32_t row = in_partition - entry.first_ordinal;
+    *alone = row > 0 && iterator->block.repeat_count == 0;
+    return stand_on(iterator, row);
+}
+
+int sst_next_block(struct sst_iterator *iterator) { return iterator->on_record ? go_forward(iterator, iterator->block.partition, iterator->block.index + 1) : 0; }
+
+uint32_t sst_block_row_count(const struct sst_iterator *iterator) { return iterator->block.row_count; }
+
+int sst_block_deleted(struct sst_iterator *iterator, const uint8_t **deleted) { return sst_kinds_decode(iterator, deleted); }
+
 /* Where in the entered block the target is; on the way forward from a row of the same block the search begins there. */
 static int search_block(struct sst_iterator *iterator, const struct sst_target *target, uint32_t *row)
 {

@@ -11,6 +11,7 @@
  *     sst_time_range.c   which blocks a time range needs
  *     sst_statistics.c   what the entry of a block tells of its rows
  *     sst_timestamp.c    the timestamp section: search, rebuild
+ *     sst_index.c        sections of declared indexes
  *     sst_scratch.c      memory of the codecs, shared by all iterators
  *
  * Pins: footer, partition and block are pinned in the cache while the iterator uses them. sst_iterator_unpin lets go of them; each use pins again what is missing. Decoded columns are the iterator's own.
@@ -302,6 +303,8 @@ void sst_range_clear(struct sst_iterator *iterator);
 struct section_identity;
 struct section_root;
 struct section_source;
+/* Pages of sections in extents of their own lie beyond every segment in the cache's numbering; the section's id keeps them apart. */
+#define SST_SECTION_KEY(section_id) (1ull << 63 | ((section_id) & 0x7FFFFFu) << 40)
 /* What the timestamp section is read through. */
 struct sst_section {
     struct sst_iterator *iterator;

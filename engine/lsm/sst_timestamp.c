@@ -9,9 +9,6 @@
 #include "engine/lsm/sst_reader_private.h"
 #include "blockdev/section.h"
 
-/* Pages of rebuilt sections lie beyond every segment in the cache's numbering; the section's id keeps them apart. */
-#define REBUILT_OFFSET(section_id) (1ull << 63 | ((section_id) & 0x7FFFFFu) << 40)
-
 struct page_check {
     int (*check)(const uint8_t *data, uint32_t length_bytes, void *context);
     void *context;
@@ -26,7 +23,7 @@ static int read_page(void *context, uint64_t offset_bytes, uint32_t length_bytes
     if (length_bytes == 0 || offset_bytes > section->length_bytes || length_bytes > section->length_bytes - offset_bytes)
         return sst_refuse(iterator, section->start_bytes, section->length_bytes, "a page of the timestamp index lies outside of it");
     if (section->rebuilt) {
-        key.offset_bytes = REBUILT_OFFSET(section->section_id) + offset_bytes;
+        key.offset_bytes = SST_SECTION_KEY(section->section_id) + offset_bytes;
         device_offset = layout_extent_offset(iterator->context->layout, section->rebuilt->run.first) + offset_bytes;
     } else {
         device_offset = segment_device_offset(&iterator->segment->record, iterator->context->layout, section->start_bytes + offset_bytes, length_bytes, &contiguous_bytes);

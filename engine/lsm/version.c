@@ -1,10 +1,10 @@
 /* version.c: segments by id, and the versions that readers hold.
  *
  * Invariants
- *   1. A segment's references: one of the manifest while the segment is in the state, one of each segment list, one of each predecessor (a copy with another timestamp section).
+ *   1. A segment's references: one of the manifest while the segment is in the state, one of each segment list, one of each predecessor (a copy with other sections).
  *   2. A list's references: one of each version; a version's: one of the manifest while it is the current one, one of each reader.
  *   3. `dropped` and `successor` are set before the last list that holds the segment can be released; so whoever gives back the last reference knows which extents to free: of a dropped one all, of
- *      a predecessor its own timestamp section, of any other (the manifest is being closed, an edit failed) none.
+ *      a predecessor the sections that its successor has not, of any other (the manifest is being closed, an edit failed) none.
  * Threads: the table of segments under the manifest's mutex; versions are acquired under version_mutex and released by any thread without it. Failures: MOTE_EBUDGET while building; a release never fails.
  */
 #include "engine/lsm/manifest_private.h"
@@ -44,6 +44,14 @@ void manifest_delete_segment(struct manifest *manifest, struct segment *segment)
     *at = segment->next;
 }
 
+/* Whether the section's extents go with this segment: it was dropped, or its successor has another section, or none, in that place. */
+static bool gives_up(const struct segment *segment, const struct segment_section *section, const struct segment_section *of_successor)
+{
+    if (!segment->successor)
+        return segment->dropped;
+    return !of_successor || !of_successor->run.count || of_successor->section_id != section->section_id;
+}
+
 static void free_extents(struct manifest *manifest, const struct segment *segment)
 {
     const struct segment_record *record = &segment->record;
@@ -52,8 +60,13 @@ static void free_extents(struct manifest *manifest, const struct segment *segmen
     if (segment->dropped)
         for (uint32_t i = 0; i < record->extent_run_count; i++)
             extents_free(manifest->extents, record->runs[i]);
-    if ((segment->dropped || segment->successor) && record->timestamp.run.count)
+    if (record->timestamp.run.count && gives_up(segment, &record->timestamp, segment->successor ? &segment->successor->record.timestamp : NULL))
         extents_free(manifest->extents, record->timestamp.run);
+    for (uint32_t i = 0; i < segment->index_count; i++) {
+        const struct segment_index *kept = segment->successor ? segment_find_index(segment->successor, segment->indexes[i].index_id) : NULL;
+        if (gives_up(segment, &segment->indexes[i].section, kept ? &kept->section : NULL))
+            extents_free(manifest->extents, segment->indexes[i].section.run);
+    }
 }
 
 void manifest_release_segment(struct manifest *manifest, struct segment *segment)
@@ -65,7 +78,7 @@ void manifest_release_segment(struct manifest *manifest, struct segment *segment
         if (segment->dropped && manifest->cache)
             cache_forget_segment(manifest->cache, segment->record.id);
         free_extents(manifest, segment);
-        memory_free(manifest->memory, segment);
+        manifest_free_segment(manifest, segment);
         segment = successor;
     }
 }

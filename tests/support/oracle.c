@@ -168,6 +168,8 @@ int oracle_check(struct oracle *oracle, mote_db *db, const struct model *model, 
     int result = engine_check_timestamp_index(db);
     if (result)
         return oracle_fail_code(oracle, result, "the timestamp index");
+    if (oracle_check_searches(oracle))
+        return -1;
     if (thorough && oracle_check_reads(oracle, db, model, *point))
         return -1;
     return db->read_only ? MOTE_OK : oracle_check_space(oracle, db);
@@ -177,6 +179,8 @@ int oracle_check_live(struct oracle *oracle, mote_db *db, const struct model *mo
 {
     struct promise promise = {.point = model->op_count, .exact = true};
     if (oracle_read_content(oracle, db, random_below(&oracle->random, 50)))
+        return -1;
+    if (oracle_check_searches(oracle))
         return -1;
     return digest_equal(model->digests[model->op_count], oracle->content.digest) ? MOTE_OK : explain(oracle, model, &promise);
 }
@@ -205,6 +209,11 @@ static int count_segments(struct oracle *oracle, const struct version *version, 
             }
             if (count_run(oracle, seen, extent_count, record->timestamp.run, "section", record->timestamp.section_id, used))
                 return -1;
+            const struct segment *segment = version->lists[t]->segments[s];
+            for (uint32_t i = 0; i < segment->index_count; i++) {
+                if (count_run(oracle, seen, extent_count, segment->indexes[i].section.run, "index section", segment->indexes[i].section.section_id, used))
+                    return -1;
+            }
         }
     }
     return MOTE_OK;

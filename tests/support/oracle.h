@@ -66,11 +66,15 @@ int oracle_check(struct oracle *oracle, mote_db *db, const struct model *model, 
 int oracle_check_live(struct oracle *oracle, mote_db *db, const struct model *model);
 /* Samples of reads against oracle->content; point: of the model. */
 int oracle_check_reads(struct oracle *oracle, mote_db *db, const struct model *model, uint32_t point);
+/* Searches of every index of every table, against oracle->content. */
+int oracle_check_searches(struct oracle *oracle);
 /* Extents: every reference counted once, free + used + ... = all. idle: nothing is in flight and nothing awaits its freeing. */
 int oracle_check_space(struct oracle *oracle, mote_db *db);
 
 /* Scans; the visitor's non-zero result ends the scan and is returned. */
 typedef int (*oracle_visit)(void *context, const uint8_t *row, size_t row_bytes);
+/* A row of a chunk of all columns as cells; the bytes. */
+size_t oracle_row_from_chunk(const struct model_schema *schema, const struct mote_chunk *chunk, size_t row, uint8_t *cells);
 int oracle_scan(mote_table *table, const struct model_schema *schema, const struct mote_scan_options *options, oracle_visit visit, void *context);
 
 /* device: a simulated disk. */

@@ -94,7 +94,7 @@ static int read_schema(struct oracle *oracle, mote_table *table, struct model_sc
 
 /* ---- Scans ---- */
 
-static size_t row_from_chunk(const struct model_schema *schema, const struct mote_chunk *chunk, size_t row, uint8_t *cells)
+size_t oracle_row_from_chunk(const struct model_schema *schema, const struct mote_chunk *chunk, size_t row, uint8_t *cells)
 {
     size_t at = 0;
     for (uint32_t i = 0; i < schema->column_count; i++)
@@ -106,7 +106,7 @@ static int visit_chunk(const struct model_schema *schema, const struct mote_chun
 {
     uint8_t cells[MODEL_ROW_BYTES_MAX * 2];
     for (size_t row = 0; row < chunk->row_count; row++) {
-        size_t size_bytes = row_from_chunk(schema, chunk, row, cells);
+        size_t size_bytes = oracle_row_from_chunk(schema, chunk, row, cells);
         int result = visit(context, cells, size_bytes);
         if (result)
             return result;

@@ -446,8 +446,43 @@ int act_compact(struct run *run)
     return run_judge(run, mote_compact(run->db, one ? run->model->tables[table].schema.name : NULL), "a compaction");
 }
 
+/* The position of the table's first point, or -1. */
+static int find_point(const struct model_schema *schema)
+{
+    for (uint32_t i = 0; i < schema->column_count; i++)
+        if (schema->columns[i].type == MOTE_TYPE_POINT3)
+            return (int)i;
+    return -1;
+}
+
+/* Declares, drops or rebuilds the index of a table that has a point. Which indexes there are is not in the model: what they answer is checked wherever they are (oracle_check_searches). */
+static int act_declared_index(struct run *run, const struct model_schema *schema, uint32_t column)
+{
+    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_info info = {.size_bytes = sizeof info};
+    mote_table *table;
+    int result = mote_table_open(run->db, schema->name, &table);
+    if (result)
+        return run_judge(run, result, "opening %s", schema->name);
+    if (mote_index_describe(table, "near", &info) == MOTE_OK) {
+        bool drop = random_one_in(&run->random, 3);
+        return run_judge(run, drop ? mote_index_drop(table, "near") : mote_index_rebuild(table, "near"), "%s the index of %s", drop ? "dropping" : "rebuilding", schema->name);
+    }
+    options.name = "near";
+    options.kind = MOTE_INDEX_SPATIAL;
+    options.columns = &column;
+    options.column_count = 1;
+    return run_judge(run, mote_index_create(table, &options), "creating an index of %s", schema->name);
+}
+
 int act_indexes(struct run *run)
 {
+    for (uint32_t t = 0; t < run->model->table_count; t++) {
+        const struct model_schema *schema = &run->model->tables[t].schema;
+        int column = run->model->tables[t].live ? find_point(schema) : -1;
+        if (column >= 0 && random_one_in(&run->random, 2))
+            return act_declared_index(run, schema, (uint32_t)column);
+    }
     bool rebuild = random_one_in(&run->random, 2);
     return run_judge(run, rebuild ? mote_rebuild_timestamp_index(run->db) : mote_flush_all_indexes(run->db), "%s", rebuild ? "a rebuild of the timestamp index" : "flushing the indexes");
 }

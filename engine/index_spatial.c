@@ -1,0 +1,105 @@
+/* index_spatial.c: the spatial index as a declared index: from blocks of columns to points. Threads and failures: those of index/spatial.h. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/engine_private.h"
+#include "index/spatial.h"
+
+struct spatial_rows {
+    struct memory *memory;
+    struct spatial_builder *builder;
+    uint64_t count;
+};
+
+static struct spatial_rows *rows_of(struct row_index *index) { return (struct spatial_rows *)(void *)index; }
+
+static int create(struct memory *memory, const uint8_t *options, uint32_t options_bytes, uint64_t rows_max, struct row_index **builder)
+{
+    (void)options;
+    (void)options_bytes;
+    struct spatial_rows *rows = memory_alloc_zero(memory, sizeof *rows);
+    if (!rows)
+        return MOTE_EBUDGET;
+    rows->memory = memory;
+    int result = spatial_builder_create(memory, rows_max, &rows->builder);
+    if (result) {
+        memory_free(memory, rows);
+        return result;
+    }
+    *builder = (struct row_index *)(void *)rows;
+    return MOTE_OK;
+}
+
+static void destroy(struct row_index *index)
+{
+    struct spatial_rows *rows = rows_of(index);
+    if (!rows)
+        return;
+    spatial_builder_destroy(rows->builder);
+    memory_free(rows->memory, rows);
+}
+
+static bool has_value(const struct codec_vector *column, uint32_t row) { return !column->validity || (column->validity[row / 8] >> row % 8 & 1); }
+
+/* The row's point; false: it has none. */
+static bool point_of(const struct codec_vector *columns, uint32_t column_count, uint32_t row, double point[3])
+{
+    for (uint32_t i = 0; i < column_count; i++)
+        if (!has_value(&columns[i], row))
+            return false;
+    if (column_count == 1)
+        memcpy(point, (const double *)columns[0].values + 3 * (size_t)row, 3 * sizeof *point);
+    for (uint32_t i = 0; i < 3 && column_count == 3; i++)
+        point[i] = ((const double *)columns[i].values)[row];
+    return !isnan(point[0]) && !isnan(point[1]) && !isnan(point[2]);
+}
+
+static int add(struct row_index *index, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted)
+{
+    struct spatial_rows *rows = rows_of(index);
+    int result = MOTE_OK;
+    for (uint32_t row = 0; row < columns[0].count && !result; row++) {
+        double point[3];
+        if ((deleted && deleted[row]) || !point_of(columns, column_count, row, point))
+            continue;
+        result = spatial_builder_add(rows->builder, first_ordinal + row, point);
+        rows->count++;
+    }
+    return result;
+}
+
+static uint64_t section_bytes_bound(const struct row_index *index) { return spatial_bytes_bound(((const struct spatial_rows *)(const void *)index)->count); }
+
+static int finish(struct row_index *index, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root)
+{
+    return spatial_builder_finish(rows_of(index)->builder, identity, sink, root);
+}
+
+static int verify(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count)
+{
+    struct spatial_section section = {identity, root, source, memory};
+    return spatial_verify(&section, row_count);
+}
+
+double spatial_distance(const double centre[3], const double point[3])
+{
+    double square[3];
+    for (unsigned i = 0; i < 3; i++) {
+        double difference = isinf(point[i]) && point[i] == centre[i] ? 0 : point[i] - centre[i];
+        square[i] = difference * difference;
+    }
+    return square[0] + square[1] + square[2];
+}
+
+const struct row_index_ops spatial_row_index_ops = {
+    .kind = INDEX_SPATIAL,
+    .builder_bytes = spatial_builder_bytes,
+    .create = create,
+    .add = add,
+    .section_bytes_bound = section_bytes_bound,
+    .finish = finish,
+    .destroy = destroy,
+    .verify = verify,
+};
+
+const struct row_index_ops *const engine_index_ops[] = {&spatial_row_index_ops, NULL};

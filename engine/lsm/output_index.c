@@ -1,0 +1,172 @@
+/* output_index.c: the declared indexes of the segments that a flush or a compaction writes (lsm_private.h): given the rows as they are encoded, written as sections when their segment is complete, published in the same edit.
+ *
+ * Invariant: nothing here fails a job. An index that lacks memory or space is given up for this segment; searches then look at its rows, and the section is built later.
+ * Memory: the builders together take at most an eighth of the budget; a segment ends when they are full. Threads: the job's.
+ */
+#include "engine/lsm/lsm_private.h"
+
+#include <assert.h>
+
+#include "blockdev/base/units.h"
+
+#define BUDGET_SHARE 8u
+#define SEGMENT_ROWS_MIN 16384u
+
+/* The positions of the index's columns in the schema; false: it lacks one, or nobody knows this kind. */
+static bool resolve_feed(const struct lsm_output *output, const struct manifest_index *definition, struct sst_index_feed *feed)
+{
+    *feed = (struct sst_index_feed){.ops = sst_index_ops(output->job->sst, definition->kind), .column_count = definition->column_count};
+    for (uint32_t i = 0; i < definition->column_count; i++) {
+        uint32_t position = 0;
+        while (position < output->schema->column_count && output->schema->columns[position].id != definition->column_ids[i])
+            position++;
+        if (position == output->schema->column_count)
+            return false;
+        feed->columns[i] = position;
+    }
+    return feed->ops != NULL;
+}
+
+int lsm_indexes_begin(struct lsm_output *output)
+{
+    struct lsm_indexes *indexes = &output->indexes;
+    struct memory *memory = output->job->sst->memory;
+    *indexes = (struct lsm_indexes){.segment_rows_max = UINT64_MAX};
+    if (!output->job->sst->indexes)
+        return MOTE_OK;
+    indexes->definitions = memory_alloc(memory, MANIFEST_TABLE_INDEXES_MAX * sizeof *indexes->definitions);
+    if (!indexes->definitions)
+        return MOTE_EBUDGET;
+    uint32_t found = manifest_get_indexes(output->job->manifest, output->schema->table_id, indexes->definitions, MANIFEST_TABLE_INDEXES_MAX);
+    for (uint32_t i = 0; i < found; i++) {
+        if (!resolve_feed(output, &indexes->definitions[i], &indexes->feeds[indexes->count]))
+            continue;
+        indexes->definitions[indexes->count++] = indexes->definitions[i];
+    }
+    uint64_t share_bytes = memory_budget_bytes(memory) / BUDGET_SHARE, rows = 1u << 22;
+    for (bool fits = indexes->count == 0; !fits && rows > SEGMENT_ROWS_MIN;) {
+        uint64_t bytes = 0;
+        for (uint32_t i = 0; i < indexes->count; i++)
+            bytes += indexes->feeds[i].ops->builder_bytes(rows);
+        fits = bytes <= share_bytes;
+        rows = fits ? rows : rows / 2;
+    }
+    if (indexes->count) {
+        indexes->segment_rows_max = rows;
+    } else {
+        memory_free(memory, indexes->definitions);
+        indexes->definitions = NULL;
+    }
+    return MOTE_OK;
+}
+
+void lsm_indexes_open(struct lsm_output *output, uint64_t rows_max)
+{
+    struct lsm_indexes *indexes = &output->indexes;
+    /* The segment's limit is looked at between blocks. */
+    uint64_t limit = indexes->segment_rows_max + 2ull * output->job->block_rows;
+    struct mote_error kept;
+    int code = error_get(&kept);
+    for (uint32_t i = 0; i < indexes->count; i++) {
+        const struct manifest_index *definition = &indexes->definitions[i];
+        assert(!indexes->feeds[i].builder);
+        if (indexes->feeds[i].ops->create(output->job->sst->memory, definition->options, definition->options_bytes, rows_max < limit ? rows_max : limit, &indexes->feeds[i].builder))
+            indexes->feeds[i].builder = NULL;
+    }
+    if (code)
+        error_restore(&kept);
+}
+
+static void destroy_builders(struct lsm_indexes *indexes)
+{
+    for (uint32_t i = 0; i < indexes->count; i++) {
+        if (indexes->feeds[i].builder)
+            indexes->feeds[i].ops->destroy(indexes->feeds[i].builder);
+        indexes->feeds[i].builder = NULL;
+    }
+}
+
+static struct index_section *push_section(struct lsm_output *output)
+{
+    struct lsm_indexes *indexes = &output->indexes;
+    if (indexes->section_count == indexes->section_capacity) {
+        uint32_t capacity = indexes->section_capacity ? 2 * indexes->section_capacity : 4;
+        struct index_section *sections = memory_realloc(output->job->sst->memory, indexes->sections, capacity * sizeof *sections);
+        if (!sections)
+            return NULL;
+        indexes->sections = sections;
+        indexes->section_capacity = capacity;
+    }
+    return &indexes->sections[indexes->section_count];
+}
+
+void lsm_indexes_write(struct lsm_output *output, uint64_t segment_id)
+{
+    struct lsm_indexes *indexes = &output->indexes;
+    struct mote_error kept;
+    int code = error_get(&kept);
+    for (uint32_t i = 0; i < indexes->count; i++) {
+        struct sst_index_feed *feed = &indexes->feeds[i];
+        struct index_section *section = feed->builder ? push_section(output) : NULL;
+        if (!section)
+            continue;
+        *section = (struct index_section){.segment_id = segment_id, .index_id = indexes->definitions[i].id};
+        uint64_t section_id = manifest_take_section_id(output->job->manifest);
+        if (sst_index_write(output->job->sst, output->job->queue, segment_id, feed->ops, feed->builder, section_id, &section->section) == MOTE_OK)
+            indexes->section_count++;
+    }
+    destroy_builders(indexes);
+    if (code)
+        error_restore(&kept);
+}
+
+void lsm_indexes_end(struct lsm_output *output, bool keep)
+{
+    struct lsm_indexes *indexes = &output->indexes;
+    struct memory *memory = output->job->sst->memory;
+    destroy_builders(indexes);
+    for (uint32_t i = 0; i < indexes->section_count && !keep; i++)
+        extents_release_unused(output->job->sst->extents, indexes->sections[i].section.run);
+    memory_free(memory, indexes->sections);
+    memory_free(memory, indexes->definitions);
+    *indexes = (struct lsm_indexes){0};
+}
+
+void lsm_add_segments(struct manifest_edit *edit, const struct lsm_output *output)
+{
+    const struct lsm_indexes *indexes = &output->indexes;
+    for (uint32_t i = 0, k = 0; i < output->record_count; i++) {
+        manifest_edit_add_segment(edit, &output->records[i]);
+        for (; k < indexes->section_count && indexes->sections[k].segment_id == output->records[i].id; k++)
+            manifest_edit_set_section(edit, &indexes->sections[k]);
+    }
+}
+
+static bool is_declared(struct manifest *manifest, uint64_t index_id)
+{
+    bool found = false;
+    manifest_lock(manifest);
+    const struct manifest_state *state = manifest_get_state(manifest);
+    for (uint32_t i = 0; i < state->index_count && !found; i++)
+        found = state->indexes[i].id == index_id;
+    manifest_unlock(manifest);
+    return found;
+}
+
+bool lsm_indexes_give_up(struct lsm_output *output, int result)
+{
+    struct lsm_indexes *indexes = &output->indexes;
+    uint32_t kept = 0;
+    if ((result != MOTE_ENOTFOUND && result != MOTE_ENOSPC) || !indexes->section_count)
+        return false;
+    for (uint32_t i = 0; i < indexes->section_count; i++) {
+        struct index_section *section = &indexes->sections[i];
+        if (result == MOTE_ENOTFOUND && is_declared(output->job->manifest, section->index_id))
+            indexes->sections[kept++] = *section;
+        else
+            extents_release_unused(output->job->sst->extents, section->section.run);
+    }
+    bool any = kept < indexes->section_count;
+    indexes->section_count = kept;
+    return any;
+}
