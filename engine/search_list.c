@@ -137,7 +137,11 @@ void search_list_forget(struct search_list *list, uint64_t segment_id)
 
 static int compare_for_sort(const void *a, const void *b, void *list) { return compare_hits(list, a, b); }
 
-void search_list_sort(struct search_list *list) { qsort_r(list->hits, list->count, sizeof *list->hits, compare_for_sort, list); }
+void search_list_sort(struct search_list *list)
+{
+    if (list->count)
+        qsort_r(list->hits, list->count, sizeof *list->hits, compare_for_sort, list);
+}
 
 void search_list_free(struct search_list *list)
 {
