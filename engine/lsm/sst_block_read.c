@@ -24,7 +24,7 @@ static int check_block(struct sst_iterator *iterator)
     return refuse_block(iterator, "a block contradicts its index");
 }
 
-static int pin_block(struct sst_iterator *iterator)
+int sst_block_pin(struct sst_iterator *iterator)
 {
     if (iterator->block_pin.data)
         return MOTE_OK;
@@ -82,9 +82,11 @@ int sst_block_enter(struct sst_iterator *iterator, uint32_t index)
     block->in_parts = sst_parts_plan(iterator, &entry, block->groups, &block->group_count);
     if (block->in_parts)
         block->in_parts = !pin_cached(iterator);
-    int result = block->in_parts ? MOTE_OK : pin_block(iterator);
+    int result = block->in_parts ? MOTE_OK : sst_block_pin(iterator);
     if (result)
         return result;
+    if (iterator->block_pin.entry)
+        sst_unpin(iterator, &iterator->block_pin); /* Who merges many segments stands in many blocks, mostly without decoding any of them: pins would fill a small cache. The decoding finds the block there, or reads it again. */
     block->partition = iterator->partition;
     block->index = index;
     block->number = first_block + index;
@@ -111,7 +113,7 @@ static int open_stream(struct sst_iterator *iterator, uint32_t stream, const uin
 {
     if (iterator->block.in_parts && !iterator->block_pin.data)
         return sst_parts_stream(iterator, stream, data, size_bytes);
-    int result = pin_block(iterator);
+    int result = sst_block_pin(iterator);
     if (!result && !find_stream(iterator, stream, data, size_bytes))
         result = refuse_block(iterator, "a block contradicts itself");
     return result;
@@ -155,7 +157,7 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
     struct codec_info info;
     assert(iterator->block.number != SST_NONE);
     if (iterator->block.row_pages) {
-        int pinned = pin_block(iterator);
+        int pinned = sst_block_pin(iterator);
         return pinned ? pinned : take_from_pages(iterator, stream, type, dimension, slot);
     }
     int result = open_stream(iterator, stream, &data, &size_bytes);

@@ -159,6 +159,8 @@ static int print_block(struct sst_iterator *iterator, uint32_t number, FILE *out
     for (sst_directory_load(iterator, 0, &directory); number >= directory.first_block + directory.block_count; sst_directory_load(iterator, ++partition, &directory))
         ;
     int result = sst_enter(iterator, partition, number - directory.first_block);
+    if (!result)
+        result = sst_block_pin(iterator);
     if (result)
         return result;
     fprintf(out, "block %u: %u rows, %u tombstones, %u repeated keys\n", number, iterator->block.row_count, iterator->block.delete_count, iterator->block.repeat_count);

@@ -209,6 +209,8 @@ bool sst_partition_validate(const uint8_t *data, uint32_t length_bytes);
 /* ---- sst_block_read.c ---- */
 /* Makes the block of the pinned partition the present one. */
 int sst_block_enter(struct sst_iterator *iterator, uint32_t index);
+/* The present block itself, as long as the iterator is in it or until a column is decoded; entering a block does not pin it. */
+int sst_block_pin(struct sst_iterator *iterator);
 void sst_block_leave(struct sst_iterator *iterator);
 /* Decodes a column of the schema, or its default where the segment lacks it. */
 /* Of a row that was searched for, its value only; else the whole column. The slot is good for that row. The block may stay pinned: sst_unpin. */

@@ -162,7 +162,7 @@ static void check_block(struct verify *verify, uint32_t index, const uint8_t *fi
     struct sst_block_entry entry;
     struct block_facts facts;
     sst_block_entry_load(iterator, index, &entry);
-    if (sst_block_enter(iterator, index)) {
+    if (sst_block_enter(iterator, index) || sst_block_pin(iterator)) {
         note(verify);
     } else {
         if (entry.pages ? sst_pages_verify(iterator, &entry) : sst_parts_verify(iterator, &entry))
