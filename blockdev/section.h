@@ -74,7 +74,7 @@ struct codec_vector;
 struct row_index;
 struct row_index_ops {
     uint32_t kind;                              /* of its roots */
-    uint64_t (*builder_bytes)(uint64_t rows_max); /* memory that a builder takes, the writing included */
+    uint64_t (*builder_bytes)(const uint8_t *options, uint32_t options_bytes, uint64_t rows_max); /* memory that a builder takes, the writing included */
     int (*create)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, uint64_t rows_max, struct row_index **builder);
     /* The next rows, first_ordinal, + 1, ...: one vector for each indexed column. deleted: one byte a row, 1 for a tombstone, whose values do not count; NULL: none is. After a failure the builder can but be destroyed. */
     int (*add)(struct row_index *builder, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted);

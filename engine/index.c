@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "engine/engine_private.h"
+#include "engine/index_type.h"
 
 static const struct schema *table_schema(const mote_table *table) { return atomic_load_explicit(&((mote_table *)(uintptr_t)table)->schema, memory_order_acquire); }
 
@@ -77,15 +77,11 @@ void index_columns(const struct schema *schema, const struct manifest_index *ind
 
 static int check_columns(const struct schema *schema, const struct mote_index_options *options, struct manifest_index *index)
 {
+    if (options->column_count == 0 || options->column_count > ROW_INDEX_COLUMNS_MAX)
+        return error_set(MOTE_EINVAL, "an index of table %s cannot have %zu columns", schema->name, options->column_count);
     for (size_t i = 0; i < options->column_count; i++)
         if (options->columns[i] >= schema->column_count)
             return error_set(MOTE_ENOCOLUMN, "table %s has %u columns, no column %u", schema->name, schema->column_count, options->columns[i]);
-    bool point = options->column_count == 1 && schema->columns[options->columns[0]].type == MOTE_TYPE_POINT3;
-    bool axes = options->column_count == 3;
-    for (size_t i = 0; i < options->column_count && axes; i++)
-        axes = schema->columns[options->columns[i]].type == MOTE_TYPE_FLOAT64;
-    if (!point && !axes)
-        return error_set(MOTE_EINVAL, "a spatial index of table %s needs one point3 column or three float64 columns", schema->name);
     index->column_count = (uint32_t)options->column_count;
     for (uint32_t i = 0; i < index->column_count; i++)
         index->column_ids[i] = schema->columns[options->columns[i]].id;
@@ -100,13 +96,15 @@ static int check_options(const mote_table *table, const struct mote_index_option
     size_t name_bytes = strlen(options->name);
     if (name_bytes == 0 || name_bytes > MOTE_NAME_BYTES_MAX)
         return error_set(name_bytes ? MOTE_ETOOBIG : MOTE_EINVAL, "the name of an index has 1 to %d bytes, not %zu", MOTE_NAME_BYTES_MAX, name_bytes);
-    if (options->kind != MOTE_INDEX_SPATIAL)
+    const struct index_type *kind = index_type_find(options->kind);
+    if (!kind)
         return error_set(MOTE_EINVAL, "there is no index of kind %u", options->kind);
     if (options->strategy != MOTE_INDEX_BATCH)
         return error_set(MOTE_EINVAL, "there is no index strategy %u", options->strategy);
     *index = (struct manifest_index){.table_id = table->id, .kind = options->kind, .strategy = options->strategy};
     memcpy(index->name, options->name, name_bytes);
-    return check_columns(schema, options, index);
+    int result = check_columns(schema, options, index);
+    return result ? result : kind->declare(schema, options, index);
 }
 
 static int create_locked(mote_table *table, struct manifest_index *index)
@@ -203,6 +201,9 @@ static void describe(const mote_table *table, const struct manifest_index *index
     *info = (struct mote_index_info){.size_bytes = sizeof *info, .id = index->id, .kind = index->kind, .strategy = index->strategy, .column_count = index->column_count};
     memcpy(info->name, index->name, sizeof info->name);
     index_columns(table_schema(table), index, info->columns);
+    const struct index_type *kind = index_type_find(index->kind);
+    if (kind && kind->describe)
+        kind->describe(index, info);
     struct version *version = version_acquire(db->manifest);
     const struct segment_list *list = version_find(version, table->id);
     for (uint32_t i = 0; list && i < list->count; i++) {

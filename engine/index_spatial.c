@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "engine/engine_private.h"
+#include "engine/index_type.h"
 #include "index/spatial.h"
 
 struct spatial_rows {
@@ -12,6 +12,13 @@ struct spatial_rows {
 };
 
 static struct spatial_rows *rows_of(struct row_index *index) { return (struct spatial_rows *)(void *)index; }
+
+static uint64_t builder_bytes(const uint8_t *options, uint32_t options_bytes, uint64_t rows_max)
+{
+    (void)options;
+    (void)options_bytes;
+    return spatial_builder_bytes(rows_max);
+}
 
 static int create(struct memory *memory, const uint8_t *options, uint32_t options_bytes, uint64_t rows_max, struct row_index **builder)
 {
@@ -93,7 +100,7 @@ double spatial_distance(const double centre[3], const double point[3])
 
 const struct row_index_ops spatial_row_index_ops = {
     .kind = INDEX_SPATIAL,
-    .builder_bytes = spatial_builder_bytes,
+    .builder_bytes = builder_bytes,
     .create = create,
     .add = add,
     .section_bytes_bound = section_bytes_bound,
@@ -102,4 +109,16 @@ const struct row_index_ops spatial_row_index_ops = {
     .verify = verify,
 };
 
-const struct row_index_ops *const engine_index_ops[] = {&spatial_row_index_ops, NULL};
+/* ---- Declaring ---- */
+
+static int declare(const struct schema *schema, const struct mote_index_options *options, struct manifest_index *index)
+{
+    (void)index;
+    bool point = options->column_count == 1 && schema->columns[options->columns[0]].type == MOTE_TYPE_POINT3;
+    bool axes = options->column_count == 3;
+    for (size_t i = 0; i < options->column_count && axes; i++)
+        axes = schema->columns[options->columns[i]].type == MOTE_TYPE_FLOAT64;
+    return point || axes ? MOTE_OK : error_set(MOTE_EINVAL, "a spatial index of table %s needs one point3 column or three float64 columns", schema->name);
+}
+
+const struct index_type spatial_index_type = {.rows = &spatial_row_index_ops, .name = "spatial", .declare = declare};

@@ -601,7 +601,16 @@ MOTE_API int mote_count(mote_table *table, const struct mote_scan_options *optio
 /* ---- Indexes ---------------------------------------------------------------------------------------------------------------- */
 
 enum mote_index_kind {
+    MOTE_INDEX_COLUMN = 2,  /* one int64, int32, timestamp, float64, float32, bool, text or blob column */
+    MOTE_INDEX_VECTOR = 3,  /* one float32 vector column */
     MOTE_INDEX_SPATIAL = 4, /* one point3 column, or three float64 columns: x, y, z. Rows with a NULL or a NaN among them are found by no search */
+    MOTE_INDEX_TEXT = 5,    /* one text column */
+};
+/* How far apart two vectors are. */
+enum mote_metric {
+    MOTE_METRIC_L2 = 1,            /* the squared Euclidean distance */
+    MOTE_METRIC_INNER_PRODUCT = 2, /* the negative inner product */
+    MOTE_METRIC_COSINE = 3,        /* 1 - the cosine of the angle; of a vector of zeros: 1 */
 };
 /* When rows enter an index. Searches see every row at once, whatever the strategy: what is not in the index yet is looked at row by row. */
 enum mote_index_strategy {
@@ -615,6 +624,12 @@ struct mote_index_options {
     uint32_t strategy;       /* enum mote_index_strategy */
     const uint32_t *columns; /* positions in the schema */
     size_t column_count;
+    uint32_t unique;         /* COLUMN: 1: no two rows have the same value there; NULLs do not count */
+    uint32_t metric;         /* VECTOR: enum mote_metric; 0: MOTE_METRIC_L2 */
+    uint32_t degree;         /* VECTOR: neighbours of a node of the graph at most, 4 to 128; 0: 48 */
+    uint32_t build_list;     /* VECTOR: candidates that the building of the graph looks at, 8 to 1,024; 0: 96 */
+    const char *language;    /* TEXT: words are reduced to their stems by the Snowball stemmer of this name ("english", "german", "porter", ...); NULL: as they are */
+    uint32_t keep_diacritics; /* TEXT: 1: letters with accents differ from those without */
 };
 #define MOTE_INDEX_OPTIONS_INIT MOTE_INIT(struct mote_index_options)
 
@@ -637,6 +652,8 @@ struct mote_index_info {
     uint64_t segments_indexed, rows_indexed; /* in the index: as many as above when it is complete */
     uint64_t segments_damaged;     /* of the indexed ones: a check failed, they are answered from their rows and will be rebuilt */
     uint64_t bytes;                /* of the index on the device */
+    uint32_t unique, metric, degree, build_list, keep_diacritics; /* as in mote_index_options, defaults filled in; 0 where the kind has no such option */
+    char language[32];
 };
 /* MOTE_ENOTFOUND: the table has no index of that name. */
 MOTE_API int mote_index_describe(mote_table *table, const char *name, struct mote_index_info *info);
@@ -646,6 +663,49 @@ MOTE_API int mote_index_list(mote_table *table, int (*visit)(const struct mote_i
 /* ---- Searching -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct mote_hits mote_hits;
+
+/* What one term of a search asks of a row. A NULL satisfies none but MOTE_TERM_NULL. */
+enum mote_term_kind {
+    /* Of a column's value, with an index of that column or without: int64, int32, timestamp, float64, float32, bool, text, blob. Order: numbers by value, -0.0 as 0.0, NaN equal to NaN and above infinity; text and blobs by their bytes. */
+    MOTE_TERM_EQUAL = 1,    /* from */
+    MOTE_TERM_RANGE = 2,    /* from and to, both included but for the flags; a NULL among them: no bound on that side */
+    MOTE_TERM_IN = 3,       /* one of values */
+    MOTE_TERM_PREFIX = 4,   /* text or blob: begins with from */
+    MOTE_TERM_NULL = 5,
+    MOTE_TERM_NOT_NULL = 6,
+    /* Of a place, with a spatial index or without: one point3 column, or three float64 columns. */
+    MOTE_TERM_BOX = 16,     /* min <= point <= max on each axis */
+    MOTE_TERM_RADIUS = 17,  /* at most radius from the centre */
+    MOTE_TERM_NEAREST = 18, /* ranks the rows by their distance from the centre; radius above 0: none beyond it */
+    /* Of a vector, with a vector index. */
+    MOTE_TERM_VECTOR = 32,  /* ranks the rows by their distance from the vector, in the index's metric */
+    /* Of a text, with a text index. */
+    MOTE_TERM_WORDS = 48,   /* matches the query `words` (docs/indexes-text.md: words, "phrases", prefix*, AND, OR, NOT, parentheses); ranks by BM25, over all the table's rows */
+};
+enum mote_term_flags {
+    MOTE_TERM_FROM_EXCLUDED = 1, /* RANGE */
+    MOTE_TERM_TO_EXCLUDED = 2,   /* RANGE */
+    MOTE_TERM_DESCENDING = 4,    /* of a column by which the hits are sorted: the greatest first */
+    MOTE_TERM_ANY_WORD = 8,      /* WORDS: words side by side are alternatives; without it all of them are wanted */
+    MOTE_TERM_EXACT = 16,        /* VECTOR: every vector is looked at, where the graph might miss one */
+};
+
+struct mote_term {
+    uint32_t kind;           /* enum mote_term_kind */
+    uint32_t flags;          /* enum mote_term_flags */
+    const char *index;       /* its index by name, or NULL: that of the columns; where those are not given either, the table's only one of the kind */
+    const uint32_t *columns; /* positions in the schema */
+    size_t column_count;
+    struct mote_value from, to;
+    const struct mote_value *values; /* IN, in any order */
+    size_t value_count;
+    double min[3], max[3];   /* BOX */
+    double centre[3], radius; /* RADIUS, NEAREST */
+    const float *vector;     /* VECTOR: dimension finite elements */
+    uint32_t dimension;
+    uint32_t list;           /* VECTOR: candidates that a search of a graph settles, up to 4,096: the more, the fewer are missed; 0: the index's choice */
+    const char *words;       /* WORDS: UTF-8, ended by a zero byte */
+};
 
 enum mote_search_mode {
     MOTE_SEARCH_BOX = 1,     /* rows with min <= point <= max on each axis, in key order */

@@ -47,7 +47,7 @@ int lsm_indexes_begin(struct lsm_output *output)
     for (bool fits = indexes->count == 0; !fits && rows > SEGMENT_ROWS_MIN;) {
         uint64_t bytes = 0;
         for (uint32_t i = 0; i < indexes->count; i++)
-            bytes += indexes->feeds[i].ops->builder_bytes(rows);
+            bytes += indexes->feeds[i].ops->builder_bytes(indexes->definitions[i].options, indexes->definitions[i].options_bytes, rows);
         fits = bytes <= share_bytes;
         rows = fits ? rows : rows / 2;
     }
