@@ -7,7 +7,8 @@
  */
 #include "engine/cursor_private.h"
 
-#define AHEAD_ROWS_MIN 4096u /* a scan that has fewer rows to go does not read ahead */
+#define AHEAD_ROWS_MIN 256u  /* a scan that has fewer rows to go does not read ahead */
+#define FEW_ROWS_MAX 4096u   /* of so few it reads no more than the blocks in which they lie */
 #define KEPT_SHARE 2u        /* what a scan reads ahead of few columns may stay in the cache if all of it takes no more than this part of it */
 
 /* ---- Bounds ---- */
@@ -67,6 +68,17 @@ static bool worth_keeping(const struct mote_cursor *cursor, const struct segment
 
 static bool slot_used(const uint64_t *slots_used, uint32_t slot) { return (slots_used[slot / 64] >> slot % 64) & 1; }
 
+/* Each of the window's segments is taken to have its share. */
+static void expect_rows(struct mote_cursor *cursor)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++)
+        count += slot_used(cursor->slots_used, i);
+    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++)
+        if (slot_used(cursor->slots_used, i))
+            sst_iterator_set_expected(cursor->reader->iterators[i], (uint32_t)(cursor->rows_left / count) + 1);
+}
+
 int cursor_open_segment(void *context, struct segment *segment, struct sst_iterator **iterator)
 {
     struct mote_cursor *cursor = context;
@@ -99,6 +111,8 @@ int cursor_open_segment(void *context, struct segment *segment, struct sst_itera
     if (!reader->ahead && ahead && sst_ahead_create(&db->sst, &reader->ahead))
         reader->ahead = NULL; /* without memory for it a scan is only slower */
     sst_iterator_set_ahead(reader->iterators[slot], ahead ? reader->ahead : NULL);
+    if (ahead && cursor->rows_left <= FEW_ROWS_MAX)
+        expect_rows(cursor);
     if (cursor->projects)
         choose_streams(cursor, reader->iterators[slot]);
     if (cursor->deferred)

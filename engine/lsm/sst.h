@@ -113,6 +113,9 @@ int sst_ahead_create(struct sst_context *context, struct sst_ahead **ahead);
 void sst_ahead_rest(struct sst_ahead *ahead);
 void sst_ahead_destroy(struct sst_ahead *ahead);
 void sst_iterator_set_ahead(struct sst_iterator *iterator, struct sst_ahead *ahead);
+/* About how many rows will be taken, one after the other, from where the iterator is put next; 0: many, or not known. Until the next open. The blocks in which few lie are all read at once where something is shared for reading ahead, and
+ * enter the cache. */
+void sst_iterator_set_expected(struct sst_iterator *iterator, uint32_t rows);
 /* Rows outside [from, to] may be left out from now on (by zone maps, and by the timestamp index where that skips more); rows inside never are. The caller decides when that is safe (an older version must not come to light). */
 void sst_iterator_set_time_range(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns);
 /* Blocks without tombstones are from now on read when something is asked of them that their entries in the index do not tell: so whoever finds sst_statistics enough passes over them unread. Off after sst_iterator_open. wants (may be NULL): whether a block

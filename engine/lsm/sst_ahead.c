@@ -3,7 +3,8 @@
  *
  * Where few columns are wanted (sst_parts.c) a window holds groups of streams instead, those of many blocks: it has *parts*, one for each group or, of whole blocks, one for all neighbours, and reads them all with one submit.
  *
- * An iterator reads ahead from the third block in a row on; its windows grow from WINDOW_BYTES_FIRST to the pool's size. Iterators of one reader share a pool: a few windows and a queue of their own, so that reads under way do not get
+ * An iterator reads ahead from the third block in a row on; its windows grow from WINDOW_BYTES_FIRST to the pool's size. Where few rows are expected, the blocks in which they probably lie are asked for at once, each in a window of its own so
+ * that the first is decoded while the others are read, and are copied to the cache, since who reads few rows often reads their neighbours next. Iterators of one reader share a pool: a few windows and a queue of their own, so that reads under way do not get
  * between others; who finds no free window reads block by block as ever. A pool takes no memory before it is used and at most 1/ BUDGET_SHARE of the budget, and none where the budget is nearly used up.
  *
  * Invariants
@@ -168,6 +169,16 @@ static const uint8_t *find_bytes(const struct sst_iterator *iterator, uint64_t o
     return NULL;
 }
 
+void sst_keep(struct sst_iterator *iterator, uint64_t offset_bytes, uint32_t length_bytes, const uint8_t *data)
+{
+    struct cache_fill fill;
+    struct cache_key key = {iterator->segment_id, offset_bytes};
+    if (cache_fill_begin(iterator->context->cache, key, 1, 0, length_bytes, &fill) != 1) /* It is copied, not read: nothing need be rounded out to logical blocks. */
+        return;
+    memcpy(fill.buffer, data, length_bytes);
+    cache_fill_end(iterator->context->cache, &fill, true);
+}
+
 const uint8_t *sst_ahead_take(struct sst_iterator *iterator, const struct sst_header *header)
 {
     struct window *window;
@@ -179,6 +190,8 @@ const uint8_t *sst_ahead_take(struct sst_iterator *iterator, const struct sst_he
         give_up(window);
         return NULL;
     }
+    if (iterator->expected_rows && iterator->ahead_checked != header->offset_bytes)
+        sst_keep(iterator, header->offset_bytes, header->length_bytes, data);
     iterator->ahead_checked = header->offset_bytes;
     return data;
 }
@@ -345,7 +358,8 @@ static bool plan_window(struct sst_iterator *iterator, struct window *window, ui
     uint32_t skipped = 0;
     window->part_count = window->used_bytes = 0;
     window->end_bytes = 0;
-    while (iterator->ahead_number < iterator->footer.block_count && skipped < 64) {
+    uint32_t end = iterator->expected_rows ? iterator->ahead_end : iterator->footer.block_count;
+    while (iterator->ahead_number < end && skipped < 64) {
         struct sst_block_entry entry;
         struct need needs[SST_GROUPS_MAX];
         if (!load_ahead(iterator, iterator->ahead_number, &entry))
@@ -380,7 +394,7 @@ static bool ask_for_window(struct sst_iterator *iterator)
 {
     struct sst_ahead *ahead = iterator->ahead;
     struct window *window = take_window(iterator);
-    uint32_t limit_bytes = (uint32_t)WINDOW_BYTES_FIRST << (iterator->ahead_grown < 4 ? iterator->ahead_grown : 4);
+    uint32_t limit_bytes = iterator->expected_rows ? 1 : (uint32_t)WINDOW_BYTES_FIRST << (iterator->ahead_grown < 4 ? iterator->ahead_grown : 4);
     if (!window || !plan_window(iterator, window, limit_bytes < ahead->window_bytes ? limit_bytes : ahead->window_bytes) || !submit_window(ahead, window))
         return false;
     window->owner = iterator;
@@ -390,21 +404,35 @@ static bool ask_for_window(struct sst_iterator *iterator)
     return true;
 }
 
+/* Few rows from some row of the block on lie in it and so many blocks behind it, rather more than fewer. */
+static uint32_t end_of_few(const struct sst_iterator *iterator, uint32_t number)
+{
+    const struct sst_block *block = &iterator->block;
+    uint32_t rows = block->row_count ? block->row_count : 1, left = iterator->footer.block_count - number;
+    uint32_t wanted = 1 + (iterator->expected_rows + rows / 2) / rows;
+    return number + (wanted < left ? wanted : left);
+}
+
+void sst_iterator_set_expected(struct sst_iterator *iterator, uint32_t rows) { iterator->expected_rows = rows; }
+
 void sst_ahead_enter(struct sst_iterator *iterator, uint32_t number, uint32_t left, uint64_t offset_bytes)
 {
     if (!iterator->ahead)
         return;
-    if (left == SST_NONE || number <= left || number - left > STREAK_STEP_MAX) {
+    bool begins = left == SST_NONE || number <= left || number - left > STREAK_STEP_MAX, few = iterator->expected_rows > 0;
+    if (begins) {
         sst_ahead_leave(iterator);
-        return;
+        iterator->ahead_end = few && !iterator->block.row_pages ? end_of_few(iterator, number) : 0;
+        if (iterator->ahead_end < number + 2)
+            return; /* many, or no more than this block */
     }
     drop_windows(iterator, offset_bytes);
-    if (++iterator->streak < STREAK_MIN)
+    if (!few && ++iterator->streak < STREAK_MIN)
         return;
     if (iterator->ahead_number <= number) {
         iterator->ahead_number = number;
         iterator->ahead_partition = iterator->partition;
     }
-    while (ask_for_window(iterator))
+    while ((!few || iterator->ahead_number < iterator->ahead_end) && ask_for_window(iterator))
         ;
 }

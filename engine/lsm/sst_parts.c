@@ -129,17 +129,6 @@ int sst_block_entry_pin(struct sst_iterator *iterator, struct sst_block_entry *e
     return result;
 }
 
-/* A group that was read ahead enters the cache if it may stay there. Without room it does not. */
-static void keep_group(struct sst_iterator *iterator, uint64_t offset_bytes, uint32_t length_bytes, const uint8_t *data)
-{
-    struct cache_fill fill;
-    struct cache_key key = {iterator->segment_id, offset_bytes};
-    if (cache_fill_begin(iterator->context->cache, key, 1, 0, length_bytes, &fill) != 1) /* It is copied, not read: nothing need be rounded out to logical blocks. */
-        return;
-    memcpy(fill.buffer, data, length_bytes);
-    cache_fill_end(iterator->context->cache, &fill, true);
-}
-
 static int pin_group(struct sst_iterator *iterator, const struct sst_block_entry *entry, const struct sst_group *group)
 {
     struct group_check check = {iterator, entry, group};
@@ -152,7 +141,7 @@ static int pin_group(struct sst_iterator *iterator, const struct sst_block_entry
     iterator->stream_pin.data = iterator->ahead ? sst_ahead_take_group(iterator, entry, group) : NULL;
     if (iterator->stream_pin.data) {
         if (iterator->projection.keep)
-            keep_group(iterator, offset_bytes, length_bytes, iterator->stream_pin.data);
+            sst_keep(iterator, offset_bytes, length_bytes, iterator->stream_pin.data);
         return MOTE_OK;
     }
     int result = cache_get(iterator->context->cache, (struct cache_key){iterator->segment_id, offset_bytes}, iterator->queue, device_offset, length_bytes, check_group, &check, &iterator->stream_pin.entry,

@@ -54,6 +54,7 @@ static void close_segment(struct sst_iterator *iterator)
     iterator->segment = NULL;
     iterator->segment_id = 0;
     iterator->defers = iterator->deferred = false;
+    iterator->expected_rows = 0;
 }
 
 void sst_iterator_destroy(struct sst_iterator *iterator)

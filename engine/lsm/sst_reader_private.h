@@ -169,8 +169,10 @@ struct sst_iterator {
     struct sst_ahead *ahead;  /* NULL: never */
     struct sst_pin ahead_pin; /* a partition that is ahead of the present one */
     uint32_t ahead_pinned;    /* its number */
+    uint32_t expected_rows;   /* 0: many */
     uint32_t streak;          /* blocks entered one after the other */
     uint32_t ahead_number, ahead_partition; /* the next block to be asked for, and where to look for it */
+    uint32_t ahead_end;       /* where few rows are expected: none is asked for from this block on */
     uint32_t ahead_grown;     /* windows asked for since the scan began */
     uint64_t ahead_checked;   /* offset of the block whose checksum held in its window */
     /* Row pages. */
@@ -245,6 +247,8 @@ int sst_parts_verify(const struct sst_iterator *iterator, const struct sst_block
 int sst_block_entry_pin(struct sst_iterator *iterator, struct sst_block_entry *entry);
 
 /* ---- sst_ahead.c ---- */
+/* What was read beside the cache, and is good, enters it. Without room it does not. */
+void sst_keep(struct sst_iterator *iterator, uint64_t offset_bytes, uint32_t length_bytes, const uint8_t *data);
 /* Before block `number` is pinned, after `left` (SST_NONE: none): notices a scan and asks for what comes. */
 void sst_ahead_enter(struct sst_iterator *iterator, uint32_t number, uint32_t left, uint64_t offset_bytes);
 /* The structure out of a window, checked; NULL: it is in none. Lives until the iterator enters another block. */
