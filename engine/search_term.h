@@ -49,6 +49,7 @@ struct search_ranking {
     uint64_t wanted;       /* so many hits are asked for in all; 0: all */
     double bound;          /* no row of a greater rank value is wanted; grows smaller as hits are found: read it again after each offer */
     /* A row that the section gives. rank: NULL where only the row's values tell it. *enough: it came after the last that is wanted, and so will each that ranks (value, bytes, ordinal) behind it. */
+    /* What it returns other than 0 is returned by rank, as it is. */
     int (*offer)(void *context, uint32_t ordinal, const struct search_rank *rank, bool *enough);
     void *context;
 };
@@ -65,19 +66,25 @@ struct search_term_ops {
     int (*prepare)(struct search_term *term);
     void (*destroy)(struct search_term *term);
 
-    /* Of each newest version that the search sees and no section has; of each section. NULL: a rank needs nothing but the row. */
+    /* What mote_hit_chunk.scores tells of a rank value: a distance, BM25. NULL: 0. Only of the term that ranks. */
+    double (*score)(const struct search_term *term, double value);
+
+    /* Of each newest version that the search sees and no section has; of each section: all of it or, where it fails, nothing. NULL: a rank needs nothing but the row. */
     int (*survey_row)(struct search_term *term, const struct mote_value *values);
     int (*survey_section)(struct search_term *term, struct search_section *section);
 
     /* Whether a row with these values (column_count) satisfies the term; *rank (NULL: not wanted) where it does and the term ranks. */
     int (*match)(struct search_term *term, const struct mote_value *values, bool *matches, struct search_rank *rank);
 
+    /* Whether the zone maps of a block say that none of its rows satisfies it. NULL: they say nothing. */
+    bool (*excludes)(const struct search_term *term, const struct sst_statistics *statistics);
+
     /* NULL: nothing to be done. open reads little: a root, a directory. */
     int (*open)(struct search_term *term, struct search_section *section);
     void (*close)(struct search_term *term, struct search_section *section);
     /* About how many rows satisfy it; from little reading. */
     int (*estimate)(struct search_term *term, struct search_section *section, uint64_t *rows);
-    /* Sets the bit of every row that satisfies it, and if *exact says false, perhaps of others, whose values are asked then. NULL: the kind cannot. */
+    /* Sets the bit of every row that satisfies it (all are 0 before, *exact is true), and if it sets *exact to false, perhaps of others, whose values are asked then. NULL: the kind cannot. */
     int (*mark)(struct search_term *term, struct search_section *section, uint64_t *marks, bool *exact);
     /* Offers the rows that satisfy it, mostly best first, until nothing is left, or enough. What it offers satisfies the term if the rank is given. NULL: the kind cannot; then rows are marked, and ranked by their values. */
     int (*rank)(struct search_term *term, struct search_section *section, struct search_ranking *ranking);
