@@ -1,6 +1,5 @@
 /* search.c: mote_search and the handle of its hits. The search is made as a whole within the call (search_run.c); the handle keeps the hits' keys and its snapshot, registered so that flushes and compactions keep the versions, and reads
  * the rows chunk by chunk. Threads: a handle belongs to one at a time. Failures: see include/mote.h. */
-#include <math.h>
 #include <string.h>
 
 #include "engine/chunk.h"
@@ -16,9 +15,10 @@ struct mote_hits {
     uint32_t snapshot_slot;
     struct search_list list;
     uint64_t next; /* in the list */
-    bool ranked;
+    struct search_report report;
+    char *explained; /* NULL: not asked yet */
     struct chunk_buffer chunk;
-    double *distances; /* of the chunk's rows */
+    double *scores; /* of the chunk's rows */
     mote_row *row;     /* the row that is being read */
 };
 
@@ -26,7 +26,7 @@ struct mote_hits {
 
 static int read_hit(mote_hits *hits, const struct view *view, struct reader *reader, const struct schema *schema, const struct search_hit *hit)
 {
-    const struct get_key key = {hits->list.keys + hit->key_at, hit->key_bytes, hits->snapshot};
+    const struct get_key key = {hits->list.bytes + hit->key_at, hit->key_bytes, hits->snapshot};
     const struct segment_list *list = version_find(view->version, hits->table->id);
     struct found_row found = {false, 0};
     bool decided = false;
@@ -56,7 +56,7 @@ int mote_hits_next(mote_hits *hits, struct mote_hit_chunk *chunk)
         view_acquire(db, &view);
         while (!result && hits->next < hits->list.count && !chunk_full(&hits->chunk)) {
             const struct search_hit *hit = &hits->list.hits[hits->next++];
-            hits->distances[hits->chunk.row_count] = hits->ranked ? sqrt(hit->rank) : 0;
+            hits->scores[hits->chunk.row_count] = hit->value;
             result = read_hit(hits, &view, reader, schema, hit);
         }
         reader_rest(reader);
@@ -68,11 +68,21 @@ int mote_hits_next(mote_hits *hits, struct mote_hit_chunk *chunk)
         return result;
     }
     chunk_finish(&hits->chunk);
-    *chunk = (struct mote_hit_chunk){hits->chunk.row_count, hits->chunk.column_count, hits->chunk.views, hits->distances};
+    *chunk = (struct mote_hit_chunk){hits->chunk.row_count, hits->chunk.column_count, hits->chunk.views, hits->scores};
     return MOTE_OK;
 }
 
 uint64_t mote_hits_count(const mote_hits *hits) { return hits ? hits->list.count : 0; }
+
+const char *mote_hits_explain(const mote_hits *given)
+{
+    mote_hits *hits = (mote_hits *)(uintptr_t)given; /* what it keeps is made at the first question */
+    if (!hits || handle_check(hits->table->db))
+        return NULL;
+    if (!hits->explained)
+        hits->explained = search_explain(hits->table->db->memory, &hits->report, atomic_load_explicit(&hits->table->schema, memory_order_acquire), hits->list.count);
+    return hits->explained;
+}
 
 void mote_hits_close(mote_hits *hits)
 {
@@ -84,22 +94,12 @@ void mote_hits_close(mote_hits *hits)
     mote_row_free(hits->row);
     chunk_destroy(&hits->chunk);
     search_list_free(&hits->list);
-    memory_free(db->memory, hits->distances);
+    memory_free(db->memory, hits->scores);
+    memory_free(db->memory, hits->explained);
     memory_free(db->memory, hits);
 }
 
 /* ---- Searching ---- */
-
-static int check_place(const struct mote_search_options *options)
-{
-    bool box = options->mode == MOTE_SEARCH_BOX;
-    for (unsigned i = 0; i < 3; i++)
-        if (box ? isnan(options->min[i]) || isnan(options->max[i]) : isnan(options->centre[i]))
-            return error_set(MOTE_EINVAL, "a coordinate of the search is NaN");
-    if (!box && !(options->radius >= 0))
-        return error_set(MOTE_EINVAL, "the radius of a search cannot be %g", options->radius);
-    return MOTE_OK;
-}
 
 static int check_options(mote_table *table, const struct mote_search_options *given, mote_hits **hits, struct mote_search_options *options)
 {
@@ -111,15 +111,13 @@ static int check_options(mote_table *table, const struct mote_search_options *gi
     *options = (struct mote_search_options)MOTE_SEARCH_OPTIONS_INIT;
     memcpy(options, given, given->size_bytes < sizeof *options ? given->size_bytes : sizeof *options);
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
-    if (options->mode < MOTE_SEARCH_BOX || options->mode > MOTE_SEARCH_NEAREST || options->flags)
-        return error_set(MOTE_EINVAL, "there is no search mode %u", options->mode);
+    if (options->flags)
+        return error_set(MOTE_EINVAL, "the flags %#x of a search do not exist", options->flags);
     if (options->use_time_range && schema->time_column < 0)
         return error_set(MOTE_EINVAL, "table %s has no time column: it cannot be searched by time", schema->name);
-    if (options->mode == MOTE_SEARCH_NEAREST && options->limit == 0)
-        options->limit = NEAREST_LIMIT_DEFAULT;
     if (options->chunk_rows > CHUNK_ROWS_MAX)
         return error_set(MOTE_EINVAL, "chunk_rows is %u, above %u", options->chunk_rows, CHUNK_ROWS_MAX);
-    return check_place(options);
+    return MOTE_OK;
 }
 
 static int make_chunk(mote_hits *hits, const struct schema *schema, const struct mote_search_options *options)
@@ -135,8 +133,8 @@ static int make_chunk(mote_hits *hits, const struct schema *schema, const struct
     for (uint32_t i = 0; !options->columns && i < schema->column_count; i++)
         if (!schema->columns[i].hidden)
             positions[count++] = i;
-    hits->distances = memory_alloc(memory, rows * sizeof *hits->distances);
-    if (!hits->distances)
+    hits->scores = memory_alloc(memory, rows * sizeof *hits->scores);
+    if (!hits->scores)
         return MOTE_EBUDGET;
     int result = row_make(hits->table->db, &hits->row, &made);
     return result ? result : chunk_create(memory, schema, positions, count, rows, &hits->chunk);
@@ -145,25 +143,27 @@ static int make_chunk(mote_hits *hits, const struct schema *schema, const struct
 static int run(mote_hits *hits, const struct mote_search_options *options)
 {
     mote_table *table = hits->table;
-    struct search *search = memory_alloc_zero(table->db->memory, sizeof *search);
+    struct memory *memory = table->db->memory;
+    struct search *search = memory_alloc_zero(memory, sizeof *search);
     if (!search)
         return MOTE_EBUDGET;
-    int result = index_find(table, options->index, MOTE_INDEX_SPATIAL, &search->index);
+    search->table = table;
+    search->schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    search->memory = memory;
+    search->options = options;
+    search->list = &hits->list;
+    search->report = &hits->report;
+    int result = search_plan(search);
+    if (!result)
+        result = make_chunk(hits, search->schema, options);
     if (!result)
         result = snapshot_register(table->db, &hits->snapshot, &hits->snapshot_slot);
     if (!result) {
-        search->table = table;
-        search->schema = atomic_load_explicit(&table->schema, memory_order_acquire);
-        search->options = options;
         search->snapshot = hits->snapshot;
-        search->list = &hits->list;
-        search->squared_max = options->mode == MOTE_SEARCH_NEAREST && options->radius == 0 ? (double)INFINITY : options->radius * options->radius;
-        index_columns(search->schema, &search->index, search->columns);
-        result = make_chunk(hits, search->schema, options);
-    }
-    if (!result)
         result = search_run(search);
-    memory_free(table->db->memory, search);
+    }
+    search_plan_destroy(search);
+    memory_free(memory, search);
     return result;
 }
 
@@ -179,8 +179,7 @@ int mote_search(mote_table *table, const struct mote_search_options *given, mote
         return MOTE_EBUDGET;
     hits->table = table;
     hits->snapshot_slot = UINT32_MAX;
-    hits->ranked = options.mode != MOTE_SEARCH_BOX;
-    hits->list = (struct search_list){.memory = db->memory, .limit = hits->ranked ? options.limit : 0};
+    hits->list = (struct search_list){.memory = db->memory};
     result = run(hits, &options);
     if (result) {
         struct mote_error cause;

@@ -1,17 +1,23 @@
-/* search_list.c: the hits of a search (search_private.h). Keys lie in one piece of memory; what an evicted hit leaves there is given back when half of it is such. Threads: one. Failures: MOTE_EBUDGET. */
+/* search_list.c: the hits of a search (search_private.h). Keys, and what of a rank is bytes, lie in one piece of memory; what an evicted hit leaves there is given back when half of it is such. Threads: one. Failures: MOTE_EBUDGET. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/search_private.h"
 
-#define KEYS_BYTES_MIN 65536u
+#define BYTES_MIN 65536u
+
+static const uint8_t *rank_bytes(const struct search_list *list, const struct search_hit *hit) { return list->bytes + hit->key_at - hit->rank_bytes; }
 
 static int compare_hits(const struct search_list *list, const struct search_hit *a, const struct search_hit *b)
 {
-    if (a->rank != b->rank)
-        return a->rank < b->rank ? -1 : 1;
-    return key_compare(list->keys + a->key_at, a->key_bytes, list->keys + b->key_at, b->key_bytes);
+    if (a->value < b->value || a->value > b->value)
+        return a->value < b->value ? -1 : 1;
+    int order = a->rank_bytes || b->rank_bytes ? key_compare(rank_bytes(list, a), a->rank_bytes, rank_bytes(list, b), b->rank_bytes) : 0;
+    if (order)
+        return order;
+    order = key_compare(list->bytes + a->key_at, a->key_bytes, list->bytes + b->key_at, b->key_bytes);
+    return list->keys_descending ? -order : order;
 }
 
 static void sift_down(struct search_list *list, uint64_t at)
@@ -45,40 +51,41 @@ static int out_of_memory(const struct search_list *list)
     return error_set(MOTE_EBUDGET, "the search has found %llu rows and there is no memory for more; narrow it, set a limit, or raise memory_bytes", (unsigned long long)list->count);
 }
 
-/* Only the keys of present hits stay. */
-static int compact_keys(struct search_list *list, uint64_t live_bytes)
+/* Only the bytes of present hits stay. */
+static int compact_bytes(struct search_list *list, uint64_t live_bytes)
 {
-    uint8_t *keys = memory_alloc(list->memory, 2 * live_bytes + KEYS_BYTES_MIN);
+    uint8_t *bytes = memory_alloc(list->memory, 2 * live_bytes + BYTES_MIN);
     uint64_t at = 0;
-    if (!keys)
+    if (!bytes)
         return out_of_memory(list);
     for (uint64_t i = 0; i < list->count; i++) {
-        memcpy(keys + at, list->keys + list->hits[i].key_at, list->hits[i].key_bytes);
-        list->hits[i].key_at = at;
-        at += list->hits[i].key_bytes;
+        struct search_hit *hit = &list->hits[i];
+        memcpy(bytes + at, rank_bytes(list, hit), hit->rank_bytes + hit->key_bytes);
+        hit->key_at = at + hit->rank_bytes;
+        at += hit->rank_bytes + hit->key_bytes;
     }
-    memory_free(list->memory, list->keys);
-    list->keys = keys;
-    list->keys_bytes = at;
-    list->keys_capacity = 2 * live_bytes + KEYS_BYTES_MIN;
+    memory_free(list->memory, list->bytes);
+    list->bytes = bytes;
+    list->bytes_used = at;
+    list->bytes_capacity = 2 * live_bytes + BYTES_MIN;
     return MOTE_OK;
 }
 
-static int keys_reserve(struct search_list *list, uint32_t key_bytes)
+static int bytes_reserve(struct search_list *list, uint32_t more_bytes)
 {
     uint64_t live_bytes = 0;
-    if (list->keys_capacity - list->keys_bytes >= key_bytes)
+    if (list->bytes_capacity - list->bytes_used >= more_bytes)
         return MOTE_OK;
     for (uint64_t i = 0; list->limit && i < list->count; i++)
-        live_bytes += list->hits[i].key_bytes;
-    if (list->limit && live_bytes < list->keys_bytes / 2)
-        return compact_keys(list, live_bytes + key_bytes);
-    uint64_t capacity = list->keys_capacity ? 2 * list->keys_capacity : KEYS_BYTES_MIN;
-    uint8_t *keys = memory_realloc(list->memory, list->keys, capacity);
-    if (!keys)
+        live_bytes += list->hits[i].rank_bytes + list->hits[i].key_bytes;
+    if (list->limit && live_bytes < list->bytes_used / 2)
+        return compact_bytes(list, live_bytes + more_bytes);
+    uint64_t capacity = list->bytes_capacity ? 2 * list->bytes_capacity : BYTES_MIN;
+    uint8_t *bytes = memory_realloc(list->memory, list->bytes, capacity);
+    if (!bytes)
         return out_of_memory(list);
-    list->keys = keys;
-    list->keys_capacity = capacity;
+    list->bytes = bytes;
+    list->bytes_capacity = capacity;
     return MOTE_OK;
 }
 
@@ -95,22 +102,35 @@ static int hits_reserve(struct search_list *list)
     return MOTE_OK;
 }
 
-int search_list_add(struct search_list *list, double rank, uint64_t segment_id, const uint8_t *key, uint32_t key_bytes)
+bool search_list_wants(const struct search_list *list, const struct search_rank *rank, const uint8_t *key, uint32_t key_bytes)
 {
-    assert(key_bytes <= MOTE_KEY_BYTES_MAX);
+    if (!list->limit || list->count < list->limit)
+        return true;
+    const struct search_hit *last = &list->hits[0];
+    if (rank->value < last->value || rank->value > last->value)
+        return rank->value < last->value;
+    int order = key_compare(rank->bytes, rank->byte_count, rank_bytes(list, last), last->rank_bytes);
+    if (order || !key)
+        return order <= 0;
+    order = key_compare(key, key_bytes, list->bytes + last->key_at, last->key_bytes);
+    return list->keys_descending ? order > 0 : order < 0;
+}
+
+int search_list_add(struct search_list *list, const struct search_rank *rank, uint64_t segment_id, const uint8_t *key, uint32_t key_bytes)
+{
+    assert(key_bytes <= MOTE_KEY_BYTES_MAX && rank->byte_count <= SEARCH_RANK_BYTES_MAX);
     bool full = list->limit && list->count == list->limit;
-    if (full && rank > list->hits[0].rank)
+    if (!search_list_wants(list, rank, key, key_bytes))
         return MOTE_OK;
-    int result = keys_reserve(list, key_bytes);
+    int result = bytes_reserve(list, rank->byte_count + key_bytes);
     if (!result && !full)
         result = hits_reserve(list);
     if (result)
         return result;
-    struct search_hit hit = {rank, segment_id, list->keys_bytes, key_bytes};
-    memcpy(list->keys + list->keys_bytes, key, key_bytes);
-    if (full && compare_hits(list, &hit, &list->hits[0]) >= 0)
-        return MOTE_OK;
-    list->keys_bytes += key_bytes;
+    struct search_hit hit = {rank->value, segment_id, list->bytes_used + rank->byte_count, key_bytes, rank->byte_count};
+    memcpy(list->bytes + list->bytes_used, rank->bytes, rank->byte_count);
+    memcpy(list->bytes + hit.key_at, key, key_bytes);
+    list->bytes_used += rank->byte_count + key_bytes;
     if (full) {
         list->hits[0] = hit;
         sift_down(list, 0);
@@ -122,7 +142,7 @@ int search_list_add(struct search_list *list, double rank, uint64_t segment_id, 
     return MOTE_OK;
 }
 
-double search_list_bound(const struct search_list *list) { return list->limit && list->count == list->limit ? list->hits[0].rank : (double)INFINITY; }
+double search_list_bound(const struct search_list *list) { return list->limit && list->count == list->limit ? list->hits[0].value : (double)INFINITY; }
 
 void search_list_forget(struct search_list *list, uint64_t segment_id)
 {
@@ -146,8 +166,8 @@ void search_list_sort(struct search_list *list)
 void search_list_free(struct search_list *list)
 {
     memory_free(list->memory, list->hits);
-    memory_free(list->memory, list->keys);
+    memory_free(list->memory, list->bytes);
     list->hits = NULL;
-    list->keys = NULL;
-    list->count = list->capacity = list->keys_bytes = list->keys_capacity = 0;
+    list->bytes = NULL;
+    list->count = list->capacity = list->bytes_used = list->bytes_capacity = 0;
 }

@@ -707,21 +707,19 @@ struct mote_term {
     const char *words;       /* WORDS: UTF-8, ended by a zero byte */
 };
 
-enum mote_search_mode {
-    MOTE_SEARCH_BOX = 1,     /* rows with min <= point <= max on each axis, in key order */
-    MOTE_SEARCH_RADIUS = 2,  /* rows at most radius from the centre, nearest first */
-    MOTE_SEARCH_NEAREST = 3, /* the `limit` rows nearest to the centre, nearest first; among equals by key */
+enum {
+    MOTE_SEARCH_TERMS_MAX = 16,
 };
+#define MOTE_RANK_NONE UINT32_MAX
 
 struct mote_search_options {
-    size_t size_bytes;   /* sizeof(struct mote_search_options) */
-    const char *index;   /* its name; NULL: the table's only index of the mode's kind */
-    uint32_t mode;       /* enum mote_search_mode */
+    size_t size_bytes;       /* sizeof(struct mote_search_options) */
+    const struct mote_term *terms; /* a row is found if it satisfies all of them; none: every row */
+    size_t term_count;       /* at most MOTE_SEARCH_TERMS_MAX */
+    uint32_t rank_by;        /* what orders the hits. i + 1: terms[i]. 0: NEAREST or VECTOR if there is one, else the only RADIUS or WORDS, else nothing. MOTE_RANK_NONE: nothing */
     uint32_t use_time_range; /* 1: only rows whose time is in [time_from_ns, time_to_ns] */
-    double min[3], max[3];   /* of a box */
-    double centre[3], radius; /* radius of RADIUS: at least 0; of NEAREST: above 0, none beyond it; 0: no bound */
-    uint64_t limit;          /* rows at most. 0: no limit (NEAREST: 10). Of a BOX any so many, of the others the nearest */
     int64_t time_from_ns, time_to_ns;
+    uint64_t limit;          /* rows at most: the first in order, or where nothing ranks any so many. 0: no limit; with NEAREST and VECTOR 10 */
     const uint32_t *columns; /* positions of the columns wanted; NULL: all but a hidden rowid */
     size_t column_count;
     uint32_t chunk_rows;     /* rows of a chunk at most; 0: 1024 */
@@ -729,20 +727,29 @@ struct mote_search_options {
 };
 #define MOTE_SEARCH_OPTIONS_INIT MOTE_INIT(struct mote_search_options)
 
-/* Searches the rows that are visible now, those that no segment holds yet included; deleted and replaced ones are not found. The hits' keys are kept in memory (some 40 bytes and the key each), their rows are read by
- * mote_hits_next, as of the moment of the search. A part of the index that is damaged is told from by its rows, and rebuilt later; damaged rows are MOTE_EDAMAGED. Counts as a cursor. MOTE_EINVAL, MOTE_ENOTFOUND (no such
- * index), MOTE_EBUDGET (too many hits: narrow the search or set a limit), MOTE_EIO, MOTE_EDAMAGED. */
+/* Searches the rows that are visible now, those that no segment holds yet included; deleted and replaced ones are not found. Any terms may be combined; each segment is asked through those indexes that leave the fewest rows to look at,
+ * and what no index tells, the rows tell (mote_hits_explain). The answer does not depend on which indexes there are, but for VECTOR without MOTE_TERM_EXACT, which may miss rows.
+ *   Order     NEAREST, RADIUS, VECTOR: the nearest first. WORDS: the best first. A column's term, which ranks on demand: by value, NULLs not among them but with MOTE_TERM_NULL. Nothing: by key. Among equals by key, with MOTE_TERM_DESCENDING
+ *             the greatest key first.
+ *   Indexes   A term names its index, or its columns (an index on just these is used if there is one), or neither: the table's only index of the kind. Named index and columns given as well must agree. VECTOR and WORDS need an index.
+ *   Refused   (MOTE_EINVAL) two terms of NEAREST and VECTOR; rank_by another term, or nothing, beside one of them; rank_by BOX; a time range of a table without a time column; a NaN or a negative radius; terms and flags that do not exist;
+ *             operands that a term lacks, or of another type than its column (MOTE_ESCHEMA); too many terms.
+ * The search is made within the call. The hits' keys are kept in memory (some 50 bytes and the key each), their rows are read by mote_hits_next, as of the moment of the search. A part of an index that is damaged is told from by its rows, and
+ * rebuilt later; damaged rows are MOTE_EDAMAGED. Counts as a cursor. MOTE_EINVAL, MOTE_ESCHEMA, MOTE_ENOCOLUMN, MOTE_ETOOBIG (a query), MOTE_ENOTFOUND (no such index), MOTE_EBUDGET (too many hits: narrow the search or set a limit),
+ * MOTE_EIO, MOTE_EDAMAGED. */
 MOTE_API int mote_search(mote_table *table, const struct mote_search_options *options, mote_hits **hits);
 struct mote_hit_chunk {
     size_t row_count; /* 0: the end */
     size_t column_count;
     const struct mote_column *columns;
-    const double *distances; /* of each row, from the centre; of a BOX: 0 */
+    const double *scores; /* of each row, by the term that ranks: NEAREST, RADIUS: the distance from the centre; VECTOR: the distance in the index's metric; WORDS: BM25, the greater the better; else 0 */
 };
 /* The next hits; they belong to the handle and live until the next call. */
 MOTE_API int mote_hits_next(mote_hits *hits, struct mote_hit_chunk *chunk);
 /* How many rows were found. */
 MOTE_API uint64_t mote_hits_count(const mote_hits *hits);
+/* How they were found, for people: a line for each fact (each term and its index; what was looked at; of the first segments in which order the terms were applied, and by which estimates). The handle's, until it is closed; NULL: no memory. */
+MOTE_API const char *mote_hits_explain(const mote_hits *hits);
 MOTE_API void mote_hits_close(mote_hits *hits);
 
 /* ---- Maintenance ------------------------------------------------------------------------------------------------------------ */

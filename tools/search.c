@@ -34,7 +34,7 @@ static int parse_numbers(const struct search *search, const char *option, const 
     return 0;
 }
 
-static int set_place(const struct search *search, struct mote_search_options *options)
+static int set_place(const struct search *search, struct mote_search_options *options, struct mote_term *term)
 {
     double box[6];
     int result = 0;
@@ -43,20 +43,20 @@ static int set_place(const struct search *search, struct mote_search_options *op
         return tool_refuse(&search->common, TOOL_USAGE, 0,
                            "give --box, or --centre with --radius, with --nearest, or with both");
     if (search->box) {
-        options->mode = MOTE_SEARCH_BOX;
+        term->kind = MOTE_TERM_BOX;
         result = parse_numbers(search, "box", search->box, 6, box);
         for (size_t i = 0; i < 3 && !result; i++) {
-            options->min[i] = box[i];
-            options->max[i] = box[i + 3];
+            term->min[i] = box[i];
+            term->max[i] = box[i + 3];
         }
         options->limit = search->limit;
         return result;
     }
-    options->mode = search->nearest ? MOTE_SEARCH_NEAREST : MOTE_SEARCH_RADIUS;
+    term->kind = search->nearest ? MOTE_TERM_NEAREST : MOTE_TERM_RADIUS;
     options->limit = search->nearest ? search->nearest : search->limit;
-    result = parse_numbers(search, "centre", search->centre, 3, options->centre);
+    result = parse_numbers(search, "centre", search->centre, 3, term->centre);
     if (!result && search->radius)
-        result = parse_numbers(search, "radius", search->radius, 1, &options->radius);
+        result = parse_numbers(search, "radius", search->radius, 1, &term->radius);
     return result;
 }
 
@@ -78,7 +78,7 @@ static void print_hits(const struct search *search, struct output *out, const st
 {
     struct mote_column columns[MOTE_COLUMNS_MAX + 1];
     memcpy(columns, chunk->columns, chunk->column_count * sizeof *columns);
-    columns[chunk->column_count] = (struct mote_column){.type = MOTE_TYPE_FLOAT64, .dimension = 1, .values = chunk->distances};
+    columns[chunk->column_count] = (struct mote_column){.type = MOTE_TYPE_FLOAT64, .dimension = 1, .values = chunk->scores};
     for (size_t row = 0; row < chunk->row_count; row++)
         print_row(out, &search->style, columns, names, column_count, row);
 }
@@ -89,7 +89,7 @@ static int print_rows(const struct search *search, mote_table *table, const stru
     mote_hits *hits = NULL;
     if (mote_search(table, options, &hits))
         return tool_fail(&search->common, NULL);
-    size_t count = choice->count + (options->mode != MOTE_SEARCH_BOX);
+    size_t count = choice->count + (options->terms[0].kind != MOTE_TERM_BOX);
     const char **names = tool_alloc((count + 1) * sizeof *names);
     struct output *out = tool_alloc(sizeof *out);
     struct mote_hit_chunk chunk;
@@ -120,16 +120,19 @@ static int run(const struct search *search, mote_db *db)
     struct mote_table_info info;
     struct column_choice choice = {0};
     struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
+    struct mote_term term = {0};
     int result = table_find(&search->common, db, search->table_name, &table, &info);
     if (result)
         return result;
     result = columns_choose(&search->common, table, &info, search->columns, &choice);
     if (!result)
-        result = set_place(search, &options);
+        result = set_place(search, &options, &term);
     if (!result)
         result = set_times(search, table, &info, &options);
     if (!result) {
-        options.index = search->index;
+        term.index = search->index;
+        options.terms = &term;
+        options.term_count = 1;
         options.columns = choice.positions;
         options.column_count = choice.count;
         result = print_rows(search, table, &options, &choice);

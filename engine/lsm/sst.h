@@ -232,6 +232,8 @@ int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *qu
 /* Searches the segment's timestamp section (the rebuilt one if there is one): ordinals in the segment, of tombstones with a time too. MOTE_ENOTFOUND without a sentence: the table has no time column. MOTE_EDAMAGED or MOTE_EIO set
  * segment->timestamp_unusable. */
 int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns, int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count), void *visit_context);
+/* How many rows it has in the range, tombstones included. Results as above. */
+int sst_timestamp_count(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns, uint64_t *count);
 /* Prints footer and index (block < 0), or one block with its rows, readably (plain lines). */
 #include <stdio.h>
 int sst_dump(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, int64_t block, FILE *out);

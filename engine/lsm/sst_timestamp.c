@@ -84,8 +84,15 @@ int sst_section_open(struct sst_iterator *iterator, struct sst_section *section,
     return MOTE_OK;
 }
 
-int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns,
-                         int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count), void *visit_context)
+/* What is asked of the section: its rows in the range one after the other, or their number. */
+struct range_question {
+    int64_t from_ns, to_ns;
+    int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count); /* NULL: the number */
+    void *visit_context;
+    uint64_t count;
+};
+
+static int ask_section(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, struct range_question *question)
 {
     struct sst_iterator *iterator;
     struct sst_section section;
@@ -100,11 +107,27 @@ int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *que
     iterator->segment_id = segment->record.id;
     result = sst_section_open(iterator, &section, &identity, &root, &source);
     if (!result) {
-        result = context->timestamps->search(&identity, &root, &source, context->memory, from_ns, to_ns, visit, visit_context);
+        result = question->visit ? context->timestamps->search(&identity, &root, &source, context->memory, question->from_ns, question->to_ns, question->visit, question->visit_context)
+                                 : context->timestamps->count(&identity, &root, &source, context->memory, question->from_ns, question->to_ns, &question->count);
         if (result == MOTE_EDAMAGED || result == MOTE_EIO)
             atomic_store(&segment->timestamp_unusable, 1);
     }
     sst_iterator_destroy(iterator);
+    return result;
+}
+
+int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns,
+                         int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count), void *visit_context)
+{
+    struct range_question question = {.from_ns = from_ns, .to_ns = to_ns, .visit = visit, .visit_context = visit_context};
+    return ask_section(context, queue, segment, &question);
+}
+
+int sst_timestamp_count(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns, uint64_t *count)
+{
+    struct range_question question = {.from_ns = from_ns, .to_ns = to_ns};
+    int result = ask_section(context, queue, segment, &question);
+    *count = question.count;
     return result;
 }
 

@@ -70,10 +70,12 @@ static void search_box(struct stress *stress)
     struct mote_hit_chunk chunk;
     int64_t next = 0, last = -1;
     mote_hits *hits;
-    options.mode = MOTE_SEARCH_BOX;
+    struct mote_term term = {.kind = MOTE_TERM_BOX};
+    options.terms = &term;
+    options.term_count = 1;
     for (unsigned i = 0; i < 3; i++) {
-        options.min[i] = -(double)INFINITY;
-        options.max[i] = (double)INFINITY;
+        term.min[i] = -(double)INFINITY;
+        term.max[i] = (double)INFINITY;
     }
     must(mote_search(stress->table, &options, &hits));
     do {
@@ -97,17 +99,19 @@ static void search_nearest(struct stress *stress, uint64_t *random)
     struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
     struct mote_hit_chunk chunk;
     mote_hits *hits;
-    options.mode = MOTE_SEARCH_NEAREST;
+    struct mote_term term = {.kind = MOTE_TERM_NEAREST};
+    options.terms = &term;
+    options.term_count = 1;
     options.limit = 25;
-    options.centre[1] = (double)(fixture_random(random) % STEADY);
+    term.centre[1] = (double)(fixture_random(random) % STEADY);
     must(mote_search(stress->table, &options, &hits));
     must(mote_hits_next(hits, &chunk));
     if (chunk.row_count != 25)
         fail(stress, "too few nearest rows", (int64_t)chunk.row_count);
     for (size_t i = 0; i < chunk.row_count; i++) {
         const double *point = (const double *)chunk.columns[1].values + 3 * i;
-        double y = point[1] - options.centre[1], distance = sqrt(point[0] * point[0] + y * y + point[2] * point[2]);
-        if (fabs(distance - chunk.distances[i]) > 1e-9 || (i > 0 && chunk.distances[i] < chunk.distances[i - 1]))
+        double y = point[1] - term.centre[1], distance = sqrt(point[0] * point[0] + y * y + point[2] * point[2]);
+        if (fabs(distance - chunk.scores[i]) > 1e-9 || (i > 0 && chunk.scores[i] < chunk.scores[i - 1]))
             fail(stress, "a wrong distance or order", ((const int64_t *)chunk.columns[0].values)[i]);
     }
     mote_hits_close(hits);

@@ -94,17 +94,43 @@ static double squared_distance(const double centre[3], const double point[3])
     return sum + zz;
 }
 
+/* The number of the term that ranks; SIZE_MAX: none. */
+static size_t ranking_term(const struct mote_search_options *options)
+{
+    size_t found = SIZE_MAX, count = 0;
+    if (options->rank_by)
+        return options->rank_by == MOTE_RANK_NONE ? SIZE_MAX : options->rank_by - 1;
+    for (size_t t = 0; t < options->term_count; t++) {
+        if (options->terms[t].kind == MOTE_TERM_NEAREST)
+            return t;
+        if (options->terms[t].kind == MOTE_TERM_RADIUS) {
+            found = t;
+            count++;
+        }
+    }
+    return count == 1 ? found : SIZE_MAX;
+}
+
+/* The rank of a row that satisfies every term: the squared distance of the term that ranks, else 0. */
 static bool is_expected(const struct index_model *model, int64_t id, const struct mote_search_options *options, double *squared)
 {
-    if (!model->rows[id].alive || !model->rows[id].has_point)
+    *squared = 0;
+    if (!model->rows[id].alive || (!model->rows[id].has_point && options->term_count > 0))
         return false;
     if (options->use_time_range && (model->rows[id].time_ns < options->time_from_ns || model->rows[id].time_ns > options->time_to_ns))
         return false;
-    *squared = options->mode == MOTE_SEARCH_BOX ? 0 : squared_distance(options->centre, model->rows[id].point);
-    for (unsigned i = 0; i < 3 && options->mode == MOTE_SEARCH_BOX; i++)
-        if (model->rows[id].point[i] < options->min[i] || model->rows[id].point[i] > options->max[i])
+    for (size_t t = 0; t < options->term_count; t++) {
+        const struct mote_term *term = &options->terms[t];
+        double distance = squared_distance(term->centre, model->rows[id].point);
+        for (unsigned i = 0; i < 3 && term->kind == MOTE_TERM_BOX; i++)
+            if (model->rows[id].point[i] < term->min[i] || model->rows[id].point[i] > term->max[i])
+                return false;
+        if (term->kind != MOTE_TERM_BOX && !(term->kind == MOTE_TERM_NEAREST && term->radius <= 0) && distance > term->radius * term->radius)
             return false;
-    return options->mode == MOTE_SEARCH_BOX || (options->mode == MOTE_SEARCH_NEAREST && options->radius == 0) || *squared <= options->radius * options->radius;
+        if (t == ranking_term(options))
+            *squared = distance;
+    }
+    return true;
 }
 
 static int compare_expected(const void *a, const void *b)
@@ -117,8 +143,8 @@ static int compare_expected(const void *a, const void *b)
 
 static void fail(const struct index_model *model, const struct mote_search_options *options, uint64_t found, uint64_t wanted, const char *what)
 {
-    fprintf(stderr, "seed %llu: search of mode %u (limit %llu, time range %u) found %llu rows, expected %llu: %s\n", (unsigned long long)model->seed, options->mode, (unsigned long long)options->limit,
-            options->use_time_range, (unsigned long long)found, (unsigned long long)wanted, what);
+    fprintf(stderr, "seed %llu: search of %zu terms, the first of kind %u (limit %llu, rank by %u, time range %u), found %llu rows, expected %llu: %s\n", (unsigned long long)model->seed, options->term_count,
+            options->term_count ? options->terms[0].kind : 0, (unsigned long long)options->limit, options->rank_by, options->use_time_range, (unsigned long long)found, (unsigned long long)wanted, what);
     abort();
 }
 
@@ -132,7 +158,7 @@ static void check_search(struct index_model *model, const struct mote_search_opt
             expected[wanted++] = (struct expected){id, squared};
     }
     qsort(expected, wanted, sizeof *expected, compare_expected);
-    bool any = options->mode == MOTE_SEARCH_BOX && options->limit && wanted > options->limit;
+    bool any = ranking_term(options) == SIZE_MAX && options->limit && wanted > options->limit;
     if (options->limit && wanted > options->limit)
         wanted = options->limit;
     mote_hits *hits;
@@ -150,9 +176,9 @@ static void check_search(struct index_model *model, const struct mote_search_opt
             if (any ? !is_expected(model, id, options, &squared) : id != expected[found].id)
                 fail(model, options, found, wanted, "another row");
             double distance = any ? 0 : sqrt(expected[found].squared);
-            if (chunk.distances[i] < distance || chunk.distances[i] > distance)
+            if (chunk.scores[i] < distance || chunk.scores[i] > distance)
                 fail(model, options, found, wanted, "another distance");
-            if (!model->axes && memcmp((const double *)chunk.columns[2].values + 3 * i, model->rows[id].point, 24) != 0)
+            if (!model->axes && model->rows[id].has_point && memcmp((const double *)chunk.columns[2].values + 3 * i, model->rows[id].point, 24) != 0)
                 fail(model, options, found, wanted, "another point");
             if (((const int64_t *)chunk.columns[1].values)[i] != model->rows[id].time_ns)
                 fail(model, options, found, wanted, "another time");
@@ -163,22 +189,52 @@ static void check_search(struct index_model *model, const struct mote_search_opt
     mote_hits_close(hits);
 }
 
+static void draw_term(struct index_model *model, uint32_t kind, struct mote_term *term)
+{
+    static const uint32_t columns[] = {2, 3, 4};
+    *term = (struct mote_term){.kind = kind};
+    for (unsigned axis = 0; axis < 3; axis++) {
+        term->min[axis] = draw_coordinate(model);
+        term->max[axis] = term->min[axis] + (double)draw(model, 20);
+        term->centre[axis] = draw_coordinate(model) + 0.25;
+    }
+    term->radius = kind == MOTE_TERM_NEAREST && draw(model, 2) ? 0 : (double)draw(model, 15);
+    /* By its columns a term is asked with an index and without one. */
+    term->columns = columns;
+    term->column_count = model->axes ? 3 : 1;
+}
+
+static void check_one(struct index_model *model, uint32_t kind)
+{
+    struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
+    struct mote_term terms[4];
+    bool nearest = kind == MOTE_TERM_NEAREST;
+    draw_term(model, kind, &terms[0]);
+    options.terms = terms;
+    options.term_count = draw(model, 12) == 0 ? 0 : 1;
+    if (options.term_count)
+        options.term_count += draw(model, 4) ? 0 : draw(model, 4);
+    for (size_t i = 1; i < options.term_count; i++) {
+        draw_term(model, draw(model, 2) ? MOTE_TERM_BOX : MOTE_TERM_RADIUS, &terms[i]);
+        terms[i].radius += 15;
+        for (unsigned axis = 0; axis < 3; axis++)
+            terms[i].max[axis] += 15;
+    }
+    if (options.term_count == 0)
+        nearest = false;
+    else if (!nearest && draw(model, 3) == 0)
+        options.rank_by = kind == MOTE_TERM_RADIUS ? 1 : MOTE_RANK_NONE;
+    options.chunk_rows = 1 + (uint32_t)draw(model, 200);
+    options.limit = nearest || draw(model, 2) ? 1 + draw(model, 40) : 0;
+    options.use_time_range = draw(model, 2) == 0;
+    options.time_from_ns = (int64_t)draw(model, 1000);
+    options.time_to_ns = options.time_from_ns + (int64_t)draw(model, 400);
+    check_search(model, &options);
+}
+
 void index_model_check(struct index_model *model, uint32_t searches)
 {
-    for (uint32_t i = 0; i < searches; i++) {
-        struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
-        options.mode = MOTE_SEARCH_BOX + i % 3;
-        options.chunk_rows = 1 + (uint32_t)draw(model, 200);
-        for (unsigned axis = 0; axis < 3; axis++) {
-            options.min[axis] = draw_coordinate(model);
-            options.max[axis] = options.min[axis] + (double)draw(model, 20);
-            options.centre[axis] = draw_coordinate(model) + 0.25;
-        }
-        options.limit = options.mode == MOTE_SEARCH_NEAREST || draw(model, 2) ? 1 + draw(model, 40) : 0;
-        options.radius = options.mode == MOTE_SEARCH_NEAREST && draw(model, 2) ? 0 : (double)draw(model, 15);
-        options.use_time_range = draw(model, 2) == 0;
-        options.time_from_ns = (int64_t)draw(model, 1000);
-        options.time_to_ns = options.time_from_ns + (int64_t)draw(model, 400);
-        check_search(model, &options);
-    }
+    static const uint32_t kinds[] = {MOTE_TERM_BOX, MOTE_TERM_RADIUS, MOTE_TERM_NEAREST};
+    for (uint32_t i = 0; i < searches; i++)
+        check_one(model, kinds[i % 3]);
 }

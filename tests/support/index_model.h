@@ -24,7 +24,7 @@ void index_model_open(struct index_model *model, mote_db *db);
 void index_model_add_index(struct index_model *model, const char *name);
 /* count random upserts and deletes. */
 void index_model_change(struct index_model *model, uint32_t count);
-/* Some searches of each mode. */
+/* Some searches of each kind, alone and with more terms, through indexes if there are any. */
 void index_model_check(struct index_model *model, uint32_t searches);
 
 #endif

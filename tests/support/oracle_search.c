@@ -29,16 +29,17 @@ static int check_box(struct searching *searching, const struct mote_index_info *
     uint32_t positions[MODEL_COLUMNS_MAX], row = table->row_first, end = row + table->row_count;
     mote_hits *hits;
     double point[3];
-    options.index = info->name;
-    options.mode = MOTE_SEARCH_BOX;
+    struct mote_term term = {.kind = MOTE_TERM_BOX, .index = info->name};
+    options.terms = &term;
+    options.term_count = 1;
     options.columns = positions;
     options.column_count = table->schema.column_count;
     options.chunk_rows = 64;
     for (uint32_t i = 0; i < table->schema.column_count; i++)
         positions[i] = i;
     for (unsigned i = 0; i < 3; i++) {
-        options.min[i] = -(double)INFINITY;
-        options.max[i] = (double)INFINITY;
+        term.min[i] = -(double)INFINITY;
+        term.max[i] = (double)INFINITY;
     }
     int result = mote_search(table->handle, &options, &hits);
     if (result)
@@ -91,15 +92,16 @@ static int check_nearest(struct searching *searching, const struct mote_index_in
         squared[count++] = sqrt(xx + yy + zz);
     }
     qsort(squared, count, sizeof *squared, compare_doubles);
-    options.index = info->name;
-    options.mode = MOTE_SEARCH_NEAREST;
+    const struct mote_term term = {.kind = MOTE_TERM_NEAREST, .index = info->name};
+    options.terms = &term;
+    options.term_count = 1;
     options.limit = 7;
     options.chunk_rows = 7;
     int result = mote_search(table->handle, &options, &hits);
     if (!result) {
         result = mote_hits_next(hits, &chunk);
         for (size_t i = 0; !result && i < chunk.row_count && i < count; i++)
-            different += fabs(chunk.distances[i] - squared[i]) > 1e-9 * squared[i];
+            different += fabs(chunk.scores[i] - squared[i]) > 1e-9 * squared[i];
         mote_hits_close(hits);
     }
     free(squared);
@@ -113,6 +115,8 @@ static int check_nearest(struct searching *searching, const struct mote_index_in
 
 static int check_index(const struct mote_index_info *info, void *context)
 {
+    if (info->kind != MOTE_INDEX_SPATIAL)
+        return MOTE_OK;
     int result = check_box(context, info);
     return result ? result : check_nearest(context, info);
 }

@@ -86,39 +86,103 @@ Test(engine_index, bad_definitions_are_refused)
     fixture_remove(&fixture);
 }
 
+static void refuse_search(struct index_model *model, const struct mote_search_options *options, int code)
+{
+    mote_hits *hits;
+    must_fail(mote_search(model->table, options, &hits), code);
+}
+
 Test(engine_index, bad_searches_are_refused)
 {
     struct fixture fixture;
     struct index_model model;
     struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
-    const uint32_t none = 9;
+    struct mote_term terms[MOTE_SEARCH_TERMS_MAX + 1] = {{.kind = MOTE_TERM_NEAREST}};
+    const uint32_t none = 9, at = 1, place = 2;
     mote_hits *hits;
     fixture_image(&fixture, 64 << 20);
     fixture_open(&fixture);
     index_model_create(&model, fixture.db, 1, false);
-    options.mode = MOTE_SEARCH_NEAREST;
-    must_fail(mote_search(model.table, &options, &hits), MOTE_ENOTFOUND);
+    options.terms = terms;
+    options.term_count = 1;
+    refuse_search(&model, &options, MOTE_ENOTFOUND); /* neither index nor columns, and no index of the kind */
     index_model_add_index(&model, "near");
-    options.index = "far";
-    must_fail(mote_search(model.table, &options, &hits), MOTE_ENOTFOUND);
-    options.index = "near";
-    options.mode = 0;
-    must_fail(mote_search(model.table, &options, &hits), MOTE_EINVAL);
-    options.mode = MOTE_SEARCH_RADIUS;
-    options.radius = -1;
-    must_fail(mote_search(model.table, &options, &hits), MOTE_EINVAL);
-    options.radius = 1;
-    options.centre[1] = (double)__builtin_nanf("");
-    must_fail(mote_search(model.table, &options, &hits), MOTE_EINVAL);
-    options.centre[1] = 0;
+    terms[0].index = "far";
+    refuse_search(&model, &options, MOTE_ENOTFOUND);
+    terms[0].index = "near";
+    terms[0].columns = &at;
+    terms[0].column_count = 1;
+    refuse_search(&model, &options, MOTE_EINVAL); /* the index is on another column */
+    terms[0].index = NULL;
+    refuse_search(&model, &options, MOTE_EINVAL); /* a timestamp is no place */
+    terms[0].columns = &none;
+    refuse_search(&model, &options, MOTE_ENOCOLUMN);
+    terms[0].columns = NULL;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    terms[0].columns = &place;
+    terms[0].kind = 0;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    terms[0].kind = MOTE_TERM_RADIUS;
+    terms[0].radius = -1;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    terms[0].radius = 1;
+    terms[0].centre[1] = (double)__builtin_nanf("");
+    refuse_search(&model, &options, MOTE_EINVAL);
+    terms[0].centre[1] = 0;
+    terms[0].flags = MOTE_TERM_DESCENDING;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    terms[0].flags = 1u << 20;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    terms[0].flags = 0;
     options.columns = &none;
     options.column_count = 1;
-    must_fail(mote_search(model.table, &options, &hits), MOTE_ENOCOLUMN);
+    refuse_search(&model, &options, MOTE_ENOCOLUMN);
     options.columns = NULL;
+    options.flags = 1;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    options.flags = 0;
+    options.terms = NULL;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    options.terms = terms;
     must_fail(mote_search(model.table, NULL, &hits), MOTE_EINVAL);
+    for (size_t i = 1; i <= MOTE_SEARCH_TERMS_MAX; i++)
+        terms[i] = terms[0];
+    options.term_count = MOTE_SEARCH_TERMS_MAX + 1;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    options.term_count = MOTE_SEARCH_TERMS_MAX;
+    must(mote_search(model.table, &options, &hits));
+    mote_hits_close(hits);
     index_model_add_index(&model, "second");
-    options.index = NULL;
-    must_fail(mote_search(model.table, &options, &hits), MOTE_EINVAL);
+    terms[0].columns = NULL;
+    terms[0].column_count = 0;
+    options.term_count = 1;
+    refuse_search(&model, &options, MOTE_EINVAL); /* which of the two? */
+    fixture_close(&fixture);
+    fixture_remove(&fixture);
+}
+
+Test(engine_index, bad_orders_are_refused)
+{
+    struct fixture fixture;
+    struct index_model model;
+    struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
+    struct mote_term terms[2] = {{.kind = MOTE_TERM_NEAREST}, {.kind = MOTE_TERM_NEAREST}};
+    fixture_image(&fixture, 64 << 20);
+    fixture_open(&fixture);
+    index_model_create(&model, fixture.db, 1, false);
+    index_model_add_index(&model, "near");
+    options.terms = terms;
+    options.term_count = 2;
+    refuse_search(&model, &options, MOTE_EINVAL); /* both rank */
+    terms[1].kind = MOTE_TERM_BOX;
+    options.rank_by = MOTE_RANK_NONE;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    options.rank_by = 2;
+    refuse_search(&model, &options, MOTE_EINVAL);
+    terms[0].kind = MOTE_TERM_RADIUS;
+    refuse_search(&model, &options, MOTE_EINVAL); /* a box ranks nothing */
+    options.rank_by = 3;
+    refuse_search(&model, &options, MOTE_EINVAL);
     fixture_close(&fixture);
     fixture_remove(&fixture);
 }

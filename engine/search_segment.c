@@ -1,0 +1,396 @@
+/* search_segment.c: one segment of a search: which terms are asked through their sections, in which order, and what is done with what they mark.
+ *
+ * Every term with a good section, and the time range by the timestamp section, is estimated. From the fewest rows on they mark their rows, and what all marked stays, as long as reading a section on costs less than looking at the rows
+ * that it would take away. Then the rows that are marked are looked at, or the term that ranks gives them best first; where nothing could mark or rank, all blocks are scanned. What no section has answered each row answers.
+ *
+ * Invariants: marks never lack a row that belongs to the answer; a section that fails is given up (its hits forgotten, the segment's rows answer) and never the end of a search.
+ * Memory: two bits a row, made when needed. Threads: the searching one. Failures: those of rows; MOTE_EBUDGET.
+ */
+#include <string.h>
+
+#include "engine/search_private.h"
+
+enum {
+    ROW_COST = 32,      /* what looking at a row of the segment costs, against reading one row's entry in a section */
+    ROWS_FEW = 64,      /* so many marked rows are looked at without further ado */
+    TIME = MOTE_SEARCH_TERMS_MAX, /* the time range, in the place of a term's number */
+};
+
+/* A term that could mark its rows, or the time range. */
+struct choice {
+    uint32_t step; /* the term's number, or TIME */
+    uint64_t estimate;
+};
+
+/* ---- Sections ---- */
+
+static bool is_section_fault(int result) { return result == MOTE_EIO || result == MOTE_EDAMAGED; }
+
+void search_give_up(struct search *search, struct search_part *part)
+{
+    search_close_section(search, part);
+    part->note->failed++;
+    atomic_store(&part->index->unusable, 1);
+    search_list_forget(search->list, search->segment->record.id);
+    if (!search->table->db->read_only)
+        indexes_want(search->table->db);
+}
+
+int search_open_section(struct search *search, struct search_part *part)
+{
+    struct mote_db *db = search->table->db;
+    struct search_term *term = &part->term;
+    part->open = false;
+    part->index = term->has_index ? segment_find_index(search->segment, term->index.id) : NULL;
+    if (!part->index || atomic_load(&part->index->unusable))
+        return MOTE_OK;
+    sst_index_open(&db->sst, search->reader->queue, search->segment, &part->index->section, term->index.kind, &part->at);
+    part->section = (struct search_section){.at = &part->at, .row_count = search->segment->record.row_count};
+    int result = term->ops->open ? term->ops->open(term, &part->section) : MOTE_OK;
+    part->open = !result;
+    if (!is_section_fault(result))
+        return result;
+    search_give_up(search, part);
+    return MOTE_OK;
+}
+
+void search_close_section(struct search *search, struct search_part *part)
+{
+    (void)search;
+    if (part->open && part->term.ops->close)
+        part->term.ops->close(&part->term, &part->section);
+    part->open = false;
+}
+
+static int open_sections(struct search *search)
+{
+    int result = MOTE_OK;
+    for (uint32_t i = 0; i < search->part_count && !result; i++) {
+        struct search_part *part = &search->parts[i];
+        part->sure = false;
+        part->estimate = search->segment->record.row_count;
+        result = search_open_section(search, part);
+        if (result || !part->open || !part->term.ops->estimate)
+            continue;
+        result = part->term.ops->estimate(&part->term, &part->section, &part->estimate);
+        if (is_section_fault(result)) {
+            search_give_up(search, part);
+            part->estimate = search->segment->record.row_count;
+            result = MOTE_OK;
+        }
+    }
+    return result;
+}
+
+/* ---- Marks ---- */
+
+static bool reserve_marks(struct search *search)
+{
+    search->word_count = search->segment->record.row_count / 64 + 1;
+    if (search->word_count <= search->words_capacity)
+        return true;
+    memory_free(search->memory, search->marks);
+    memory_free(search->memory, search->more_marks);
+    search->words_capacity = 0;
+    search->marks = memory_alloc(search->memory, search->word_count * sizeof *search->marks);
+    search->more_marks = memory_alloc(search->memory, search->word_count * sizeof *search->more_marks);
+    if (search->marks && search->more_marks)
+        search->words_capacity = search->word_count;
+    return search->words_capacity > 0;
+}
+
+struct time_marking {
+    uint64_t *marks;
+    uint64_t row_count;
+};
+
+static int mark_times(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count)
+{
+    struct time_marking *marking = context;
+    (void)times_ns;
+    for (uint32_t i = 0; i < count; i++) {
+        if (ordinals[i] >= marking->row_count)
+            return MOTE_EDAMAGED;
+        marking->marks[ordinals[i] / 64] |= 1ull << ordinals[i] % 64;
+    }
+    return MOTE_OK;
+}
+
+/* Sets more_marks. *marked: the section answered. */
+static int mark_step(struct search *search, uint32_t step, bool *marked)
+{
+    const struct mote_search_options *options = search->options;
+    struct mote_db *db = search->table->db;
+    memset(search->more_marks, 0, search->word_count * sizeof *search->more_marks);
+    if (step == TIME) {
+        struct time_marking marking = {search->more_marks, search->segment->record.row_count};
+        int result = sst_timestamp_search(&db->sst, search->reader->queue, search->segment, options->time_from_ns, options->time_to_ns, mark_times, &marking);
+        *marked = search->time_sure = result == MOTE_OK;
+        search->report->time_marked += *marked;
+        return result == MOTE_EBUDGET ? result : MOTE_OK; /* a section that fails is noted in the segment */
+    }
+    struct search_part *part = &search->parts[step];
+    bool exact = true;
+    int result = part->term.ops->mark(&part->term, &part->section, search->more_marks, &exact);
+    *marked = result == MOTE_OK;
+    if (is_section_fault(result)) {
+        search_give_up(search, part);
+        return MOTE_OK;
+    }
+    part->sure = *marked && exact;
+    part->note->marked += *marked;
+    return result;
+}
+
+static void take_marks(struct search *search)
+{
+    search->marked_count = 0;
+    if (!search->has_marks) {
+        uint64_t *marks = search->marks;
+        search->marks = search->more_marks;
+        search->more_marks = marks;
+    }
+    for (uint64_t i = 0; i < search->word_count; i++) {
+        if (search->has_marks)
+            search->marks[i] &= search->more_marks[i];
+        search->marked_count += (uint64_t)__builtin_popcountll(search->marks[i]);
+    }
+    search->has_marks = true;
+}
+
+/* ---- Choosing ---- */
+
+static bool can_rank(const struct search *search) { return search->ranking && search->ranking->open && search->ranking->term.ops->rank; }
+
+static void add_choice(struct choice *choices, uint32_t *count, uint32_t step, uint64_t estimate)
+{
+    uint32_t at = (*count)++;
+    for (; at > 0 && choices[at - 1].estimate > estimate; at--)
+        choices[at] = choices[at - 1];
+    choices[at] = (struct choice){step, estimate};
+}
+
+/* How many rows are in the time range, if the timestamp section tells. */
+static bool count_times(struct search *search, uint64_t *count)
+{
+    const struct mote_search_options *options = search->options;
+    struct mote_db *db = search->table->db;
+    return !atomic_load(&search->segment->timestamp_unusable) &&
+           sst_timestamp_count(&db->sst, search->reader->queue, search->segment, options->time_from_ns, options->time_to_ns, count) == MOTE_OK;
+}
+
+/* What could mark, the fewest rows first. */
+static uint32_t list_choices(struct search *search, struct choice *choices)
+{
+    const struct mote_search_options *options = search->options;
+    const struct segment_record *record = &search->segment->record;
+    uint64_t in_time = 0;
+    uint32_t count = 0;
+    bool inside = record->time_min >= options->time_from_ns && record->time_max <= options->time_to_ns;
+    search->time_sure = !options->use_time_range || (inside && search->schema->time_in_key);
+    if (!search->time_sure && !inside && count_times(search, &in_time)) {
+        search->time_sure = in_time == record->row_count;
+        if (!search->time_sure)
+            add_choice(choices, &count, TIME, in_time);
+    }
+    search->report->time_inside += options->use_time_range && search->time_sure;
+    for (uint32_t i = 0; i < search->part_count; i++) {
+        const struct search_part *part = &search->parts[i];
+        if (part->open && part->term.ops->mark && !(part == search->ranking && can_rank(search)))
+            add_choice(choices, &count, i, part->estimate < record->row_count ? part->estimate : record->row_count);
+    }
+    return count;
+}
+
+/* How many rows would be looked at without the marks of a term that has `estimate` rows. */
+static uint64_t rows_without(const struct search *search, uint64_t estimate)
+{
+    uint64_t rows = search->segment->record.row_count, wanted = search->list->limit, all = rows;
+    if (search->has_marks)
+        all = search->marked_count;
+    if (can_rank(search) && search->ranking->estimate < all)
+        all = search->ranking->estimate;
+    if (wanted > 0 && wanted <= rows && (!search->ranking || can_rank(search)) && wanted * rows / (estimate + 1) < all)
+        return wanted * rows / (estimate + 1);
+    return all;
+}
+
+static int mark_rows(struct search *search, const struct choice *choices, uint32_t count, struct search_segment_note *note)
+{
+    int result = MOTE_OK;
+    for (uint32_t i = 0; i < count && !result; i++) {
+        bool marked;
+        if (choices[i].estimate > search->segment->record.row_count / 2 || choices[i].estimate / ROW_COST > rows_without(search, choices[i].estimate))
+            break;
+        /* A failed section may have been closed since it was listed. */
+        if (choices[i].step != TIME && !search->parts[choices[i].step].open)
+            continue;
+        if (!reserve_marks(search))
+            break; /* without memory for marks the rows tell */
+        result = mark_step(search, choices[i].step, &marked);
+        if (result || !marked)
+            continue;
+        take_marks(search);
+        if (note)
+            note->after[i] = search->marked_count;
+    }
+    return result;
+}
+
+/* ---- Looking ---- */
+
+static int offer_ranked(void *context, uint32_t ordinal, const struct search_rank *rank, bool *enough)
+{
+    struct search *search = context;
+    *enough = false;
+    if (ordinal >= search->segment->record.row_count)
+        return error_set(MOTE_EDAMAGED, "a section of an index of table %s names a row that its segment does not have", search->schema->name);
+    if (search->has_marks && !(search->marks[ordinal / 64] >> ordinal % 64 & 1))
+        return MOTE_OK;
+    if (rank && !search_list_wants(search->list, rank, NULL, 0)) {
+        *enough = true;
+        return MOTE_OK;
+    }
+    search->offer_result = search_offer(search, ordinal, rank, enough);
+    search->ranks.bound = search_list_bound(search->list);
+    return search->offer_result;
+}
+
+/* *usable: the section answered. */
+static int look_ranked(struct search *search, bool *usable)
+{
+    struct search_part *part = search->ranking;
+    uint64_t rows = search->segment->record.row_count;
+    search->offer_result = MOTE_OK;
+    search->ranks = (struct search_ranking){.marks = search->has_marks ? search->marks : NULL, .marked_share = 1, .wanted = search->list->limit, .bound = search_list_bound(search->list), .offer = offer_ranked, .context = search};
+    if (search->has_marks)
+        search->ranks.marked_share = (double)search->marked_count / (double)rows;
+    int result = part->term.ops->rank(&part->term, &part->section, &search->ranks);
+    /* A row that cannot be read is no fault of the section. */
+    *usable = search->offer_result || !is_section_fault(result);
+    if (*usable) {
+        part->note->ranked += !result;
+        return search->offer_result ? search->offer_result : result;
+    }
+    search_give_up(search, part);
+    return MOTE_OK;
+}
+
+static int look_marked(struct search *search)
+{
+    int result = MOTE_OK;
+    for (uint64_t i = 0; i < search->word_count && !result; i++)
+        for (uint64_t bits = search->marks[i]; bits && !result && !search_has_enough(search); bits &= bits - 1)
+            result = search_offer(search, (uint32_t)(i * 64 + (uint64_t)__builtin_ctzll(bits)), NULL, NULL);
+    return result;
+}
+
+/* Whether the term that ranks should give the rows, rather than that the marked ones are looked at. */
+static bool should_rank(const struct search *search)
+{
+    uint64_t marked = search->marked_count, wanted = search->list->limit, rows = search->segment->record.row_count;
+    if (!can_rank(search))
+        return false;
+    if (!search->has_marks)
+        return true;
+    uint64_t examined = search->ranking->estimate;
+    if (wanted > 0 && wanted <= rows && marked > 0 && wanted * rows / marked < examined)
+        examined = wanted * rows / marked;
+    return marked > ROWS_FEW && marked * ROW_COST > examined;
+}
+
+static int look(struct search *search, enum search_way *way)
+{
+    bool usable = false;
+    int result = MOTE_OK;
+    *way = SEARCH_RANKED;
+    if (should_rank(search))
+        result = look_ranked(search, &usable);
+    if (result || usable)
+        return result;
+    *way = search->has_marks ? SEARCH_MARKED : SEARCH_SCANNED;
+    return search->has_marks ? look_marked(search) : search_scan(search);
+}
+
+/* ---- The segment ---- */
+
+/* Segments that may hold a newer version of one of its keys, itself included. */
+static void find_rivals(struct search *search)
+{
+    const struct segment_record *record = &search->segment->record;
+    search->rival_count = 0;
+    for (uint32_t i = search->segments->count; i-- > 0;) {
+        struct segment *other = search->segments->segments[i];
+        if (other->record.seq_max > record->seq_min && (other == search->segment || segment_overlap(&other->record, record)))
+            search->rivals[search->rival_count++] = other;
+    }
+}
+
+void search_enter(struct search *search, struct segment *segment)
+{
+    search->segment = segment;
+    search->has_marks = false;
+    search->marked_count = 0;
+    search->time_sure = !search->options->use_time_range;
+    find_rivals(search);
+}
+
+static struct search_segment_note *begin_note(struct search *search, const struct choice *choices, uint32_t count)
+{
+    struct search_report *report = search->report;
+    if (report->note_count == SEARCH_NOTES_MAX)
+        return NULL;
+    struct search_segment_note *note = &report->notes[report->note_count++];
+    *note = (struct search_segment_note){.segment_id = search->segment->record.id, .row_count = search->segment->record.row_count, .step_count = count};
+    for (uint32_t i = 0; i < count; i++) {
+        note->steps[i] = (uint8_t)choices[i].step;
+        note->estimates[i] = choices[i].estimate;
+        note->after[i] = SEARCH_NOT_MARKED;
+    }
+    return note;
+}
+
+static void end_note(struct search *search, struct search_segment_note *note, enum search_way way, uint64_t examined)
+{
+    struct search_report *report = search->report;
+    report->ways[way]++;
+    for (uint32_t i = 0; i < search->part_count; i++)
+        search->parts[i].note->by_rows += !search->parts[i].sure && !(way == SEARCH_RANKED && &search->parts[i] == search->ranking);
+    report->time_by_rows += search->options->use_time_range && !search->time_sure;
+    if (!note)
+        return;
+    note->way = way;
+    note->marked_count = search->marked_count;
+    note->examined = examined;
+}
+
+int search_segment(struct search *search, struct segment *segment)
+{
+    const struct mote_search_options *options = search->options;
+    const struct segment_record *record = &segment->record;
+    struct choice choices[MOTE_SEARCH_TERMS_MAX + 1];
+    if (record->row_count == record->delete_count || record->seq_min > search->snapshot)
+        return MOTE_OK;
+    if (options->use_time_range && !segment_may_hold_times(record, options->time_from_ns, options->time_to_ns)) {
+        search->report->out_of_time++;
+        return MOTE_OK;
+    }
+    search->report->segments++;
+    search_enter(search, segment);
+    uint64_t examined = search->report->examined;
+    enum search_way way = SEARCH_SCANNED;
+    int result = sst_iterator_open(search->iterator, segment, search->schema);
+    if (!result)
+        result = open_sections(search);
+    if (!result) {
+        uint32_t count = list_choices(search, choices);
+        struct search_segment_note *note = begin_note(search, choices, count);
+        result = mark_rows(search, choices, count, note);
+        if (!result)
+            result = look(search, &way);
+        end_note(search, note, way, search->report->examined - examined);
+    }
+    for (uint32_t i = 0; i < search->part_count; i++)
+        search_close_section(search, &search->parts[i]);
+    return result;
+}
