@@ -26,7 +26,7 @@ struct many {
     const struct schema *schema;
     const struct segment_list *list;
     struct reader *reader;
-    struct view view;
+    const struct view *view;
     uint64_t snapshot;
     mote_row **rows;
     int32_t *results;
@@ -179,23 +179,19 @@ static int advance_key(struct many *many, struct key_state *state)
 
 /* ---- A group ---- */
 
-static int begin_key(struct many *many, const struct mote_value *values, size_t index)
+/* The key outlives the group. */
+static int begin_key(struct many *many, const uint8_t *key, uint32_t key_bytes, size_t index)
 {
     struct key_state *state = &many->states[many->state_count];
-    uint8_t *key = many->keys + (size_t)many->state_count * many->key_bytes_max;
     bool decided = false, made = false;
-    *state = (struct key_state){.index = index, .segments_left = many->list ? many->list->count : 0};
-    int result = key_from_values(many->schema, values, many->schema->key_column_count, key, &state->key.key_bytes);
-    state->key.key = key;
-    state->key.snapshot = many->snapshot;
-    if (!result && many->schema->time_in_key)
-        result = key_time(many->schema, key, state->key.key_bytes, &state->time_ns);
+    *state = (struct key_state){.key = {key, key_bytes, many->snapshot}, .index = index, .segments_left = many->list ? many->list->count : 0};
+    int result = many->schema->time_in_key ? key_time(many->schema, key, key_bytes, &state->time_ns) : MOTE_OK;
     if (!result)
-        result = get_from_memtables(&many->view, many->schema->table_id, &state->key, NULL, &state->found, &decided);
+        result = get_from_memtables(many->view, many->schema->table_id, &state->key, NULL, &state->found, &decided);
     if (!result && decided && state->found.found) {
         result = row_make(many->db, &many->rows[index], &made);
         if (!result)
-            result = get_from_memtables(&many->view, many->schema->table_id, &state->key, many->rows[index], &state->found, &decided);
+            result = get_from_memtables(many->view, many->schema->table_id, &state->key, many->rows[index], &state->found, &decided);
         if (!result)
             many->rows[index]->schema = many->schema;
     }
@@ -225,34 +221,79 @@ static int run_group(struct many *many)
     return result;
 }
 
-static int prepare(struct many *many)
+/* own_keys: room for a group's keys is needed. */
+static int prepare(struct many *many, bool own_keys)
 {
     struct memory *memory = many->db->memory;
     many->key_bytes_max = many->schema->key_bytes_fixed ? (many->schema->key_bytes_fixed + 7) & ~7u : MOTE_KEY_BYTES_MAX;
     many->want_bytes_max = many->db->options.cache_bytes / 8;
     many->states = memory_alloc(memory, GROUP_KEYS * sizeof *many->states);
-    many->keys = memory_alloc(memory, (size_t)GROUP_KEYS * many->key_bytes_max);
-    if (!many->states || !many->keys)
+    many->keys = own_keys ? memory_alloc(memory, (size_t)GROUP_KEYS * many->key_bytes_max) : NULL;
+    if (!many->states || (own_keys && !many->keys))
         return MOTE_EBUDGET;
     if (many->list)
         many->reader = reader_take(many->db, false);
     return many->list && !many->reader ? MOTE_EBUDGET : MOTE_OK;
 }
 
-static int get_all(struct many *many, const struct mote_value *keys, size_t count)
+static void release(struct many *many)
 {
-    int result = prepare(many);
-    for (size_t i = 0; i < count && !result; i++) {
-        result = begin_key(many, keys + i * many->schema->key_column_count, i);
-        if (!result && (many->state_count == GROUP_KEYS || i + 1 == count))
-            result = run_group(many);
-    }
+    struct memory *memory = many->db->memory;
     if (many->reader) {
         reader_rest(many->reader);
         reader_give(many->db, many->reader, false);
     }
-    memory_free(many->db->memory, many->states);
-    memory_free(many->db->memory, many->keys);
+    memory_free(memory, many->states);
+    memory_free(memory, many->keys);
+    memory_free(memory, many);
+}
+
+static struct many *create(struct mote_table *table, const struct view *view, uint64_t snapshot, mote_row **rows, int32_t *results)
+{
+    struct many *many = memory_alloc(table->db->memory, sizeof *many);
+    if (!many)
+        return NULL;
+    memset(many, 0, offsetof(struct many, wants));
+    many->want_count = 0;
+    many->want_bytes = 0;
+    many->db = table->db;
+    many->rows = rows;
+    many->results = results;
+    many->view = view;
+    many->snapshot = snapshot;
+    many->schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    many->list = version_find(view->version, table->id);
+    return many;
+}
+
+static int get_all(struct many *many, const struct mote_value *values, size_t count)
+{
+    const struct schema *schema = many->schema;
+    int result = prepare(many, true);
+    for (size_t i = 0; i < count && !result; i++) {
+        uint8_t *key = many->keys + (size_t)many->state_count * many->key_bytes_max;
+        uint32_t key_bytes;
+        result = key_from_values(schema, values + i * schema->key_column_count, schema->key_column_count, key, &key_bytes);
+        if (!result)
+            result = begin_key(many, key, key_bytes, i);
+        if (!result && (many->state_count == GROUP_KEYS || i + 1 == count))
+            result = run_group(many);
+    }
+    return result;
+}
+
+int get_many_at(struct mote_table *table, const struct view *view, uint64_t snapshot, const struct get_key *keys, size_t count, mote_row **rows, int32_t *results)
+{
+    struct many *many = create(table, view, snapshot, rows, results);
+    if (!many)
+        return MOTE_EBUDGET;
+    int result = prepare(many, false);
+    for (size_t i = 0; i < count && !result; i++) {
+        result = begin_key(many, keys[i].key, keys[i].key_bytes, i);
+        if (!result && (many->state_count == GROUP_KEYS || i + 1 == count))
+            result = run_group(many);
+    }
+    release(many);
     return result;
 }
 
@@ -267,23 +308,14 @@ int mote_get_many(mote_table *table, const struct mote_value *keys, size_t key_c
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
     if (key_count != schema->key_column_count)
         return error_set(MOTE_EINVAL, "the key of table %s has %u columns, %zu values were given for each", schema->name, schema->key_column_count, key_count);
-    struct many *many = memory_alloc(db->memory, sizeof *many);
-    if (!many)
-        return MOTE_EBUDGET;
-    memset(many, 0, offsetof(struct many, wants));
-    many->want_count = 0;
-    many->want_bytes = 0;
-    many->db = db;
-    many->rows = rows;
-    many->results = results;
-    view_acquire(db, &many->view);
+    struct view view;
+    view_acquire(db, &view);
     /* As in mote_get: loaded after the view. */
-    many->snapshot = atomic_load(&db->visible_seq);
-    many->schema = atomic_load_explicit(&table->schema, memory_order_acquire);
-    many->list = version_find(many->view.version, table->id);
-    result = get_all(many, keys, count);
-    view_release(db, &many->view);
-    memory_free(db->memory, many);
+    struct many *many = create(table, &view, atomic_load(&db->visible_seq), rows, results);
+    result = many ? get_all(many, keys, count) : MOTE_EBUDGET;
+    if (many)
+        release(many);
+    view_release(db, &view);
     if (result)
         error_add_table(schema->name);
     return result;

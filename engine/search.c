@@ -1,105 +1,12 @@
-/* search.c: mote_search and the handle of its hits. The search is made as a whole within the call (search_run.c); the handle keeps the hits' keys and its snapshot, registered so that flushes and compactions keep the versions, and reads
- * the rows chunk by chunk. Threads: a handle belongs to one at a time. Failures: see include/mote.h. */
+/* search.c: mote_search. The search is made as a whole within the call (search_run.c); the handle keeps the hits' keys and its snapshot, registered so that flushes and compactions keep the versions, and reads the rows chunk by chunk
+ * (search_hits.c). Threads: a handle belongs to one at a time. Failures: see include/mote.h. */
 #include <string.h>
 
-#include "engine/chunk.h"
 #include "engine/search_private.h"
 
 #define CHUNK_ROWS_DEFAULT 1024u
 #define CHUNK_ROWS_MAX (1u << 20)
 #define NEAREST_LIMIT_DEFAULT 10u
-
-struct mote_hits {
-    mote_table *table;
-    uint64_t snapshot;
-    uint32_t snapshot_slot;
-    struct search_list list;
-    uint64_t next; /* in the list */
-    struct search_report report;
-    char *explained; /* NULL: not asked yet */
-    struct chunk_buffer chunk;
-    double *scores; /* of the chunk's rows */
-    mote_row *row;     /* the row that is being read */
-};
-
-/* ---- Reading rows ---- */
-
-static int read_hit(mote_hits *hits, const struct view *view, struct reader *reader, const struct schema *schema, const struct search_hit *hit)
-{
-    const struct get_key key = {hits->list.bytes + hit->key_at, hit->key_bytes, hits->snapshot};
-    const struct segment_list *list = version_find(view->version, hits->table->id);
-    struct found_row found = {false, 0};
-    bool decided = false;
-    int result = get_from_memtables(view, hits->table->id, &key, hits->row, &found, &decided);
-    if (!result && !decided && list)
-        result = get_look_in_segments(hits->table->db, reader, list, schema, &key, hits->row, &found);
-    if (!result && !found.found)
-        result = error_set(MOTE_EINTERNAL, "a row that a search of table %s found is not there under its snapshot; please report it", schema->name);
-    return result ? result : chunk_add_image(&hits->chunk, schema, hits->row->image_schema, hits->row->image);
-}
-
-int mote_hits_next(mote_hits *hits, struct mote_hit_chunk *chunk)
-{
-    if (!hits || !chunk)
-        return error_set(MOTE_EINVAL, "the hits or the chunk is NULL");
-    int result = table_check(hits->table);
-    if (result)
-        return result;
-    struct mote_db *db = hits->table->db;
-    const struct schema *schema = atomic_load_explicit(&hits->table->schema, memory_order_acquire);
-    chunk_clear(&hits->chunk);
-    if (hits->next < hits->list.count) {
-        struct view view;
-        struct reader *reader = reader_take(db, false);
-        if (!reader)
-            return MOTE_EBUDGET;
-        view_acquire(db, &view);
-        while (!result && hits->next < hits->list.count && !chunk_full(&hits->chunk)) {
-            const struct search_hit *hit = &hits->list.hits[hits->next++];
-            hits->scores[hits->chunk.row_count] = hit->value;
-            result = read_hit(hits, &view, reader, schema, hit);
-        }
-        reader_rest(reader);
-        reader_give(db, reader, false);
-        view_release(db, &view);
-    }
-    if (result) {
-        error_add_table(schema->name);
-        return result;
-    }
-    chunk_finish(&hits->chunk);
-    *chunk = (struct mote_hit_chunk){hits->chunk.row_count, hits->chunk.column_count, hits->chunk.views, hits->scores};
-    return MOTE_OK;
-}
-
-uint64_t mote_hits_count(const mote_hits *hits) { return hits ? hits->list.count : 0; }
-
-const char *mote_hits_explain(const mote_hits *given)
-{
-    mote_hits *hits = (mote_hits *)(uintptr_t)given; /* what it keeps is made at the first question */
-    if (!hits || handle_check(hits->table->db))
-        return NULL;
-    if (!hits->explained)
-        hits->explained = search_explain(hits->table->db->memory, &hits->report, atomic_load_explicit(&hits->table->schema, memory_order_acquire), hits->list.count);
-    return hits->explained;
-}
-
-void mote_hits_close(mote_hits *hits)
-{
-    if (!hits || handle_check(hits->table->db))
-        return;
-    struct mote_db *db = hits->table->db;
-    if (hits->snapshot_slot != UINT32_MAX)
-        snapshot_forget(db, hits->snapshot_slot);
-    mote_row_free(hits->row);
-    chunk_destroy(&hits->chunk);
-    search_list_free(&hits->list);
-    memory_free(db->memory, hits->scores);
-    memory_free(db->memory, hits->explained);
-    memory_free(db->memory, hits);
-}
-
-/* ---- Searching ---- */
 
 static int check_options(mote_table *table, const struct mote_search_options *given, mote_hits **hits, struct mote_search_options *options)
 {
@@ -124,7 +31,6 @@ static int make_chunk(mote_hits *hits, const struct schema *schema, const struct
 {
     struct memory *memory = hits->table->db->memory;
     uint32_t rows = options->chunk_rows ? options->chunk_rows : CHUNK_ROWS_DEFAULT, positions[MOTE_COLUMNS_MAX + 1], count = 0;
-    bool made;
     for (size_t i = 0; options->columns && i < options->column_count; i++) {
         if (options->columns[i] >= schema->column_count || count == MOTE_COLUMNS_MAX)
             return error_set(MOTE_ENOCOLUMN, "table %s has %u columns, no column %u", schema->name, schema->column_count, options->columns[i]);
@@ -134,10 +40,7 @@ static int make_chunk(mote_hits *hits, const struct schema *schema, const struct
         if (!schema->columns[i].hidden)
             positions[count++] = i;
     hits->scores = memory_alloc(memory, rows * sizeof *hits->scores);
-    if (!hits->scores)
-        return MOTE_EBUDGET;
-    int result = row_make(hits->table->db, &hits->row, &made);
-    return result ? result : chunk_create(memory, schema, positions, count, rows, &hits->chunk);
+    return hits->scores ? chunk_create(memory, schema, positions, count, rows, &hits->chunk) : MOTE_EBUDGET;
 }
 
 static int run(mote_hits *hits, const struct mote_search_options *options)

@@ -1,6 +1,7 @@
 /* search_private.h: the parts of a search and how they fit together.
  *
- *     search.c          the public calls: checks, the handle, reading the hits' rows
+ *     search.c          mote_search: checks, the handle
+ *     search_hits.c     the handle's calls: reading the hits' rows
  *     search_plan.c     terms: their indexes, which one ranks, what is refused
  *     search_run.c      what is looked at: memtables row by row, segments one after the other; the survey before, where a rank needs one
  *     search_segment.c  one segment: which terms are asked through their sections, in which order, and what is done with what they mark
@@ -15,6 +16,7 @@
 #ifndef MOTE_ENGINE_SEARCH_PRIVATE_H
 #define MOTE_ENGINE_SEARCH_PRIVATE_H
 
+#include "engine/chunk.h"
 #include "engine/get_private.h"
 #include "engine/search_term.h"
 
@@ -88,6 +90,26 @@ struct search_report {
 
 /* NULL: no memory. */
 char *search_explain(struct memory *memory, const struct search_report *report, const struct schema *schema, uint64_t hit_count);
+
+/* ---- The handle ---- */
+
+#define SEARCH_BATCH_ROWS 256u
+
+struct mote_hits {
+    mote_table *table;
+    uint64_t snapshot;
+    uint32_t snapshot_slot; /* UINT32_MAX: none */
+    struct search_list list;
+    struct search_report report;
+    char *explained; /* NULL: not asked yet */
+    /* The rows that were read last: of hits next - (row_count - row_next), ... in the order of the hits. */
+    mote_row *rows[SEARCH_BATCH_ROWS];
+    uint32_t row_count, row_next;
+    uint32_t batch_rows; /* so many at once, by the size of those before */
+    uint64_t next;       /* in the list: the first hit whose row is not read yet */
+    struct chunk_buffer chunk;
+    double *scores; /* of the chunk's rows */
+};
 
 /* ---- The search ---- */
 
