@@ -68,6 +68,14 @@ static bool parse_real(const char *text, double *value)
     return end != text && *end == '\0' && isfinite(*value) && *value > 0;
 }
 
+static bool add_to_list(struct option_list *list, const char *text)
+{
+    if (list->count == OPTION_LIST_MAX)
+        return false;
+    list->values[list->count++] = text;
+    return true;
+}
+
 /* Stores the value; false if it does not fit the option's kind. */
 static bool store_value(const struct option *option, const char *text)
 {
@@ -82,6 +90,8 @@ static bool store_value(const struct option *option, const char *text)
     case OPTION_TEXT:
         *(const char **)option->target = text;
         return true;
+    case OPTION_LIST:
+        return add_to_list(option->target, text);
     case OPTION_BYTES:
         return options_parse_bytes(text, option->target);
     case OPTION_COUNT:
@@ -109,6 +119,8 @@ static const char *describe_kind(enum option_kind kind)
         return "a whole number";
     case OPTION_REAL:
         return "a number above 0";
+    case OPTION_LIST:
+        return "this option 16 times at most";
     default:
         return "one of";
     }

@@ -2,7 +2,7 @@
  *
  * Options may stand anywhere among the operands, as `--name value` or `--name=value`; `--` ends them. A word that
  * begins with a dash and a digit, and a single dash, are operands. Targets are written when the option is met; the last
- * one wins.
+ * one wins, but of a list all stay.
  */
 #ifndef MOTE_TOOLS_OPTIONS_H
 #define MOTE_TOOLS_OPTIONS_H
@@ -15,11 +15,19 @@ enum option_kind {
     OPTION_FLAG,    /* bool: true when present */
     OPTION_FLAG32,  /* uint32_t: 1 when present */
     OPTION_TEXT,    /* const char * */
+    OPTION_LIST,    /* struct option_list: one text for each time that it is given */
     OPTION_BYTES,   /* uint64_t: a number with an optional K, M, G or T (powers of 1024) */
     OPTION_COUNT,   /* uint64_t */
     OPTION_COUNT32, /* uint32_t */
     OPTION_REAL,    /* double, above 0 */
     OPTION_CHOICE,  /* uint32_t: position in choices + choice_base */
+};
+
+enum { OPTION_LIST_MAX = 16 };
+
+struct option_list {
+    size_t count;
+    const char *values[OPTION_LIST_MAX];
 };
 
 struct option {

@@ -1,4 +1,4 @@
-/* search.c: `mote search`: rows of a table by place, through a spatial index, as CSV or JSON lines on stdout. */
+/* search.c: `mote search`: rows of a table by what they hold (search_terms.h), as CSV or JSON lines on stdout. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +6,7 @@
 
 #include "tools/keys.h"
 #include "tools/print.h"
+#include "tools/search_terms.h"
 
 static const char *const format_names[] = {"csv", "jsonl", NULL};
 static const char *const time_names[] = {"ns", "rfc3339", NULL};
@@ -13,52 +14,11 @@ static const char *const time_names[] = {"ns", "rfc3339", NULL};
 struct search {
     struct tool_common common;
     const char *path, *table_name;
-    const char *index, *columns, *box, *centre, *radius, *from, *to;
-    uint64_t nearest, limit;
-    bool no_header, count_only;
+    const char *columns, *from, *to;
+    struct search_words words;
+    bool no_header, count_only, explain;
     struct print_style style;
 };
-
-/* count numbers separated by commas. */
-static int parse_numbers(const struct search *search, const char *option, const char *text, size_t count, double *numbers)
-{
-    const char *at = text;
-    for (size_t i = 0; i < count; i++) {
-        char *end;
-        numbers[i] = strtod(at, &end);
-        if (end == at || *end != (i + 1 < count ? ',' : 0))
-            return tool_refuse(&search->common, TOOL_USAGE, 0, "--%s: expected %zu numbers separated by commas, not \"%s\"",
-                               option, count, text);
-        at = end + 1;
-    }
-    return 0;
-}
-
-static int set_place(const struct search *search, struct mote_search_options *options, struct mote_term *term)
-{
-    double box[6];
-    int result = 0;
-    bool about = search->centre && (search->radius || search->nearest);
-    if (!!search->box == about || (!search->centre && (search->radius || search->nearest)))
-        return tool_refuse(&search->common, TOOL_USAGE, 0,
-                           "give --box, or --centre with --radius, with --nearest, or with both");
-    if (search->box) {
-        term->kind = MOTE_TERM_BOX;
-        result = parse_numbers(search, "box", search->box, 6, box);
-        for (size_t i = 0; i < 3 && !result; i++) {
-            term->min[i] = box[i];
-            term->max[i] = box[i + 3];
-        }
-        options->limit = search->limit;
-        return result;
-    }
-    term->kind = search->nearest ? MOTE_TERM_NEAREST : MOTE_TERM_RADIUS;
-    options->limit = search->nearest ? search->nearest : search->limit;
-    result = parse_numbers(search, "centre", search->centre, 3, term->centre);
-    if (!result && search->radius)
-        result = parse_numbers(search, "radius", search->radius, 1, &term->radius);
-    return result;
-}
 
 static int set_times(const struct search *search, mote_table *table, const struct mote_table_info *info,
                      struct mote_search_options *options)
@@ -72,7 +32,7 @@ static int set_times(const struct search *search, mote_table *table, const struc
     return !result && search->to ? time_parse(&search->common, table, info, search->to, &options->time_to_ns) : result;
 }
 
-/* The distance is one more column behind the others. */
+/* The score is one more column behind the others. */
 static void print_hits(const struct search *search, struct output *out, const struct mote_hit_chunk *chunk,
                        const char *const *names, size_t column_count)
 {
@@ -83,19 +43,37 @@ static void print_hits(const struct search *search, struct output *out, const st
         print_row(out, &search->style, columns, names, column_count, row);
 }
 
-static int print_rows(const struct search *search, mote_table *table, const struct mote_search_options *options,
+/* On stderr; with --json as the last object of the output. */
+static void print_explanation(const struct search *search, struct output *out, const char *text)
+{
+    if (!search->common.json) {
+        fputs(text, stderr);
+        return;
+    }
+    output_text(out, "{\"explain\":[");
+    for (const char *at = text; *at;) {
+        size_t length = strcspn(at, "\n");
+        if (at > text)
+            output_text(out, ",");
+        output_json_string(out, at, length);
+        at += length + (at[length] == '\n');
+    }
+    output_text(out, "]}\n");
+}
+
+static int print_rows(const struct search *search, mote_table *table, const struct search_terms *terms,
                       const struct column_choice *choice)
 {
     mote_hits *hits = NULL;
-    if (mote_search(table, options, &hits))
+    if (mote_search(table, &terms->options, &hits))
         return tool_fail(&search->common, NULL);
-    size_t count = choice->count + (options->terms[0].kind != MOTE_TERM_BOX);
+    size_t count = choice->count + (terms->score_name != NULL);
     const char **names = tool_alloc((count + 1) * sizeof *names);
     struct output *out = tool_alloc(sizeof *out);
     struct mote_hit_chunk chunk;
     int code = MOTE_OK;
     memcpy(names, choice->names, choice->count * sizeof *names);
-    names[choice->count] = "distance";
+    names[choice->count] = terms->score_name;
     output_open(out, STDOUT_FILENO);
     if (search->count_only)
         output_format(out, search->common.json ? "{\"rows\":%llu}\n" : "%llu\n", (unsigned long long)mote_hits_count(hits));
@@ -103,6 +81,9 @@ static int print_rows(const struct search *search, mote_table *table, const stru
         print_header(out, &search->style, names, count);
     while (!search->count_only && (code = mote_hits_next(hits, &chunk)) == MOTE_OK && chunk.row_count > 0 && !out->failed_errno)
         print_hits(search, out, &chunk, names, count);
+    const char *explanation = search->explain && !code ? mote_hits_explain(hits) : NULL;
+    if (explanation)
+        print_explanation(search, out, explanation);
     int write_errno = output_close(out), result = 0;
     if (code)
         result = tool_fail(&search->common, NULL);
@@ -119,24 +100,23 @@ static int run(const struct search *search, mote_db *db)
     mote_table *table;
     struct mote_table_info info;
     struct column_choice choice = {0};
-    struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
-    struct mote_term term = {0};
+    struct search_terms terms = {0};
     int result = table_find(&search->common, db, search->table_name, &table, &info);
     if (result)
         return result;
     result = columns_choose(&search->common, table, &info, search->columns, &choice);
     if (!result)
-        result = set_place(search, &options, &term);
+        result = search_terms_parse(&search->common, table, &info, &search->words, &terms);
     if (!result)
-        result = set_times(search, table, &info, &options);
+        result = set_times(search, table, &info, &terms.options);
+    if (!result && terms.count == 0 && !terms.options.use_time_range)
+        result = tool_refuse(&search->common, TOOL_USAGE, 0, "what is searched for? see mote search --help");
     if (!result) {
-        term.index = search->index;
-        options.terms = &term;
-        options.term_count = 1;
-        options.columns = choice.positions;
-        options.column_count = choice.count;
-        result = print_rows(search, table, &options, &choice);
+        terms.options.columns = choice.positions;
+        terms.options.column_count = choice.count;
+        result = print_rows(search, table, &terms, &choice);
     }
+    search_terms_free(&terms);
     columns_free(&choice);
     return result;
 }
@@ -147,16 +127,27 @@ int command_search(int argc, char **argv)
     struct option common[TOOL_COMMON_OPTIONS];
     tool_common_init(&search.common, "search", common);
     const struct option options[] = {
-        {"index", OPTION_TEXT, "NAME", "through this index; the table's only one need not be named", &search.index, NULL},
-        {"box", OPTION_TEXT, "X,Y,Z,X,Y,Z", "rows in the box from its least to its greatest corner", &search.box, NULL},
-        {"centre", OPTION_TEXT, "X,Y,Z", "rows about this point, nearest first", &search.centre, NULL},
-        {"radius", OPTION_TEXT, "R", "at most so far from the centre", &search.radius, NULL},
-        {"nearest", OPTION_COUNT, "K", "the K nearest to the centre", &search.nearest, NULL},
+        {"where", OPTION_LIST, "CONDITION", "COLUMN = V, COLUMN < V (<= > >=), COLUMN in (V, ...), COLUMN prefix V, COLUMN is null, COLUMN is not null; again for more", &search.words.where, NULL},
+        {"box", OPTION_TEXT, "X,Y,Z,X,Y,Z", "rows in the box from its least to its greatest corner", &search.words.box, NULL},
+        {"centre", OPTION_TEXT, "X,Y,Z", "rows about this point, nearest first", &search.words.centre, NULL},
+        {"radius", OPTION_TEXT, "R", "at most so far from the centre", &search.words.radius, NULL},
+        {"nearest", OPTION_COUNT, "K", "the K nearest to the centre", &search.words.nearest, NULL},
+        {"place", OPTION_TEXT, "C,...", "the column or columns of the place, where no index tells", &search.words.place, NULL},
+        {"near-vector", OPTION_TEXT, "[...]|@FILE", "the rows nearest to this vector", &search.words.near_vector, NULL},
+        {"k", OPTION_COUNT, "K", "so many of them (10)", &search.words.k, NULL},
+        {"list", OPTION_COUNT, "N", "candidates that the search of the graph settles", &search.words.list, NULL},
+        {"exact", OPTION_FLAG, NULL, "look at every vector", &search.words.exact, NULL},
+        {"words", OPTION_TEXT, "QUERY", "rows whose text matches the query, best first", &search.words.words, NULL},
+        {"any-word", OPTION_FLAG, NULL, "words side by side are alternatives", &search.words.any_word, NULL},
+        {"order-by", OPTION_TEXT, "COLUMN", "rows that have a value there, by that value", &search.words.order_by, NULL},
+        {"descending", OPTION_FLAG, NULL, "the greatest first", &search.words.descending, NULL},
+        {"index", OPTION_LIST, "NAME", "through this index; the only one of a kind, or on a column, need not be named; again for more", &search.words.index, NULL},
         {"from", OPTION_TEXT, "T", "only rows whose time is at or after T", &search.from, NULL},
         {"to", OPTION_TEXT, "T", "only rows whose time is at or before T", &search.to, NULL},
         {"columns", OPTION_TEXT, "C,...", "only these columns, in this order", &search.columns, NULL},
-        {"limit", OPTION_COUNT, "N", "at most N rows", &search.limit, NULL},
+        {"limit", OPTION_COUNT, "N", "at most N rows", &search.words.limit, NULL},
         {"count", OPTION_FLAG, NULL, "print only how many rows there are", &search.count_only, NULL},
+        {"explain", OPTION_FLAG, NULL, "tell on stderr how the rows were found (JSON: as the last object)", &search.explain, NULL},
         {"format", OPTION_CHOICE, "NAME", "of the output", &search.style.format, format_names},
         {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &search.style.time, time_names},
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &search.no_header, NULL},
@@ -165,7 +156,7 @@ int command_search(int argc, char **argv)
     const struct option_command command = {
         .name = "mote search",
         .operands = "PATH TABLE",
-        .summary = "Prints the rows of a table by place, as CSV or JSON lines; those about a centre with their distance.",
+        .summary = "Prints the rows of a table that satisfy all conditions, as CSV or JSON lines; ranked ones with their distance or score.",
         .operand_min = 2,
         .operand_max = 2,
         .options = options,
