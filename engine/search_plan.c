@@ -124,7 +124,10 @@ static int find_kinds(struct search *search)
         return error_set(MOTE_EINVAL, "a search has at most %d terms, not %zu, or they are NULL", MOTE_SEARCH_TERMS_MAX, options->term_count);
     for (size_t i = 0; i < options->term_count; i++) {
         struct search_term *term = &search->parts[i].term;
-        *term = (struct search_term){.given = &options->terms[i], .ops = find_ops(options->terms[i].kind), .schema = search->schema, .table_name = search->schema->name, .memory = search->memory};
+        *term = (struct search_term){.db = search->table->db, .given = &options->terms[i], .ops = find_ops(options->terms[i].kind)};
+        term->schema = search->schema;
+        term->table_name = search->schema->name;
+        term->memory = search->memory;
         if (!term->ops)
             return error_set(MOTE_EINVAL, "there is no search term of kind %u", options->terms[i].kind);
         if (options->terms[i].flags & ~(uint32_t)FLAGS_ALL)

@@ -23,6 +23,7 @@ struct search_rank {
 
 struct search_term {
     const struct search_term_ops *ops;
+    struct mote_db *db;
     const struct mote_term *given; /* outlives the search */
     const struct schema *schema;
     const char *table_name;
