@@ -5,6 +5,8 @@
 
 #include "engine/search_private.h"
 
+#define AHEAD_ROWS_MIN 4096u /* a segment with fewer rows is not read ahead */
+
 const struct search_rank search_no_rank;
 
 bool search_has_enough(const struct search *search) { return !search->ranking && search->list->limit && search->list->count >= search->list->limit; }
@@ -116,9 +118,11 @@ int search_offer(struct search *search, uint32_t ordinal, const struct search_ra
 
 /* ---- All rows of a segment ---- */
 
-/* The columns that are asked for in a scan. */
-static void narrow_columns(struct search *search, const struct search_term *only)
+/* Which columns a scan asks for; it reads ahead, and keeps in the cache what of a table so large is small against it. */
+static void begin_scan(struct search *search, const struct search_term *only)
 {
+    struct mote_db *db = search->table->db;
+    const struct segment_record *record = &search->segment->record;
     uint32_t columns[MOTE_SEARCH_TERMS_MAX * ROW_INDEX_COLUMNS_MAX + 1], count = 0;
     for (uint32_t i = 0; i < search->part_count; i++) {
         const struct search_term *term = &search->parts[i].term;
@@ -127,7 +131,19 @@ static void narrow_columns(struct search *search, const struct search_term *only
     }
     if (!only && search->options->use_time_range)
         columns[count++] = (uint32_t)search->schema->time_column;
-    sst_iterator_set_columns(search->iterator, columns, count, true, true);
+    bool keep = record->segment_bytes / search->schema->column_count * (count + 1) * search->segments->count <= db->options.cache_bytes / 2;
+    sst_iterator_set_columns(search->iterator, columns, count, true, keep);
+    if (record->row_count < AHEAD_ROWS_MIN)
+        return;
+    if (!search->reader->ahead && sst_ahead_create(&db->sst, &search->reader->ahead))
+        search->reader->ahead = NULL; /* without memory for it a scan is only slower */
+    sst_iterator_set_ahead(search->iterator, search->reader->ahead);
+}
+
+static int end_scan(struct search *search, int result)
+{
+    sst_iterator_set_ahead(search->iterator, NULL);
+    return result;
 }
 
 /* Whether the present row, which the iterator stands on, is of the snapshot. The iterator stays. */
@@ -168,33 +184,32 @@ static int scan_block(struct search *search, uint32_t first_ordinal)
     return result;
 }
 
-/* Whether the zone maps say that nothing in the block, which is not read yet, is wanted. */
-static bool is_excluded(struct search *search, uint32_t *row_count)
+/* Whether the zone maps say that nothing in the block is wanted. */
+static bool is_excluded(const struct search *search, const struct sst_statistics *statistics)
 {
     const struct mote_search_options *options = search->options;
-    struct sst_statistics statistics;
-    if (!sst_statistics(search->iterator, &statistics))
-        return false;
-    *row_count = statistics.row_count;
-    if (options->use_time_range && !search->time_sure && (statistics.timed_count == 0 || statistics.time_min_ns > options->time_to_ns || statistics.time_max_ns < options->time_from_ns))
+    if (options->use_time_range && !search->time_sure && (statistics->timed_count == 0 || statistics->time_min_ns > options->time_to_ns || statistics->time_max_ns < options->time_from_ns))
         return true;
     for (uint32_t i = 0; i < search->part_count; i++) {
         const struct search_term *term = &search->parts[i].term;
-        if (term->ops->excludes && term->ops->excludes(term, &statistics))
+        if (term->ops->excludes && term->ops->excludes(term, statistics))
             return true;
     }
     return false;
 }
 
-int search_scan(struct search *search)
+static bool wants_block(void *context, const struct sst_statistics *statistics) { return !is_excluded(context, statistics); }
+
+static int scan_blocks(struct search *search)
 {
     uint32_t ordinal = 0, count = 0;
-    narrow_columns(search, NULL);
-    sst_iterator_set_deferred(search->iterator, NULL, NULL);
     int moved = sst_first(search->iterator);
     while (moved > 0 && !search_has_enough(search)) {
-        if (is_excluded(search, &count)) {
+        struct sst_statistics statistics;
+        /* Without statistics the block has tombstones, and was read already. */
+        if (sst_statistics(search->iterator, &statistics) && is_excluded(search, &statistics)) {
             search->report->blocks_excluded++;
+            count = statistics.row_count;
             moved = sst_skip_block(search->iterator);
         } else {
             int result = scan_block(search, ordinal);
@@ -206,6 +221,13 @@ int search_scan(struct search *search)
         ordinal += count;
     }
     return moved < 0 ? moved : MOTE_OK;
+}
+
+int search_scan(struct search *search)
+{
+    begin_scan(search, NULL);
+    sst_iterator_set_deferred(search->iterator, wants_block, search);
+    return end_scan(search, scan_blocks(search));
 }
 
 static int survey_block(struct search *search, struct search_term *term, uint32_t first_ordinal)
@@ -233,13 +255,13 @@ static int survey_block(struct search *search, struct search_term *term, uint32_
 int search_scan_survey(struct search *search, struct search_term *term)
 {
     uint32_t ordinal = 0;
-    narrow_columns(search, term);
+    int result = MOTE_OK;
+    begin_scan(search, term);
     int moved = sst_first(search->iterator);
-    for (; moved > 0; moved = sst_next_block(search->iterator)) {
-        int result = survey_block(search, term, ordinal);
-        if (result)
-            return result;
-        ordinal += sst_block_row_count(search->iterator);
+    for (; moved > 0 && !result; moved = sst_next_block(search->iterator)) {
+        uint32_t count = sst_block_row_count(search->iterator);
+        result = survey_block(search, term, ordinal);
+        ordinal += count;
     }
-    return moved < 0 ? moved : MOTE_OK;
+    return end_scan(search, moved < 0 ? moved : result);
 }
