@@ -179,7 +179,7 @@ Test(engine_search, rows_alone_answer_what_no_index_is_declared_for)
             cr_assert_arr_eq(with, without, found * sizeof *with);
             expect_said(explained, count ? "0 block by block" : "1 block by block");
             must(mote_index_drop(table, "near"));
-            cr_assert_eq(found, count == 0 ? ROWS : count == 1 ? 51 * 51 : count == 2 ? 29 : 11);
+            cr_assert_eq(found, count == 0 ? ROWS : count == 1 ? 51 * 51 : count == 2 ? 29 : 12);
         }
     }
     fixture_close(&fixture);
