@@ -22,6 +22,12 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *text, const c
     text->at += count < 0 ? 0 : (size_t)count < room ? (size_t)count : room - 1;
 }
 
+static const char *kind_name(const struct search_term_note *note)
+{
+    static const char *const of_values[] = {"equal", "range", "in", "prefix", "null", "not null"};
+    return note->kind >= MOTE_TERM_EQUAL && note->kind <= MOTE_TERM_NOT_NULL ? of_values[note->kind - MOTE_TERM_EQUAL] : note->name;
+}
+
 static void add_columns(struct text *text, const struct search_term_note *note, const struct schema *schema)
 {
     for (uint32_t i = 0; i < note->column_count; i++)
@@ -30,7 +36,7 @@ static void add_columns(struct text *text, const struct search_term_note *note, 
 
 static void add_term(struct text *text, uint32_t number, const struct search_term_note *note, const struct schema *schema)
 {
-    add(text, "term %u: %s(", number + 1, note->name);
+    add(text, "term %u: %s(", number + 1, kind_name(note));
     add_columns(text, note, schema);
     add(text, ")%s, ", note->ranks ? ", ranks" : "");
     if (!note->has_index) {
@@ -46,7 +52,7 @@ static void add_term(struct text *text, uint32_t number, const struct search_ter
 static void add_step(struct text *text, const struct search_report *report, const struct search_segment_note *note, uint32_t index)
 {
     uint32_t step = note->steps[index];
-    add(text, "%s%s", index ? "; " : "", step < report->term_count ? report->terms[step].name : "time");
+    add(text, "%s%s", index ? "; " : "", step < report->term_count ? kind_name(&report->terms[step]) : "time");
     if (step < report->term_count)
         add(text, " (term %u)", step + 1);
     add(text, " about %" PRIu64 " rows", note->estimates[index]);

@@ -156,7 +156,7 @@ static void note_terms(struct search *search)
     for (uint32_t i = 0; i < search->part_count; i++) {
         struct search_part *part = &search->parts[i];
         part->note = &report->terms[i];
-        *part->note = (struct search_term_note){.name = part->term.ops->name, .has_index = part->term.has_index, .ranks = part->term.ranks, .column_count = part->term.column_count};
+        *part->note = (struct search_term_note){.kind = part->term.given->kind, .name = part->term.ops->name, .has_index = part->term.has_index, .ranks = part->term.ranks, .column_count = part->term.column_count};
         memcpy(part->note->columns, part->term.columns, sizeof part->note->columns);
         if (part->term.has_index)
             memcpy(part->note->index, part->term.index.name, sizeof part->note->index);

@@ -58,6 +58,7 @@ void search_list_free(struct search_list *list);
 
 /* Of one term, over all segments. */
 struct search_term_note {
+    uint32_t kind; /* enum mote_term_kind */
     const char *name;
     bool has_index, ranks;
     char index[MOTE_NAME_BYTES_MAX + 1];
