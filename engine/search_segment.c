@@ -11,8 +11,9 @@
 #include "engine/search_private.h"
 
 enum {
-    ROW_COST = 32,      /* what looking at a row of the segment costs, against reading one row's entry in a section */
-    ROWS_FEW = 64,      /* so many marked rows are looked at without further ado */
+    /* What looking at rows of the segment costs, against reading one row's entry in a section: of each block that they lie in, of each row. */
+    BLOCK_COST = 512,
+    ROW_COST = 32,
     TIME = MOTE_SEARCH_TERMS_MAX, /* the time range, in the place of a term's number */
 };
 
@@ -202,6 +203,13 @@ static uint32_t list_choices(struct search *search, struct choice *choices)
     return count;
 }
 
+/* Scattered: in no order of place, so that each row is in another block. */
+static uint64_t cost_of_rows(const struct search *search, uint64_t rows, bool scattered)
+{
+    uint64_t blocks = search->segment->record.block_count;
+    return (scattered || rows < blocks ? rows : blocks) * BLOCK_COST + rows * ROW_COST;
+}
+
 /* How many rows would be looked at without the marks of a term that has `estimate` rows. */
 static uint64_t rows_without(const struct search *search, uint64_t estimate)
 {
@@ -220,7 +228,7 @@ static int mark_rows(struct search *search, const struct choice *choices, uint32
     int result = MOTE_OK;
     for (uint32_t i = 0; i < count && !result; i++) {
         bool marked;
-        if (choices[i].estimate > search->segment->record.row_count / 2 || choices[i].estimate / ROW_COST > rows_without(search, choices[i].estimate))
+        if (choices[i].estimate > search->segment->record.row_count / 2 || choices[i].estimate > cost_of_rows(search, rows_without(search, choices[i].estimate), can_rank(search)))
             break;
         /* A failed section may have been closed since it was listed. */
         if (choices[i].step != TIME && !search->parts[choices[i].step].open)
@@ -293,10 +301,11 @@ static bool should_rank(const struct search *search)
         return false;
     if (!search->has_marks)
         return true;
-    uint64_t examined = search->ranking->estimate;
+    uint64_t examined = search->ranking->estimate, offered = wanted > 0 && wanted < marked ? wanted : marked;
     if (wanted > 0 && wanted <= rows && marked > 0 && wanted * rows / marked < examined)
         examined = wanted * rows / marked;
-    return marked > ROWS_FEW && marked * ROW_COST > examined;
+    offered = offered < examined ? offered : examined;
+    return cost_of_rows(search, marked, false) > examined + cost_of_rows(search, offered, true);
 }
 
 static int look(struct search *search, enum search_way *way)
