@@ -8,6 +8,7 @@
 #ifndef MOTE_BLOCKDEV_SECTION_H
 #define MOTE_BLOCKDEV_SECTION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct memory;
@@ -78,6 +79,9 @@ struct row_index_ops {
     int (*create)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, uint64_t rows_max, struct row_index **builder);
     /* The next rows, first_ordinal, + 1, ...: one vector for each indexed column. deleted: one byte a row, 1 for a tombstone, whose values do not count; NULL: none is. After a failure the builder can but be destroyed. */
     int (*add)(struct row_index *builder, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted);
+    /* May be NULL. The builder has taken most of the memory that builder_bytes told of, by what the rows hold and not by how many they are: the segment ends between the next two keys. It is asked after each add, and must still take a block of rows
+     * or two. */
+    bool (*full)(const struct row_index *builder);
     uint64_t (*section_bytes_bound)(const struct row_index *builder); /* of what was added */
     int (*finish)(struct row_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
     void (*destroy)(struct row_index *builder); /* NULL is allowed */

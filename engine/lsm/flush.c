@@ -11,7 +11,7 @@
 #include <assert.h>
 
 struct flush_table {
-    uint64_t table_id, rows;
+    uint64_t table_id, rows, raw_bytes;
     const struct schema *schema; /* NULL: dropped */
     struct memtable *memtable;
     uint32_t extents_bound;
@@ -64,7 +64,8 @@ static int collect_table(void *context, uint64_t table_id, struct memtable *memt
     }
     struct flush_table *table = &work->tables[work->table_count++];
     *table = (struct flush_table){.table_id = table_id, .rows = rows, .schema = schema, .memtable = memtable};
-    table->extents_bound = lsm_extents_bound(work->job, schema, rows, count_raw_bytes(table));
+    table->raw_bytes = count_raw_bytes(table);
+    table->extents_bound = lsm_extents_bound(work->job, schema, rows, table->raw_bytes);
     return MOTE_OK;
 }
 
@@ -90,7 +91,9 @@ static int add_record(struct lsm_output *output, const struct memtable_iterator 
 static int write_once(struct flush_work *work, struct flush_table *table)
 {
     struct lsm_output *output = &table->output;
-    *output = (struct lsm_output){.job = work->job, .schema = table->schema, .reservation = &work->reservation, .source = BLOCKDEV_SOURCE_FLUSH, .rows_max = table->rows};
+    *output = (struct lsm_output){.job = work->job, .schema = table->schema, .reservation = &work->reservation, .source = BLOCKDEV_SOURCE_FLUSH, .rows_max = table->rows, .raw_bytes_max = table->raw_bytes};
+    for (const struct flush_table *later = table + 1; later < work->tables + work->table_count; later++)
+        output->extents_kept += later->extents_bound;
     int result = lsm_output_begin(output);
     struct memtable_iterator iterator;
     memtable_iterate(table->memtable, &iterator);

@@ -32,6 +32,8 @@ struct lsm_output {
     uint32_t level;
     uint64_t rows_max; /* rows that will come at most */
     bool bottom;       /* tombstones with nothing kept below them vanish */
+    uint64_t raw_bytes_max; /* of the images (tombstones: keys) that will come at most; 0: unknown, who wants for space tries again with a larger reservation */
+    uint32_t extents_kept;  /* of the reservation: for what is written after */
     /* what came out: */
     struct segment_record *records;
     uint32_t record_count, record_capacity;
@@ -41,6 +43,8 @@ struct lsm_output {
     struct sst_builder *builder;
     struct lsm_indexes indexes;
     uint64_t segment_rows; /* of the present segment */
+    bool stays;            /* it does not end for the sake of an index */
+    uint64_t raw_bytes;    /* so far */
     uint64_t run_id;
     uint64_t rows_seen;
     uint64_t unpaced_bytes;

@@ -91,6 +91,7 @@ static int create_builder(struct lsm_output *output)
     options.feeds = output->indexes.feeds;
     options.feed_count = output->indexes.count;
     output->segment_rows = 0;
+    output->stays = false;
     return sst_builder_create(&options, &output->builder);
 }
 
@@ -120,10 +121,19 @@ static int finish_builder(struct lsm_output *output)
     return MOTE_OK;
 }
 
-static bool segment_full(const struct lsm_output *output)
+/* Whether the segment ends for the sake of its indexes. Each that does needs more space than one that goes on, of which a flush has reserved so much only: where that is not there the segment goes on, and an index is given up. */
+static bool indexes_full(struct lsm_output *output)
 {
-    return sst_builder_full(output->builder) || (output->indexes.count && output->segment_rows >= output->indexes.segment_rows_max);
+    if (!output->indexes.count || output->stays || (output->segment_rows < output->indexes.segment_rows_max && !sst_builder_feeds_full(output->builder)))
+        return false;
+    if (output->raw_bytes_max) {
+        uint64_t raw_bytes = output->raw_bytes_max > output->raw_bytes ? output->raw_bytes_max - output->raw_bytes : 0, rows = output->rows_max - output->rows_seen + output->held_count + 1;
+        output->stays = output->reservation->count < (uint64_t)lsm_extents_bound(output->job, output->schema, rows, raw_bytes) + output->extents_kept;
+    }
+    return !output->stays;
 }
+
+static bool segment_full(struct lsm_output *output) { return sst_builder_full(output->builder) || indexes_full(output); }
 
 static int place_row(struct lsm_output *output, const struct record *record, const struct schema *image_schema, const uint8_t *image, uint32_t image_bytes, bool copy)
 {
@@ -142,6 +152,7 @@ static int place_row(struct lsm_output *output, const struct record *record, con
         output->failed_extent = sst_builder_failed_extent(output->builder);
     output->placed = true;
     output->segment_rows++;
+    output->raw_bytes += image ? image_bytes : record->key_bytes;
     output->unpaced_bytes += record->key_bytes + image_bytes;
     return result;
 }
@@ -173,7 +184,7 @@ int lsm_output_add_stretch(struct lsm_output *output, const struct record_stretc
     *taken = 0;
     const uint8_t *first_key = stretch->rows + RECORD_STRETCH_KEY_AT;
     bool repeats = output->has_key && key_compare(output->key, output->key_bytes, first_key, stretch->key_bytes) == 0;
-    if (!output->builder || output->held_count > 0 || repeats || (output->indexes.count && output->segment_rows >= output->indexes.segment_rows_max))
+    if (!output->builder || output->held_count > 0 || repeats || indexes_full(output))
         return MOTE_OK;
     int count = sst_builder_add_stretch(output->builder, stretch);
     if (count <= 0) {
@@ -188,6 +199,7 @@ int lsm_output_add_stretch(struct lsm_output *output, const struct record_stretc
     output->newer_seq = load_u64(last);
     output->rows_seen += *taken;
     output->segment_rows += *taken;
+    output->raw_bytes += *taken * (uint64_t)stretch->image_bytes;
     output->unpaced_bytes += *taken * ((uint64_t)stretch->key_bytes + stretch->image_bytes);
     return pace(output);
 }
@@ -208,7 +220,7 @@ void lsm_output_end(struct lsm_output *output, bool keep)
     output->records = NULL;
     output->held = NULL;
     output->record_count = output->record_capacity = output->held_count = 0;
-    output->rows_written = output->bytes_written = output->rows_seen = output->unpaced_bytes = 0;
+    output->rows_written = output->bytes_written = output->rows_seen = output->unpaced_bytes = output->raw_bytes = 0;
     output->has_key = output->placed = false;
 }
 

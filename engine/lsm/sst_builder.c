@@ -262,6 +262,8 @@ static bool took_all(const struct sst_builder *builder) { return builder->row_co
 
 bool sst_builder_full(const struct sst_builder *builder) { return is_full_at(builder, builder->rows.raw_bytes) || took_all(builder); }
 
+bool sst_builder_feeds_full(const struct sst_builder *builder) { return builder->feeds_full; }
+
 bool sst_builder_must_end(const struct sst_builder *builder) { return lacks_room_at(builder, builder->rows.raw_bytes) || took_all(builder); }
 
 /* How many rows of that size go into the present block before anything must be decided. */

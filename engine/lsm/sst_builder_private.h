@@ -183,6 +183,7 @@ struct sst_builder {
     uint64_t block_bytes_bound; /* no block is longer */
     uint32_t entry_bytes_bound; /* no partition entry is longer */
     uint64_t tail_bytes;        /* what follows the present block and one more, at most; as of the last block's end */
+    bool feeds_full;            /* an index has no memory for many more rows */
     bool finished;
     int error;
     struct mote_error error_detail;

@@ -194,7 +194,9 @@ void sst_feeds_add(struct sst_builder *builder)
         if (feed->ops->add(feed->builder, (uint32_t)builder->row_count, columns, feed->column_count, rows->delete_count ? rows->kinds : NULL)) {
             feed->ops->destroy(feed->builder);
             feed->builder = NULL;
+            continue;
         }
+        builder->feeds_full |= feed->ops->full && feed->ops->full(feed->builder);
     }
 }
 
