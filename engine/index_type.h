@@ -18,5 +18,6 @@ struct index_type {
 const struct index_type *index_type_find(uint32_t kind);
 
 extern const struct index_type spatial_index_type;
+extern const struct index_type column_index_type;
 
 #endif

@@ -1,9 +1,17 @@
 /* index_types.c: all types of declared indexes. */
 #include "engine/index_type.h"
 
-static const struct index_type *const kinds[] = {&spatial_index_type, NULL};
+static const struct index_type *const kinds[] = {
+    &spatial_index_type,
+    &column_index_type,
+    NULL,
+};
 
-const struct row_index_ops *const engine_index_ops[] = {&spatial_row_index_ops, NULL};
+const struct row_index_ops *const engine_index_ops[] = {
+    &spatial_row_index_ops,
+    &column_row_index_ops,
+    NULL,
+};
 
 const struct index_type *index_type_find(uint32_t kind)
 {

@@ -16,6 +16,7 @@ struct column_builder {
     uint32_t type, page_bytes;
     bool is_bytes, is_finished;
     uint64_t rows_max, count, null_count, next_ordinal;
+    uint64_t value_bytes; /* of text and blob, all rows' */
     uint64_t *keys;      /* of text and blob: numbers of words */
     uint32_t *ordinals;  /* count from the begin, null_count from the end, descending */
     struct column_words words;
@@ -60,11 +61,11 @@ void column_builder_destroy(struct column_builder *builder)
 static bool is_valid(const uint8_t *validity, uint32_t row) { return !validity || (validity[row / 8] >> row % 8 & 1); }
 
 /* Rows with values, one after the other, from row `from` on. */
-static void add_numbers(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values)
+static void add_numbers(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values, const uint8_t *absent)
 {
     size_t value_bytes = codec_value_bytes(builder->type, 1);
     const uint8_t *at = values->values;
-    if (!values->validity) {
+    if (!values->validity && !absent) {
         column_keys_from(builder->type, at, values->count, builder->keys + builder->count);
         for (uint32_t i = 0; i < values->count; i++)
             builder->ordinals[builder->count + i] = first_ordinal + i;
@@ -72,6 +73,8 @@ static void add_numbers(struct column_builder *builder, uint32_t first_ordinal, 
         return;
     }
     for (uint32_t i = 0; i < values->count; i++) {
+        if (absent && absent[i])
+            continue;
         if (is_valid(values->validity, i)) {
             column_keys_from(builder->type, at + i * value_bytes, 1, builder->keys + builder->count);
             builder->ordinals[builder->count++] = first_ordinal + i;
@@ -81,10 +84,12 @@ static void add_numbers(struct column_builder *builder, uint32_t first_ordinal, 
     }
 }
 
-static int add_bytes(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values)
+static int add_bytes(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values, const uint8_t *absent)
 {
     uint8_t room[COLUMN_KEY_BYTES_MAX];
     for (uint32_t i = 0; i < values->count; i++) {
+        if (absent && absent[i])
+            continue;
         if (!is_valid(values->validity, i)) {
             builder->ordinals[builder->rows_max - ++builder->null_count] = first_ordinal + i;
             continue;
@@ -98,13 +103,14 @@ static int add_bytes(struct column_builder *builder, uint32_t first_ordinal, con
         int result = column_words_add(&builder->words, key, length, &number);
         if (result)
             return result;
+        builder->value_bytes += length;
         builder->keys[builder->count] = number;
         builder->ordinals[builder->count++] = first_ordinal + i;
     }
     return MOTE_OK;
 }
 
-int column_builder_add_many(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values)
+int column_builder_add_present(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values, const uint8_t *absent)
 {
     if (values->type != builder->type || builder->is_finished)
         return error_set(MOTE_EINVAL, "values of type %u do not go into a column index of type %u%s", values->type, builder->type, builder->is_finished ? " that is finished" : "");
@@ -113,10 +119,16 @@ int column_builder_add_many(struct column_builder *builder, uint32_t first_ordin
                          (unsigned long long)builder->next_ordinal);
     builder->next_ordinal = (uint64_t)first_ordinal + values->count;
     if (builder->is_bytes)
-        return add_bytes(builder, first_ordinal, values);
-    add_numbers(builder, first_ordinal, values);
+        return add_bytes(builder, first_ordinal, values, absent);
+    add_numbers(builder, first_ordinal, values, absent);
     return MOTE_OK;
 }
+
+int column_builder_add_many(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values) { return column_builder_add_present(builder, first_ordinal, values, NULL); }
+
+uint64_t column_builder_kept_bytes(const struct column_builder *builder) { return builder->is_bytes ? column_words_bytes(builder->words.count, builder->words.bytes_count) : 0; }
+
+uint64_t column_builder_section_bytes(const struct column_builder *builder) { return column_bytes_bound(builder->type, builder->count + builder->null_count, builder->value_bytes); }
 
 static int write_bytes_rows(struct column_builder *builder, struct column_writer *writer)
 {

@@ -33,6 +33,11 @@ int column_builder_create(struct memory *memory, uint32_t type, uint64_t rows_ma
 /* Rows first_ordinal, + 1, + 2, ... (ascending from call to call) have these values; NULLs by the validity. A bool that is neither 0 nor 1 counts as 1. MOTE_EINVAL (another type, out of order, too many): the builder stays as it was;
  * MOTE_EBUDGET: it can but be destroyed. */
 int column_builder_add_many(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values);
+/* The same, but rows whose byte in `absent` is not 0 are not in the index, neither as values nor as NULLs. absent: NULL: all are. */
+int column_builder_add_present(struct column_builder *builder, uint32_t first_ordinal, const struct codec_vector *values, const uint8_t *absent);
+/* Of what was added: the memory that different texts or blobs take at most, the writing included (0 of other types), and column_bytes_bound. */
+uint64_t column_builder_kept_bytes(const struct column_builder *builder);
+uint64_t column_builder_section_bytes(const struct column_builder *builder);
 /* Writes the section. A section of no rows is valid. Once only: it reorders what the builder holds. */
 int column_builder_finish(struct column_builder *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
 void column_builder_destroy(struct column_builder *builder);
@@ -40,6 +45,16 @@ void column_builder_destroy(struct column_builder *builder);
 uint64_t column_builder_bytes(uint32_t type, uint64_t rows_max, uint64_t distinct, uint64_t distinct_bytes);
 /* No section of so many rows is longer, gaps not included. value_bytes: of text and blob, the bytes of all rows' values; else ignored. */
 uint64_t column_bytes_bound(uint32_t type, uint64_t rows, uint64_t value_bytes);
+
+/* ---- Values ---- */
+
+bool column_type_is_indexed(uint32_t type);
+/* The order of the index, told from whole values of one such type, neither of them NULL: below 0, 0, above 0. */
+int column_compare_values(const struct mote_value *a, const struct mote_value *b);
+/* Bytes that, compared as unsigned numbers, are in this order (descending: in the reverse order); of texts and blobs by their first COLUMN_RANK_VALUE_BYTES bytes and whether there are more. Returns how many: at most COLUMN_RANK_BYTES_MAX. */
+#define COLUMN_RANK_VALUE_BYTES 448u
+#define COLUMN_RANK_BYTES_MAX (COLUMN_RANK_VALUE_BYTES / 8 * 9)
+uint32_t column_rank_bytes(const struct mote_value *value, bool descending, uint8_t bytes[COLUMN_RANK_BYTES_MAX]);
 
 /* ---- Searching ---- */
 

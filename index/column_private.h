@@ -16,7 +16,6 @@ struct column_key {
 };
 
 static inline bool column_type_is_bytes(uint32_t type) { return type == MOTE_TYPE_TEXT || type == MOTE_TYPE_BLOB; }
-bool column_type_is_indexed(uint32_t type);
 
 static inline int column_bytes_compare(const uint8_t *a, uint32_t a_length, const uint8_t *b, uint32_t b_length)
 {
