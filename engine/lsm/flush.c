@@ -10,8 +10,11 @@
 
 #include <assert.h>
 
+#include "blockdev/base/units.h"
+
 struct flush_table {
     uint64_t table_id, rows, raw_bytes;
+    bool indexed; /* segments may end for the sake of an index */
     const struct schema *schema; /* NULL: dropped */
     struct memtable *memtable;
     uint32_t extents_bound;
@@ -65,16 +68,23 @@ static int collect_table(void *context, uint64_t table_id, struct memtable *memt
     struct flush_table *table = &work->tables[work->table_count++];
     *table = (struct flush_table){.table_id = table_id, .rows = rows, .schema = schema, .memtable = memtable};
     table->raw_bytes = count_raw_bytes(table);
+    table->indexed = lsm_has_indexes(work->job->manifest, table_id);
     table->extents_bound = lsm_extents_bound(work->job, schema, rows, table->raw_bytes);
     return MOTE_OK;
 }
 
-/* The worst case of the tables from `first` on. */
+/* The worst case of the tables from `first` on; where there is more, also for segments that end for the sake of an index. */
 static int reserve(struct flush_work *work, uint32_t first)
 {
-    uint64_t count = 0;
-    for (uint32_t i = first; i < work->table_count; i++)
-        count += work->tables[i].extents_bound;
+    uint64_t count = 0, more = 0;
+    for (uint32_t i = first; i < work->table_count; i++) {
+        const struct flush_table *table = &work->tables[i];
+        count += table->extents_bound;
+        if (table->schema && table->indexed)
+            more += divide_up(table->raw_bytes, MIB_BYTES) * lsm_extents_bound(work->job, table->schema, 0, 0);
+    }
+    if (more && count + more < UINT32_MAX && extents_reserve(work->job->sst->extents, (uint32_t)(count + more), false, &work->reservation) == MOTE_OK)
+        return MOTE_OK;
     return extents_reserve(work->job->sst->extents, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX, true, &work->reservation);
 }
 

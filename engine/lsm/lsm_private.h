@@ -73,6 +73,7 @@ uint64_t lsm_segment_bytes(const struct lsm_job_context *job, const struct schem
 uint32_t lsm_extents_bound(const struct lsm_job_context *job, const struct schema *schema, uint64_t rows, uint64_t raw_bytes);
 
 /* ---- output_index.c ---- */
+bool lsm_has_indexes(struct manifest *manifest, uint64_t table_id);
 int lsm_indexes_begin(struct lsm_output *output);
 /* For a new segment of at most rows_max rows. */
 void lsm_indexes_open(struct lsm_output *output, uint64_t rows_max);

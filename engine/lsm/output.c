@@ -128,7 +128,8 @@ static bool indexes_full(struct lsm_output *output)
         return false;
     if (output->raw_bytes_max) {
         uint64_t raw_bytes = output->raw_bytes_max > output->raw_bytes ? output->raw_bytes_max - output->raw_bytes : 0, rows = output->rows_max - output->rows_seen + output->held_count + 1;
-        output->stays = output->reservation->count < (uint64_t)lsm_extents_bound(output->job, output->schema, rows, raw_bytes) + output->extents_kept;
+        uint64_t left = (uint64_t)output->reservation->count + sst_builder_spare_extents(output->builder);
+        output->stays = left < (uint64_t)lsm_extents_bound(output->job, output->schema, rows, raw_bytes) + output->extents_kept;
     }
     return !output->stays;
 }

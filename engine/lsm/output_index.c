@@ -142,6 +142,17 @@ void lsm_add_segments(struct manifest_edit *edit, const struct lsm_output *outpu
     }
 }
 
+bool lsm_has_indexes(struct manifest *manifest, uint64_t table_id)
+{
+    bool found = false;
+    manifest_lock(manifest);
+    const struct manifest_state *state = manifest_get_state(manifest);
+    for (uint32_t i = 0; i < state->index_count && !found; i++)
+        found = state->indexes[i].table_id == table_id;
+    manifest_unlock(manifest);
+    return found;
+}
+
 static bool is_declared(struct manifest *manifest, uint64_t index_id)
 {
     bool found = false;

@@ -88,6 +88,8 @@ int sst_builder_add_stretch(struct sst_builder *builder, const struct record_str
 bool sst_builder_full(const struct sst_builder *builder);
 /* An index that is built beside has no memory for many rows more (row_index_ops.full). */
 bool sst_builder_feeds_full(const struct sst_builder *builder);
+/* Extents that it has taken and, should it end now, will not need. */
+uint32_t sst_builder_spare_extents(const struct sst_builder *builder);
 /* The part of it that is no wish: one row more may have no room. Between versions of one key only this ends a segment. */
 bool sst_builder_must_end(const struct sst_builder *builder);
 /* Writes what is left, the index, filter, timestamp section and footer, and waits for all writes. NOT durable: the caller flushes the device, then commits the record. Surplus extents are given back to the reservation. */

@@ -264,6 +264,13 @@ bool sst_builder_full(const struct sst_builder *builder) { return is_full_at(bui
 
 bool sst_builder_feeds_full(const struct sst_builder *builder) { return builder->feeds_full; }
 
+uint32_t sst_builder_spare_extents(const struct sst_builder *builder)
+{
+    uint64_t overhead = builder->block_bytes_bound - builder->options.block_bytes_max;
+    uint64_t wanted = builder->rows.raw_bytes + overhead + builder->tail_bytes, left = builder->stream.end - builder->stream.at;
+    return left > wanted ? (uint32_t)((left - wanted) / builder->options.context->layout->extent_bytes) : 0;
+}
+
 bool sst_builder_must_end(const struct sst_builder *builder) { return lacks_room_at(builder, builder->rows.raw_bytes) || took_all(builder); }
 
 /* How many rows of that size go into the present block before anything must be decided. */
