@@ -1,7 +1,7 @@
 /* index_column.c: the column index as a declared index: from blocks of one column to its values in order. Its options in the manifest: version u8 (1), flags u8 (bit 0: unique), type of the column u8 (enum mote_type), zero u8.
  *
- * Memory: of numbers a builder takes what its rows tell. Different texts and blobs are kept while it builds, so that it plans with KEPT_ROW_BYTES for each row and says that it is full when they take that much: segments of long different
- * values have fewer rows. Threads and failures: those of index/column_index.h; MOTE_EVERSION: options of a newer mote.
+ * Memory: of numbers a builder takes what its rows tell. Different texts and blobs are kept while it builds, so that it plans with KEPT_ROW_BYTES for each row and says that it is full when they take that much, or a BUDGET_SHARE-th of the
+ * budget if that is more: segments of long different values have fewer rows. Threads and failures: those of index/column_index.h; MOTE_EVERSION: options of a newer mote.
  */
 #include "engine/index_type.h"
 #include "index/column_index.h"
@@ -11,7 +11,7 @@
 #define OPTION_UNIQUE 1u
 /* Half of what a different text of 16 bytes takes: where texts repeat that is plenty, where none does a segment has half of the rows. */
 #define KEPT_ROW_BYTES 96u
-#define KEPT_BYTES_MIN (256u * 1024u)
+#define BUDGET_SHARE 64u
 
 struct column_rows {
     struct memory *memory;
@@ -35,10 +35,12 @@ static bool read_options(const uint8_t *options, uint32_t options_bytes, uint32_
 
 static bool keeps_bytes(uint32_t type) { return type == MOTE_TYPE_TEXT || type == MOTE_TYPE_BLOB; }
 
-static uint64_t kept_bytes_max(uint32_t type, uint64_t rows_max)
+static uint64_t kept_bytes_planned(uint32_t type, uint64_t rows_max) { return keeps_bytes(type) ? rows_max * KEPT_ROW_BYTES : 0; }
+
+static uint64_t kept_bytes_max(const struct memory *memory, uint32_t type, uint64_t rows_max)
 {
-    uint64_t bytes = rows_max * KEPT_ROW_BYTES;
-    return !keeps_bytes(type) ? 0 : bytes > KEPT_BYTES_MIN ? bytes : KEPT_BYTES_MIN;
+    uint64_t planned = kept_bytes_planned(type, rows_max), share = memory_budget_bytes(memory) / BUDGET_SHARE;
+    return !keeps_bytes(type) ? 0 : planned > share ? planned : share;
 }
 
 /* ---- Building ---- */
@@ -46,7 +48,7 @@ static uint64_t kept_bytes_max(uint32_t type, uint64_t rows_max)
 static uint64_t builder_bytes(const uint8_t *options, uint32_t options_bytes, uint64_t rows_max)
 {
     uint32_t type;
-    return read_options(options, options_bytes, &type) ? column_builder_bytes(type, rows_max, 0, 0) + kept_bytes_max(type, rows_max) : 0;
+    return read_options(options, options_bytes, &type) ? column_builder_bytes(type, rows_max, 0, 0) + kept_bytes_planned(type, rows_max) : 0;
 }
 
 static int create(struct memory *memory, const uint8_t *options, uint32_t options_bytes, uint64_t rows_max, struct row_index **builder)
@@ -58,7 +60,7 @@ static int create(struct memory *memory, const uint8_t *options, uint32_t option
     if (!rows)
         return MOTE_EBUDGET;
     rows->memory = memory;
-    rows->kept_bytes_max = kept_bytes_max(type, rows_max);
+    rows->kept_bytes_max = kept_bytes_max(memory, type, rows_max);
     int result = column_builder_create(memory, type, rows_max, 0, &rows->builder);
     if (result) {
         memory_free(memory, rows);

@@ -2,5 +2,12 @@
 #include "engine/search_term.h"
 
 extern const struct search_term_ops search_box_ops, search_radius_ops, search_nearest_ops;
+extern const struct search_term_ops search_column_ops;
 
-const struct search_term_ops *const search_terms[] = {&search_box_ops, &search_radius_ops, &search_nearest_ops, NULL};
+const struct search_term_ops *const search_terms[] = {
+    &search_box_ops,
+    &search_radius_ops,
+    &search_nearest_ops,
+    &search_column_ops,
+    NULL,
+};

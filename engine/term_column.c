@@ -413,7 +413,9 @@ static int rank(struct search_term *term, struct search_section *section, struct
     return result;
 }
 
-const struct search_term_ops column_term_ops = {
+extern const struct search_term_ops search_column_ops;
+
+const struct search_term_ops search_column_ops = {
     .kind_first = MOTE_TERM_EQUAL,
     .kind_last = MOTE_TERM_NOT_NULL,
     .index_kind = MOTE_INDEX_COLUMN,
