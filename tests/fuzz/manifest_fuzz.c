@@ -48,6 +48,30 @@ static void read_chain(struct blockdev_queue *queue)
     }
 }
 
+/* Two indexes of a table: one with a section of a segment, and one that is dropped again. */
+static void add_indexes(struct lsm_volume *volume, uint64_t table_id, uint64_t segment_id)
+{
+    struct manifest_index kept = {.id = manifest_take_section_id(volume->manifest), .table_id = table_id, .name = "kept", .kind = 2, .column_count = 1, .options_bytes = 4, .options = {1, 0, 1, 0}}, dropped = kept;
+    manifest_lock(volume->manifest);
+    const struct manifest_state *state = manifest_get_state(volume->manifest);
+    for (uint32_t i = 0; i < state->table_count; i++)
+        if (state->tables[i].schema->table_id == table_id)
+            kept.column_ids[0] = dropped.column_ids[0] = state->tables[i].schema->columns[0].id;
+    manifest_unlock(volume->manifest);
+    dropped.id = manifest_take_section_id(volume->manifest);
+    strcpy(dropped.name, "dropped");
+    struct manifest_edit *edit = lsm_volume_begin(volume);
+    manifest_edit_add_index(edit, &kept);
+    manifest_edit_add_index(edit, &dropped);
+    struct index_section section = {.segment_id = segment_id, .index_id = kept.id};
+    section.section = (struct segment_section){.run = lsm_volume_extents(volume, 1), .section_id = manifest_take_section_id(volume->manifest), .length_bytes = 5000, .root_offset_bytes = 4096, .root_bytes = 900, .root_crc = 7};
+    manifest_edit_set_section(edit, &section);
+    lsm_volume_commit(edit);
+    edit = lsm_volume_begin(volume);
+    manifest_edit_drop_index(edit, dropped.id);
+    lsm_volume_commit(edit);
+}
+
 static void make_base(void)
 {
     struct lsm_volume volume;
@@ -57,6 +81,7 @@ static void make_base(void)
     uint64_t first = lsm_volume_make_table(&volume, "first"), second = lsm_volume_make_table(&volume, "second"), ids[3];
     for (unsigned i = 0; i < 3; i++)
         ids[i] = lsm_volume_add(&volume, i ? first : second);
+    add_indexes(&volume, first, ids[1]);
     struct manifest_edit *edit = lsm_volume_begin(&volume);
     struct segment_section section = {.run = lsm_volume_extents(&volume, 1), .section_id = manifest_take_section_id(volume.manifest), .length_bytes = 100};
     manifest_edit_set_timestamp(edit, ids[0], &section);

@@ -428,8 +428,10 @@ Test(open, budget_too_small_is_told_at_open)
 
 /* ---- Fork, kill ---- */
 
-static void use_after_fork(struct fixture *fixture, mote_table *table, mote_cursor *cursor, mote_row *row)
+static void use_after_fork(struct fixture *fixture, mote_table *table, mote_cursor *cursor, mote_row *row, mote_hits *hits)
 {
+    struct mote_hit_chunk chunk_of_hits;
+    mote_hits *found;
     struct mote_value key = value_i64(1), value;
     struct mote_chunk chunk;
     struct mote_options options = {.size_bytes = sizeof options};
@@ -449,6 +451,14 @@ static void use_after_fork(struct fixture *fixture, mote_table *table, mote_curs
     must_fail(mote_scan(table, NULL, &another), MOTE_EFORK);
     must_fail(mote_cursor_next(cursor, &chunk), MOTE_EFORK);
     must_fail(mote_row_value(row, 0, &value), MOTE_EFORK);
+    must_fail(mote_index_create(table, NULL), MOTE_EFORK);
+    must_fail(mote_index_drop(table, "none"), MOTE_EFORK);
+    must_fail(mote_index_rebuild(table, "none"), MOTE_EFORK);
+    must_fail(mote_index_describe(table, "none", NULL), MOTE_EFORK);
+    must_fail(mote_index_list(table, NULL, NULL), MOTE_EFORK);
+    must_fail(mote_search(table, NULL, &found), MOTE_EFORK);
+    must_fail(mote_hits_next(hits, &chunk_of_hits), MOTE_EFORK);
+    mote_hits_close(hits);
     (void)mote_row_seq(row);
     mote_cursor_close(cursor);
     mote_row_free(row);
@@ -490,9 +500,12 @@ Test(open, handle_is_unusable_in_the_child_of_a_fork)
     model_put_batch(table, &model, 0, 100, 1, &SYNC, NULL);
     must(mote_scan(table, NULL, &cursor));
     must(mote_get(table, &key, 1, &row));
+    struct mote_search_options search = MOTE_SEARCH_OPTIONS_INIT;
+    mote_hits *hits;
+    must(mote_search(table, &search, &hits));
     pid_t child = fork();
     if (child == 0) {
-        use_after_fork(&fixture, table, cursor, row);
+        use_after_fork(&fixture, table, cursor, row, hits);
         _exit(0);
     }
     require(waitpid(child, &status, 0) == child);
@@ -502,6 +515,8 @@ Test(open, handle_is_unusable_in_the_child_of_a_fork)
     cr_expect_eq(chunk.row_count, 100);
     mote_cursor_close(cursor);
     mote_row_free(row);
+    cr_expect_eq(mote_hits_count(hits), 100);
+    mote_hits_close(hits);
     model_put(table, &model, 5, 2, &SYNC, NULL);
     must(mote_flush(fixture.db));
     model_check(table, &model);
