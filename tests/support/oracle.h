@@ -68,6 +68,7 @@ int oracle_check_live(struct oracle *oracle, mote_db *db, const struct model *mo
 int oracle_check_reads(struct oracle *oracle, mote_db *db, const struct model *model, uint32_t point);
 /* Searches of every index of every table, against oracle->content. */
 int oracle_check_searches(struct oracle *oracle);
+int oracle_check_column_index(struct oracle *oracle, const struct content_table *table, const struct mote_index_info *info);
 /* Extents: every reference counted once, free + used + ... = all. idle: nothing is in flight and nothing awaits its freeing. */
 int oracle_check_space(struct oracle *oracle, mote_db *db);
 

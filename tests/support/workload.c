@@ -455,8 +455,19 @@ static int find_point(const struct model_schema *schema)
     return -1;
 }
 
-/* Declares, drops or rebuilds the index of a table that has a point. Which indexes there are is not in the model: what they answer is checked wherever they are (oracle_check_searches). */
-static int act_declared_index(struct run *run, const struct model_schema *schema, uint32_t column)
+/* The position of the first column behind `from` that a column index takes, or -1. */
+static int find_value(const struct model_schema *schema, uint32_t from)
+{
+    static const uint32_t types[] = {MOTE_TYPE_INT64, MOTE_TYPE_INT32, MOTE_TYPE_TIMESTAMP, MOTE_TYPE_FLOAT64, MOTE_TYPE_FLOAT32, MOTE_TYPE_BOOL, MOTE_TYPE_TEXT, MOTE_TYPE_BLOB};
+    for (uint32_t i = from; i < schema->column_count; i++)
+        for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+            if (schema->columns[i].type == types[k])
+                return (int)i;
+    return -1;
+}
+
+/* Declares, drops or rebuilds an index of a table. Which indexes there are is not in the model: what they answer is checked wherever they are (oracle_check_searches). */
+static int act_declared_index(struct run *run, const struct model_schema *schema, uint32_t kind, const char *name, uint32_t column)
 {
     struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
     struct mote_index_info info = {.size_bytes = sizeof info};
@@ -464,12 +475,12 @@ static int act_declared_index(struct run *run, const struct model_schema *schema
     int result = mote_table_open(run->db, schema->name, &table);
     if (result)
         return run_judge(run, result, "opening %s", schema->name);
-    if (mote_index_describe(table, "near", &info) == MOTE_OK) {
+    if (mote_index_describe(table, name, &info) == MOTE_OK) {
         bool drop = random_one_in(&run->random, 3);
-        return run_judge(run, drop ? mote_index_drop(table, "near") : mote_index_rebuild(table, "near"), "%s the index of %s", drop ? "dropping" : "rebuilding", schema->name);
+        return run_judge(run, drop ? mote_index_drop(table, name) : mote_index_rebuild(table, name), "%s the index of %s", drop ? "dropping" : "rebuilding", schema->name);
     }
-    options.name = "near";
-    options.kind = MOTE_INDEX_SPATIAL;
+    options.name = name;
+    options.kind = kind;
     options.columns = &column;
     options.column_count = 1;
     return run_judge(run, mote_index_create(table, &options), "creating an index of %s", schema->name);
@@ -481,7 +492,10 @@ int act_indexes(struct run *run)
         const struct model_schema *schema = &run->model->tables[t].schema;
         int column = run->model->tables[t].live ? find_point(schema) : -1;
         if (column >= 0 && random_one_in(&run->random, 2))
-            return act_declared_index(run, schema, (uint32_t)column);
+            return act_declared_index(run, schema, MOTE_INDEX_SPATIAL, "near", (uint32_t)column);
+        column = run->model->tables[t].live ? find_value(schema, random_below(&run->random, schema->column_count)) : -1;
+        if (column >= 0 && random_one_in(&run->random, 2))
+            return act_declared_index(run, schema, MOTE_INDEX_COLUMN, schema->columns[column].type == MOTE_TYPE_TEXT ? "text" : "value", (uint32_t)column);
     }
     bool rebuild = random_one_in(&run->random, 2);
     return run_judge(run, rebuild ? mote_rebuild_timestamp_index(run->db) : mote_flush_all_indexes(run->db), "%s", rebuild ? "a rebuild of the timestamp index" : "flushing the indexes");
