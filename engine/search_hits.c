@@ -116,7 +116,9 @@ int mote_hits_next(mote_hits *hits, struct mote_hit_chunk *chunk)
 {
     if (!hits || !chunk)
         return error_set(MOTE_EINVAL, "the hits or the chunk is NULL");
-    int result = table_check(hits->table);
+    int result = handle_check(hits->table ? hits->table->db : NULL);
+    if (!result)
+        result = table_check(hits->table);
     if (result)
         return result;
     const struct schema *schema = atomic_load_explicit(&hits->table->schema, memory_order_acquire);
@@ -136,7 +138,7 @@ uint64_t mote_hits_count(const mote_hits *hits) { return hits ? hits->list.count
 const char *mote_hits_explain(const mote_hits *given)
 {
     mote_hits *hits = (mote_hits *)(uintptr_t)given; /* what it keeps is made at the first question */
-    if (!hits || handle_check(hits->table->db))
+    if (!hits || handle_check(hits->table ? hits->table->db : NULL))
         return NULL;
     if (!hits->explained)
         hits->explained = search_explain(hits->table->db->memory, &hits->report, atomic_load_explicit(&hits->table->schema, memory_order_acquire), hits->list.count);
@@ -145,7 +147,7 @@ const char *mote_hits_explain(const mote_hits *given)
 
 void mote_hits_close(mote_hits *hits)
 {
-    if (!hits || handle_check(hits->table->db))
+    if (!hits || handle_check(hits->table ? hits->table->db : NULL))
         return;
     struct mote_db *db = hits->table->db;
     if (hits->snapshot_slot != UINT32_MAX)

@@ -458,6 +458,7 @@ static void use_after_fork(struct fixture *fixture, mote_table *table, mote_curs
     must_fail(mote_index_list(table, NULL, NULL), MOTE_EFORK);
     must_fail(mote_search(table, NULL, &found), MOTE_EFORK);
     must_fail(mote_hits_next(hits, &chunk_of_hits), MOTE_EFORK);
+    cr_assert_null(mote_hits_explain(hits));
     mote_hits_close(hits);
     (void)mote_row_seq(row);
     mote_cursor_close(cursor);
