@@ -13,7 +13,9 @@
 #include "engine/engine_private.h"
 #include "engine/key_set.h"
 #include "engine/log_columns.h"
+#include "engine/unique.h"
 
+#define UNIQUE_AGAIN (WAL_RETRY + 1) /* a unique index was declared since the writer looked */
 #define SPINS_BEFORE_SLEEP 200
 #define TURN_SLEEP_NS 20000 /* not sched_yield: a predecessor that takes longer is preempted, and who yields then stands behind all that run */
 
@@ -42,6 +44,7 @@ struct intake {
     uint64_t memtable_bytes; /* room for nodes */
     uint32_t log_bytes;      /* payload */
     uint32_t count;          /* seqs */
+    bool checked;            /* against the unique indexes */
     bool deletes, from_ring; /* a delete is taken also when the device is full: what frees space must go on; it and a producer's rows may use the headroom */
     struct generation *generation;
     struct memtable *memtable;
@@ -69,6 +72,10 @@ static int try_room(struct mote_table *table, struct intake *intake)
     struct mote_db *db = table->db;
     struct generation *generation = enter_generation(db);
     int result;
+    if (!intake->checked && !intake->deletes && unique_wanted(table)) {
+        leave_generation(generation);
+        return UNIQUE_AGAIN;
+    }
     if (!generation_reserve(db, generation, intake->memtable_bytes, intake->from_ring || intake->deletes, &intake->room)) {
         leave_generation(generation);
         if (intake->memtable_bytes > memtable_arena_bytes(generation->memtables) / 2)
@@ -197,7 +204,16 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
     if (intake.log_bytes > wal_payload_bytes_max(db->wal))
         return error_set(MOTE_ETOOBIG, "a row of table %s takes %u bytes, more than one commit holds (%u)", schema->name, image_bytes, wal_payload_bytes_max(db->wal));
     int64_t rowid = take_rowids(table, schema, row_values_take_rowid(schema, values, value_count));
-    result = take_room(table, &intake);
+    struct unique_check *check;
+    do {
+        check = NULL;
+        result = unique_wanted(table) ? unique_begin_row(table, schema, values, value_count, rowid, image_bytes, &check) : MOTE_OK;
+        intake.checked = check != NULL;
+        if (!result)
+            result = take_room(table, &intake);
+        if (result)
+            unique_end(check, 0);
+    } while (result == UNIQUE_AGAIN);
     if (result)
         return result;
     uint8_t *at = intake.slot.payload;
@@ -214,6 +230,7 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
     publish(db, &intake, &level);
     insert_row(table, schema, &intake, intake.slot.first_seq, at, image_bytes);
     make_visible(db, &intake);
+    unique_end(check, intake.slot.first_seq);
     atomic_fetch_add_explicit(&db->counters.rows_appended, 1, memory_order_relaxed);
     return finish_write(table, &intake, &level, image_bytes, ticket);
 }
@@ -314,7 +331,7 @@ static uint64_t rows_log_bytes(const struct row_batch *prepared)
 }
 
 /* Room for the batch, in whichever form is smaller. */
-static int take_batch_room(struct mote_table *table, const struct row_batch *prepared, const struct log_columns *columns, const struct write_level *level, struct intake *intake)
+static int take_batch_room(struct mote_table *table, const struct row_batch *prepared, const struct log_columns *columns, const struct write_level *level, bool checked, struct intake *intake)
 {
     uint64_t log_bytes = columns->data ? LOG_OP_HEADER_BYTES + columns->size_bytes : rows_log_bytes(prepared);
     uint32_t payload_max = wal_payload_bytes_max(table->db->wal);
@@ -328,6 +345,7 @@ static int take_batch_room(struct mote_table *table, const struct row_batch *pre
         .memtable_bytes = memtable_room_bytes(row_count, prepared->total_bytes + batch_key_bytes(prepared, row_count)),
         .log_bytes = (uint32_t)log_bytes,
         .count = (uint32_t)row_count,
+        .checked = checked,
         .from_ring = level->from_ring,
     };
     return take_room(table, intake);
@@ -371,7 +389,16 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
     struct log_columns columns;
     struct intake intake;
     encode_columns(table, prepared, rowid, &columns);
-    int result = take_batch_room(table, prepared, &columns, level, &intake);
+    struct unique_check *check;
+    int result;
+    do {
+        check = NULL;
+        result = unique_wanted(table) ? unique_begin_batch(table, prepared, batch_key_bytes(prepared, row_count), rowid, &check) : MOTE_OK;
+        if (!result)
+            result = take_batch_room(table, prepared, &columns, level, check != NULL, &intake);
+        if (result)
+            unique_end(check, 0);
+    } while (result == UNIQUE_AGAIN);
     if (result) {
         log_columns_free(db->memory, &columns);
         return result;
@@ -387,6 +414,7 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
         insert_batch(table, prepared, &intake, rowid, false);
     }
     make_visible(db, &intake);
+    unique_end(check, intake.slot.first_seq);
     atomic_fetch_add_explicit(&db->counters.rows_appended, row_count, memory_order_relaxed);
     return finish_write(table, &intake, level, prepared->total_bytes, ticket);
 }

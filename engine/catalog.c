@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/engine_private.h"
+#include "engine/unique.h"
 
 static struct schema *table_schema(struct mote_table *table) { return atomic_load_explicit(&table->schema, memory_order_acquire); }
 
@@ -85,6 +86,7 @@ static int publish_table(struct mote_db *db, struct schema *schema, int64_t next
     table->db = db;
     table->id = schema->table_id;
     pthread_mutex_init(&table->insert_mutex, NULL);
+    pthread_mutex_init(&table->unique_mutex, NULL);
     result = make_versions(db, table, schema);
     if (result)
         return result;
@@ -120,6 +122,8 @@ void catalog_free(struct mote_db *db)
         for (uint32_t v = 0; v < db->tables[i].older_count; v++)
             schema_free(db->memory, db->tables[i].older[v]);
         memory_free(db->memory, db->tables[i].hints);
+        uniques_free(&db->tables[i]);
+        pthread_mutex_destroy(&db->tables[i].unique_mutex);
         pthread_mutex_destroy(&db->tables[i].insert_mutex);
     }
     memory_free(db->memory, db->tables);

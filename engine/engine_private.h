@@ -8,7 +8,7 @@
  * Generations (memtables between two cuts of the log):  FREE -> ACTIVE (listed for readers before its first row) -> IMMUTABLE (rotated; in cut order) -> FLUSHED (its rows are in a durable version; unlisted; waits for the pins of readers) -> FREE.
  *
  * Locks, in the order in which they may be taken together:
- *     table->insert_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex and reader_mutex are leaves.
+ *     table->insert_mutex > table->unique_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex and reader_mutex are leaves.
  * Between the first two: the producers' drain_mutex (producer_private.h), since appends are made under it.
  * visible_seq, poisoned, and a table's schema pointer are atomics. No lock is taken by append unless a memtable or the log is full.
  *
@@ -69,6 +69,9 @@ struct mote_table {
     _Atomic int64_t next_rowid;
     _Atomic uint64_t rows_appended;
     pthread_mutex_t insert_mutex;
+    _Atomic uint32_t unique_count; /* unique indexes: writers ask (unique.h) */
+    pthread_mutex_t unique_mutex;
+    struct unique_set *uniques;    /* under it; NULL: none ever */
     _Atomic uint32_t hints_taken; /* by one writer at a time; the others go without */
     struct codec_hint *hints;     /* for the batches of columns in the log */
     uint32_t hint_count;

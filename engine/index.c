@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/index_type.h"
+#include "engine/unique.h"
 
 static const struct schema *table_schema(const mote_table *table) { return atomic_load_explicit(&((mote_table *)(uintptr_t)table)->schema, memory_order_acquire); }
 
@@ -18,7 +19,7 @@ int indexes_create(struct mote_db *db)
         return MOTE_EBUDGET;
     pthread_mutex_init(&db->index_mutex, NULL);
     indexes_load(db);
-    return MOTE_OK;
+    return uniques_load(db);
 }
 
 void indexes_load(struct mote_db *db)
@@ -101,6 +102,8 @@ static int check_options(const mote_table *table, const struct mote_index_option
         return error_set(MOTE_EINVAL, "there is no index of kind %u", options->kind);
     if (options->strategy != MOTE_INDEX_BATCH)
         return error_set(MOTE_EINVAL, "there is no index strategy %u", options->strategy);
+    if (options->unique && options->kind != MOTE_INDEX_COLUMN)
+        return error_set(MOTE_EINVAL, "only a column index can be unique, not a %s index", kind->name);
     *index = (struct manifest_index){.table_id = table->id, .kind = options->kind, .strategy = options->strategy};
     memcpy(index->name, options->name, name_bytes);
     int result = check_columns(schema, options, index);
@@ -122,6 +125,24 @@ static int create_locked(mote_table *table, struct manifest_index *index)
     return result;
 }
 
+/* Writers are kept out until it is declared and, as far as memory and space suffice, built: they need not look at every row then. */
+static int create_unique(mote_table *table, struct manifest_index *index)
+{
+    struct mote_db *db = table->db;
+    unique_lock(table);
+    pthread_mutex_lock(&db->ddl_mutex);
+    int result = unique_declare(table, index);
+    if (!result)
+        result = create_locked(table, index);
+    result = db_settle(db, result);
+    unique_settle(table);
+    pthread_mutex_unlock(&db->ddl_mutex);
+    struct index_build build = {.table_id = table->id, .index_id = index->id};
+    int built = result ? MOTE_OK : indexes_build(db, &build);
+    unique_unlock(table);
+    return result || built == MOTE_ENOSPC || built == MOTE_EBUDGET ? result : db_settle(db, built);
+}
+
 int mote_index_create(mote_table *table, const struct mote_index_options *options)
 {
     struct manifest_index index;
@@ -133,6 +154,8 @@ int mote_index_create(mote_table *table, const struct mote_index_options *option
     if (result)
         return result;
     struct mote_db *db = table->db;
+    if (options->unique)
+        return create_unique(table, &index);
     pthread_mutex_lock(&db->ddl_mutex);
     result = db_settle(db, create_locked(table, &index));
     pthread_mutex_unlock(&db->ddl_mutex);
@@ -166,6 +189,7 @@ int mote_index_drop(mote_table *table, const char *name)
     if (result)
         return result;
     struct mote_db *db = table->db;
+    unique_lock(table);
     pthread_mutex_lock(&db->ddl_mutex);
     result = manifest_edit_begin(db->manifest, &edit);
     if (!result) {
@@ -175,7 +199,9 @@ int mote_index_drop(mote_table *table, const char *name)
     if (!result)
         indexes_load(db);
     result = db_settle(db, result);
+    unique_settle(table);
     pthread_mutex_unlock(&db->ddl_mutex);
+    unique_unlock(table);
     if (!result)
         trim_freed(db);
     return result;

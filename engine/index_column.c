@@ -124,8 +124,8 @@ static int declare(const struct schema *schema, const struct mote_index_options 
     uint32_t type = options->column_count ? schema->columns[options->columns[0]].type : 0;
     if (options->column_count != 1 || !column_type_is_indexed(type))
         return error_set(MOTE_EINVAL, "a column index of table %s needs one column of int64, int32, timestamp, float64, float32, bool, text or blob", schema->name);
-    if (options->unique)
-        return error_set(MOTE_EINVAL, "a column index of table %s cannot be unique", schema->name);
+    if (options->unique > 1)
+        return error_set(MOTE_EINVAL, "unique of an index of table %s is 0 or 1, not %u", schema->name, options->unique);
     index->options[0] = OPTIONS_VERSION;
     index->options[1] = options->unique ? OPTION_UNIQUE : 0;
     index->options[2] = (uint8_t)type;

@@ -1,7 +1,7 @@
 /* producer_drain.c: from the rings into the tables: the thread "mote-push", which looks at every ring at least each millisecond while there are any, and the same work done by whoever flushes, closes, or (inline) calls the engine anyhow.
  *
  * A batch is gathered column by column into buffers made at open and appended like any other; its records leave the ring when that succeeded. Errors, by what they are about:
- *   the records    (MOTE_EINVAL, MOTE_ESCHEMA, MOTE_ETOOBIG) the batch is tried again in smaller pieces, and a single record that is refused is left out and counted
+ *   the records    (MOTE_EINVAL, MOTE_ESCHEMA, MOTE_ETOOBIG, MOTE_EEXISTS of a unique index) the batch is tried again in smaller pieces, and a single record that is refused is left out and counted
  *   want           (MOTE_ENOSPC, MOTE_EBUDGET, MOTE_ENOMEM) tried again after a while; the ring fills meanwhile
  *   everything else ends the producer: pushes return it.
  */
@@ -88,7 +88,7 @@ static int append_records(struct mote_producer *producer, const uint8_t *records
     return MOTE_OK;
 }
 
-static bool is_about_records(int result) { return result == MOTE_EINVAL || result == MOTE_ESCHEMA || result == MOTE_ETOOBIG; }
+static bool is_about_records(int result) { return result == MOTE_EINVAL || result == MOTE_ESCHEMA || result == MOTE_ETOOBIG || result == MOTE_EEXISTS; }
 static bool is_want(int result) { return result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM; }
 
 static void note_error(struct mote_producer *producer, int result)

@@ -132,6 +132,7 @@ struct search {
     struct memory *memory;
     const struct mote_search_options *options;
     uint64_t snapshot;
+    bool segments_only; /* of the present moment, without rows that only memtables have (unique.c) */
     struct search_list *list;
     struct search_report *report;
     uint32_t part_count, prepared_count;

@@ -139,11 +139,13 @@ int search_run(struct search *search)
 {
     struct mote_db *db = search->table->db;
     view_acquire(db, &search->view);
+    if (search->segments_only) /* loaded after the view, as by a point read */
+        search->snapshot = atomic_load(&db->visible_seq);
     search->segments = version_find(search->view.version, search->table->id);
     int result = search->segments ? prepare_segments(search) : MOTE_OK;
     if (!result)
         result = survey(search);
-    if (!result)
+    if (!result && !search->segments_only)
         result = visit_memtables(search, offer_record);
     for (uint32_t i = search->segments ? search->segments->count : 0; i-- > 0 && !result && !search_has_enough(search);)
         result = search_segment(search, search->segments->segments[i]);
