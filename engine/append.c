@@ -247,26 +247,6 @@ int mote_append(mote_table *table, const struct mote_value *values, size_t value
 
 /* ---- A batch ---- */
 
-/* Bytes that the keys of all rows take at most. */
-static uint64_t batch_key_bytes(const struct row_batch *prepared, size_t row_count)
-{
-    const struct schema *schema = prepared->schema;
-    if (schema->key_bytes_fixed)
-        return (uint64_t)schema->key_bytes_fixed * row_count;
-    uint64_t bytes = 0;
-    for (uint32_t k = 0; k < schema->key_column_count; k++) {
-        const struct schema_column *column = &schema->columns[schema->key_columns[k]];
-        const struct mote_column *given = prepared->by_position[schema->key_columns[k]];
-        if (!type_is_var(column->type))
-            bytes += (uint64_t)column->value_bytes * row_count;
-        else if (given)
-            bytes += 2ull * (given->offsets[row_count] - given->offsets[0]) + 2ull * row_count;
-        else
-            bytes += (2ull * column->default_value.as.bytes.size_bytes + 2ull) * row_count;
-    }
-    return bytes;
-}
-
 static void encode_batch(struct mote_table *table, const struct row_batch *prepared, struct intake *intake, int64_t rowid)
 {
     const struct schema *schema = prepared->schema;
@@ -342,7 +322,7 @@ static int take_batch_room(struct mote_table *table, const struct row_batch *pre
         return MOTE_ETOOBIG;
     }
     *intake = (struct intake){
-        .memtable_bytes = memtable_room_bytes(row_count, prepared->total_bytes + batch_key_bytes(prepared, row_count)),
+        .memtable_bytes = memtable_room_bytes(row_count, prepared->total_bytes + row_batch_key_bytes(prepared)),
         .log_bytes = (uint32_t)log_bytes,
         .count = (uint32_t)row_count,
         .checked = checked,
@@ -393,7 +373,7 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
     int result;
     do {
         check = NULL;
-        result = unique_wanted(table) ? unique_begin_batch(table, prepared, batch_key_bytes(prepared, row_count), rowid, &check) : MOTE_OK;
+        result = unique_wanted(table) ? unique_begin_batch(table, prepared, row_batch_key_bytes(prepared), rowid, &check) : MOTE_OK;
         if (!result)
             result = take_batch_room(table, prepared, &columns, level, check != NULL, &intake);
         if (result)
@@ -559,7 +539,7 @@ static int refuse_existing_batch(struct mote_table *table, const struct row_batc
     size_t row_count = prepared->batch->row_count;
     uint8_t *image = memory_alloc(memory, MOTE_ROW_BYTES_MAX + 64);
     struct key_set *seen = NULL;
-    int result = image ? key_set_create(memory, row_count, batch_key_bytes(prepared, row_count), &seen) : MOTE_EBUDGET;
+    int result = image ? key_set_create(memory, row_count, row_batch_key_bytes(prepared), &seen) : MOTE_EBUDGET;
     for (size_t row = 0; row < row_count && !result; row++) {
         uint8_t key[MOTE_KEY_BYTES_MAX];
         if (row_batch_takes_rowid(prepared, row))

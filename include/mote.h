@@ -69,7 +69,7 @@ enum mote_result {
     MOTE_EINVAL = -1,    /* an argument or an option is out of its range */
     MOTE_ESCHEMA = -2,   /* a row does not fit its table: wrong type, wrong count, NULL in a NOT NULL column */
     MOTE_ETOOBIG = -3,   /* a row, a value, a batch or a name exceeds its stated limit */
-    MOTE_EEXISTS = -4,   /* a table, a column or (mote_insert) a key exists already */
+    MOTE_EEXISTS = -4,   /* a table, a column, (mote_insert) a key, or a value of a unique index exists already */
     MOTE_ENOTFOUND = -5, /* no row has this key */
     MOTE_ENOTABLE = -6,  /* no table has this name, or it was dropped */
     MOTE_ENOCOLUMN = -7, /* no column has this name */
@@ -380,8 +380,8 @@ struct mote_write_options {
 /* Inserts the row, or replaces the one that has its key, without a read. values: one for each column in schema order, or for the
  * first value_count of them (the rest take their default); the hidden rowid is not given. Atomic, visible to reads at once, durable
  * by its level. *ticket (may be NULL) is the seq to wait for. May block while the memtables or the log are full and the background
- * catches up; takes no lock, allocates nothing and enters the kernel only to wake a sleeping committer or to wait.
- * Errors: MOTE_ESCHEMA, MOTE_ETOOBIG, MOTE_EINVAL, MOTE_ENOSPC, MOTE_EPOISONED, MOTE_EREADONLY, MOTE_ENOTABLE, MOTE_EFORK. */
+ * catches up; takes no lock, allocates nothing and enters the kernel only to wake a sleeping committer or to wait (with a unique
+ * index it reads, allocates, and waits for other writers of the table). Errors: MOTE_EEXISTS (a unique index), MOTE_ESCHEMA, MOTE_ETOOBIG, MOTE_EINVAL, MOTE_ENOSPC, MOTE_EPOISONED, MOTE_EREADONLY, MOTE_ENOTABLE, MOTE_EFORK. */
 MOTE_API int mote_append(mote_table *table, const struct mote_value *values, size_t value_count,
                          const struct mote_write_options *options, uint64_t *ticket);
 /* The same for a batch; the whole batch is atomic: after a crash it is there entirely or not at all. A batch whose rows exceed
@@ -624,7 +624,7 @@ struct mote_index_options {
     uint32_t strategy;       /* enum mote_index_strategy */
     const uint32_t *columns; /* positions in the schema */
     size_t column_count;
-    uint32_t unique;         /* COLUMN: 1: no two rows have the same value there; NULLs do not count */
+    uint32_t unique;         /* COLUMN: 1: no two rows have the same value there, and a write that would make it so is MOTE_EEXISTS; NULLs do not count (docs/indexes-column.md tells what it costs) */
     uint32_t metric;         /* VECTOR: enum mote_metric; 0: MOTE_METRIC_L2 */
     uint32_t degree;         /* VECTOR: neighbours of a node of the graph at most, 4 to 128; 0: 48 */
     uint32_t build_list;     /* VECTOR: candidates that the building of the graph looks at, 8 to 1,024; 0: 96 */
@@ -635,7 +635,7 @@ struct mote_index_options {
 
 /* Declares an index; durable on return, and kept by every flush and compaction from then on. What the table holds already is indexed in the background, segment by segment (mote_index_describe tells how far it is; a crash
  * in between loses nothing, the next open goes on; mote_flush_all_indexes waits for it), or within the call where there are no workers. Searches may use it at once; what there is no memory or space for is answered from the rows and built later. MOTE_EINVAL (kind, columns or strategy), MOTE_ENOCOLUMN,
- * MOTE_EEXISTS, MOTE_EBUDGET (16 of a table, 256 of a volume), MOTE_ENOSPC. Blocks. */
+ * MOTE_EEXISTS (the name; unique: two rows have the same value), MOTE_EBUDGET (16 of a table, 256 of a volume), MOTE_ENOSPC. Blocks; unique: keeps writers of the table out until the index is built. */
 MOTE_API int mote_index_create(mote_table *table, const struct mote_index_options *options);
 /* Removes it and frees its extents, durably. MOTE_ENOTFOUND. */
 MOTE_API int mote_index_drop(mote_table *table, const char *name);

@@ -477,3 +477,23 @@ int64_t row_batch_encode_keys(const struct row_batch *prepared, size_t first_row
     }
     return rowid;
 }
+
+uint64_t row_batch_key_bytes(const struct row_batch *prepared)
+{
+    const struct schema *schema = prepared->schema;
+    size_t row_count = prepared->batch->row_count;
+    if (schema->key_bytes_fixed)
+        return (uint64_t)schema->key_bytes_fixed * row_count;
+    uint64_t bytes = 0;
+    for (uint32_t k = 0; k < schema->key_column_count; k++) {
+        const struct schema_column *column = &schema->columns[schema->key_columns[k]];
+        const struct mote_column *given = prepared->by_position[schema->key_columns[k]];
+        if (!type_is_var(column->type))
+            bytes += (uint64_t)column->value_bytes * row_count;
+        else if (given)
+            bytes += 2ull * (given->offsets[row_count] - given->offsets[0]) + 2ull * row_count;
+        else
+            bytes += (2ull * column->default_value.as.bytes.size_bytes + 2ull) * row_count;
+    }
+    return bytes;
+}

@@ -129,6 +129,8 @@ int row_batch_check(const struct schema *schema, const struct mote_batch *batch,
 bool row_batch_takes_rowid(const struct row_batch *prepared, size_t row);
 uint32_t row_batch_row_bytes(const struct row_batch *prepared, size_t row);
 void row_batch_encode(const struct row_batch *prepared, size_t row, int64_t rowid, uint8_t *image, uint32_t row_bytes);
+/* Bytes that the keys of all rows take at most. */
+uint64_t row_batch_key_bytes(const struct row_batch *prepared);
 /* Some rows of a table without text and blobs, each in fixed_bytes rounded up to 8, zero-padded. rowid: of the first of them that takes one; returns that of the next row after them. */
 int64_t row_batch_encode_rows(const struct row_batch *prepared, size_t first_row, size_t row_count, int64_t rowid, uint8_t *images);
 /* The same, each row at images[i], at a multiple of 8. */
