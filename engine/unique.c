@@ -23,7 +23,8 @@
 /* The rows of a write: their keys, and their values, which point to what the caller gave. */
 struct unique_check {
     struct mote_table *table;
-    const struct schema *schema;
+    const struct schema *schema;       /* the newest: it has the indexes' columns */
+    const struct schema *image_schema; /* the writer's, which may be older */
     struct memory *memory;
     uint32_t row_count, index_count;
     uint64_t *key_at; /* row_count + 1 */
@@ -305,7 +306,7 @@ static void free_check(struct unique_check *check)
 }
 
 /* Locked on success, with room for rows whose keys take key_bytes together. *out NULL: nothing is to be checked. */
-static int begin(struct mote_table *table, const struct schema *schema, uint32_t row_count, uint64_t key_bytes, struct unique_check **out)
+static int begin(struct mote_table *table, const struct schema *image_schema, uint32_t row_count, uint64_t key_bytes, struct unique_check **out)
 {
     struct memory *memory = table->db->memory;
     bool made;
@@ -319,7 +320,7 @@ static int begin(struct mote_table *table, const struct schema *schema, uint32_t
     struct unique_check *check = memory_alloc_zero(memory, sizeof *check);
     int result = check ? MOTE_OK : MOTE_EBUDGET;
     if (check) {
-        *check = (struct unique_check){.table = table, .schema = schema, .memory = memory, .row_count = row_count, .index_count = count, .written.memory = memory, .taken.memory = memory, .stored.memory = memory};
+        *check = (struct unique_check){.table = table, .schema = atomic_load(&table->schema), .image_schema = image_schema, .memory = memory, .row_count = row_count, .index_count = count, .written.memory = memory, .taken.memory = memory, .stored.memory = memory};
         check->key_at = memory_alloc_zero(memory, (row_count + 1ull) * sizeof *check->key_at);
         check->keys = memory_alloc(memory, key_bytes + 1);
         check->values = memory_alloc_zero(memory, (uint64_t)count * row_count * sizeof *check->values);
@@ -348,12 +349,12 @@ static int check_all(struct unique_check *check, int result)
     return result;
 }
 
-/* The values of the indexes' columns in an image of the present schema. */
+/* The values of the indexes' columns in an image, and its key. */
 static void take_values(struct unique_check *check, uint32_t row, const uint8_t *image)
 {
     for (uint32_t i = 0; i < check->index_count; i++)
-        row_value(check->schema, check->schema, image, index_position(check->schema, &check->table->uniques->indexes[i]->definition), &check->values[(uint64_t)i * check->row_count + row]);
-    check->key_at[row + 1] = check->key_at[row] + key_from_row(check->schema, image, check->keys + check->key_at[row]);
+        row_value(check->schema, check->image_schema, image, index_position(check->schema, &check->table->uniques->indexes[i]->definition), &check->values[(uint64_t)i * check->row_count + row]);
+    check->key_at[row + 1] = check->key_at[row] + key_from_row(check->image_schema, image, check->keys + check->key_at[row]);
 }
 
 int unique_begin_row(struct mote_table *table, const struct schema *schema, const struct mote_value *values, size_t value_count, int64_t rowid, uint32_t image_bytes, struct unique_check **out)
@@ -378,7 +379,7 @@ static void point_to_batch(struct unique_check *check, const struct row_batch *p
     for (uint32_t i = 0; i < check->index_count; i++) {
         uint32_t position = index_position(check->schema, &check->table->uniques->indexes[i]->definition);
         struct mote_value *value = &check->values[(uint64_t)i * check->row_count + row];
-        const struct mote_column *column = prepared->by_position[position];
+        const struct mote_column *column = position < prepared->schema->column_count ? prepared->by_position[position] : NULL;
         if (value->is_null || (value->type != MOTE_TYPE_TEXT && value->type != MOTE_TYPE_BLOB))
             continue;
         value->as.bytes.data = column ? (const void *)((const uint8_t *)column->values + column->offsets[row]) : check->schema->columns[position].default_value.as.bytes.data;
