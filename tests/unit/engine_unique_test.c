@@ -111,7 +111,7 @@ static void change_batch(struct unique_model *model)
     int64_t ids[40], integers[40];
     int32_t others[40] = {0};
     double floats[40];
-    uint32_t offsets[41] = {0}, count = 1 + (uint32_t)draw(model, 40);
+    uint32_t offsets[41] = {0}, count = 1 + (uint32_t)draw(model, draw(model, 2) ? 40 : 5);
     uint8_t validity[5] = {0};
     struct unique_model *before = malloc(sizeof *before);
     bool taken = true;
@@ -252,6 +252,43 @@ Test(engine_unique, refusal_names_table_index_and_value)
     must_fail(declare(model.table, "by value"), MOTE_EEXISTS);
     fixture_close(&fixture);
     fixture_remove(&fixture);
+}
+
+static int append_pairs(mote_table *table, const int64_t *ids, const int64_t *numbers, size_t count)
+{
+    static const int32_t others[8];
+    const struct mote_column columns[] = {{.type = MOTE_TYPE_INT64, .values = ids}, {.type = MOTE_TYPE_INT32, .values = others}, {.type = MOTE_TYPE_INT64, .values = numbers}};
+    const struct mote_batch batch = {.row_count = count, .column_count = 3, .columns = columns};
+    return mote_append_columns(table, &batch, NULL, NULL);
+}
+
+/* Rows of a batch count one after the other, on top of what memtables and segments hold. */
+Test(engine_unique, value_is_handed_over_within_a_batch)
+{
+    for (unsigned flushed = 0; flushed < 3; flushed++) {
+        struct fixture fixture;
+        fixture_image(&fixture, 64 << 20);
+        fixture.options.workers = MOTE_NO_THREADS;
+        fixture_open(&fixture);
+        mote_table *table = make_table(fixture.db, MOTE_TYPE_INT64);
+        must(declare(table, "u"));
+        must(append_pairs(table, (const int64_t[]){1, 2}, (const int64_t[]){10, 20}, 2));
+        if (flushed)
+            must(mote_flush(fixture.db));
+        if (flushed == 2) {
+            fixture_reopen(&fixture);
+            must(mote_table_open(fixture.db, "things", &table));
+        }
+        must_fail(append_pairs(table, (const int64_t[]){2, 1}, (const int64_t[]){10, 30}, 2), MOTE_EEXISTS); /* too early */
+        must_fail(append_pairs(table, (const int64_t[]){3, 4}, (const int64_t[]){40, 40}, 2), MOTE_EEXISTS);
+        must(append_pairs(table, (const int64_t[]){3, 3, 4}, (const int64_t[]){40, 41, 40}, 3));
+        must(append_pairs(table, (const int64_t[]){1, 2, 1}, (const int64_t[]){30, 10, 20}, 3)); /* 10 and 20 change hands */
+        must_fail(append_pairs(table, (const int64_t[]){5}, (const int64_t[]){20}, 1), MOTE_EEXISTS);
+        must(append_pairs(table, (const int64_t[]){5}, (const int64_t[]){30}, 1));
+        cr_assert_eq(fixture_count_rows(table), 5);
+        fixture_close(&fixture);
+        fixture_remove(&fixture);
+    }
 }
 
 Test(engine_unique, other_kinds_and_other_numbers_are_refused)
