@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/support/engine_fixture.h"
 
@@ -90,6 +91,14 @@ static uint64_t count_doubled(mote_table *table)
     return doubled;
 }
 
+/* Writers get on by so many rows, or find none that is not refused for a while. */
+static void wait_for_rows(mote_db *db, uint64_t rows)
+{
+    uint64_t from = mote_visible_seq(db);
+    for (unsigned i = 0; i < 2000 && mote_visible_seq(db) < from + rows; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+
 static void run_round(struct fixture *fixture, unsigned round)
 {
     struct writer writers[WRITERS];
@@ -103,11 +112,14 @@ static void run_round(struct fixture *fixture, unsigned round)
         writers[i] = (struct writer){.table = table, .state = 1000 + WRITERS * round + i, .first_key = (int64_t)i * 1000000000, .stop = &stop};
         pthread_create(&threads[i], NULL, write_rows, &writers[i]);
     }
-    if (round % 2 == 0)
+    if (round % 2 == 0) {
+        wait_for_rows(fixture->db, round);
         result = declare(table);
+    }
     if (result != MOTE_EEXISTS)
         must(result);
     for (unsigned i = 0; i < 4; i++) {
+        wait_for_rows(fixture->db, 200);
         must(mote_flush(fixture->db));
         if (!result && count_doubled(table) != 0)
             failed++;
