@@ -176,7 +176,7 @@ static int search_stored(struct unique_check *check, const struct unique_index *
                 list_of[term.value_count++] = values[row];
         options.terms = &term;
         options.term_count = 1;
-        options.rank_by = MOTE_RANK_NONE;
+        options.rank_by = 1; /* the section gives its few rows one by one; marks would cost a bit for each row of the segment */
         if (term.value_count)
             result = run_search(check, &options, &list);
         if (!result)
