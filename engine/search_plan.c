@@ -115,6 +115,16 @@ static int choose_ranking(struct search *search)
     return MOTE_OK;
 }
 
+/* A term "equal" that stands alone ranks where nothing else does: its rows are all alike, so that they come by key as they would have, and a section gives its few rows one by one, without a bit for each row of the segment. */
+static void rank_alone(struct search *search)
+{
+    struct search_part *part = &search->parts[0];
+    if (search->ranking || search->part_count != 1 || search->options->use_time_range || part->term.given->kind != MOTE_TERM_EQUAL || !part->term.has_index || (part->term.given->flags & MOTE_TERM_DESCENDING))
+        return;
+    search->ranking = part;
+    part->term.ranks = true;
+}
+
 /* ---- All ---- */
 
 static int find_kinds(struct search *search)
@@ -170,6 +180,8 @@ int search_plan(struct search *search)
         result = choose_ranking(search);
     for (uint32_t i = 0; i < search->part_count && !result; i++)
         result = bind_index(search, &search->parts[i].term);
+    if (!result)
+        rank_alone(search);
     while (!result && search->prepared_count < search->part_count) {
         struct search_term *term = &search->parts[search->prepared_count++].term;
         result = term->ops->prepare(term);
