@@ -52,6 +52,20 @@ struct section_root {
     uint32_t root_crc;
 };
 
+/* What a builder puts down when its memory is full, to read it again at its end: sections of the same build, gone with it. On the device they are free space to everybody else. */
+struct section_part {
+    struct section_identity identity;
+    struct section_root root;
+    struct section_source source;
+};
+struct section_scratch {
+    /* Has fill write a section of at most bytes_max. Not within another write. */
+    int (*write)(void *context, uint64_t bytes_max, int (*fill)(void *fill_context, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root), void *fill_context,
+                 struct section_part **part);
+    void (*release)(void *context, struct section_part *part);
+    void *context;
+};
+
 /* The operations of an index of 64-bit values over row ordinals, in the order in which a segment uses them: built with its rows, searched, verified. index/index.h documents each; the engine joins the two (sst_context). */
 struct ordinal_index;
 struct ordinal_index_ops {
@@ -77,11 +91,15 @@ struct row_index_ops {
     uint32_t kind;                              /* of its roots */
     uint64_t (*builder_bytes)(const uint8_t *options, uint32_t options_bytes, uint64_t rows_max); /* memory that a builder takes, the writing included */
     int (*create)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, uint64_t rows_max, struct row_index **builder);
+    /* May be NULL. Before the first add: how much the builder may take, finish included, where that is not a matter of the rows' number; and where it may put down what does not fit (NULL: nowhere; outlives the builder). */
+    void (*set_limit)(struct row_index *builder, uint64_t memory_bytes_max, const struct section_scratch *scratch);
     /* The next rows, first_ordinal, + 1, ...: one vector for each indexed column. deleted: one byte a row, 1 for a tombstone, whose values do not count; NULL: none is. After a failure the builder can but be destroyed. */
     int (*add)(struct row_index *builder, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted);
     /* May be NULL. The builder has taken most of the memory that builder_bytes told of, by what the rows hold and not by how many they are: the segment ends between the next two keys. It is asked after each add, and must still take a block of rows
      * or two. */
     bool (*full)(const struct row_index *builder);
+    /* May be NULL. All rows were added; the last chance to use the scratch. After a failure as add. */
+    int (*complete)(struct row_index *builder);
     uint64_t (*section_bytes_bound)(const struct row_index *builder); /* of what was added */
     int (*finish)(struct row_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
     void (*destroy)(struct row_index *builder); /* NULL is allowed */

@@ -219,6 +219,7 @@ bool indexes_build_some(struct mote_db *db);
 int indexes_verify(struct mote_db *db, struct segment *segment, const struct schema *schema, void (*report)(void *context), void *context);
 extern const struct row_index_ops spatial_row_index_ops;
 extern const struct row_index_ops column_row_index_ops;
+extern const struct row_index_ops text_row_index_ops;
 extern const struct row_index_ops *const engine_index_ops[];
 /* The squared distance as the spatial index computes it. */
 double spatial_distance(const double centre[3], const double point[3]);

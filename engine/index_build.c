@@ -33,7 +33,7 @@ static int commit_section(struct mote_db *db, const struct index_section *sectio
 
 static int build_section(struct mote_db *db, const struct manifest_index *index, struct segment *segment, const struct schema *schema)
 {
-    struct sst_index_feed feed = {.ops = sst_index_ops(&db->sst, index->kind), .column_count = index->column_count};
+    struct sst_index_feed feed = {.ops = sst_index_ops(&db->sst, index->kind), .column_count = index->column_count, .manifest = db->manifest};
     struct index_section section = {.segment_id = segment->record.id, .index_id = index->id};
     if (!feed.ops)
         return MOTE_OK;

@@ -19,5 +19,6 @@ const struct index_type *index_type_find(uint32_t kind);
 
 extern const struct index_type spatial_index_type;
 extern const struct index_type column_index_type;
+extern const struct index_type text_index_type;
 
 #endif

@@ -4,12 +4,14 @@
 static const struct index_type *const kinds[] = {
     &spatial_index_type,
     &column_index_type,
+    &text_index_type,
     NULL,
 };
 
 const struct row_index_ops *const engine_index_ops[] = {
     &spatial_row_index_ops,
     &column_row_index_ops,
+    &text_row_index_ops,
     NULL,
 };
 

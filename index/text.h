@@ -54,8 +54,9 @@ struct text_token {
 typedef int (*text_token_function)(void *context, const struct text_token *token);
 
 struct text_analyser;
-/* The number of a language by the name of its Snowball stemmer ("english", "german", "porter", ...); MOTE_EINVAL. NULL and "" are 0. */
+/* The number of a language by the name of its Snowball stemmer ("english", "german", "porter", ...); MOTE_EINVAL, MOTE_ENOTSUP (the installed libstemmer lacks it). NULL and "" are 0. */
 int text_language_find(const char *name, uint32_t *language);
+const char *text_language_name(uint32_t language); /* "" of 0; NULL: there is none of that number */
 /* The stemmer's own few hundred bytes come from malloc, everything else from memory. */
 int text_analyser_create(struct memory *memory, const struct text_options *options, struct text_analyser **analyser);
 void text_analyser_destroy(struct text_analyser *analyser);
@@ -70,8 +71,15 @@ int text_builder_create(struct memory *memory, struct text_analyser *analyser, s
 /* Row `ordinal` (ascending, below UINT32_MAX) has this text. A row without a text (NULL) is not added and is no document; an empty text is one. After MOTE_EBUDGET the builder can but be destroyed. */
 int text_builder_add(struct text_builder *builder, uint32_t ordinal, const void *text, size_t text_bytes);
 uint64_t text_builder_memory_bytes(const struct text_builder *builder);
-/* The section is not longer, gaps not included. */
+/* Bounds the memory, that of finish included. Where the next word does not fit, full is called, also in the midst of a text: it writes what the builder holds as a section of its own (text_builder_finish), and the builder goes on without
+ * it. All such sections in their order and the last one are one text index in parts, which text_merge (new_ordinals NULL) puts together. full NULL: MOTE_EBUDGET instead. At least TEXT_BUILDER_BYTES_MIN are used where they are needed. */
+void text_builder_set_limit(struct text_builder *builder, uint64_t memory_bytes_max, int (*full)(void *context), void *context);
+#define TEXT_BUILDER_BYTES_MIN (2u << 20)
+/* More than half of the limit is taken, that of finish included: a good moment to end, while a row more is safe. */
+bool text_builder_is_half_full(const struct text_builder *builder);
+/* The section is not longer, gaps not included; what was written in parts is not counted. And the same of everything since the beginning, for the merged section. */
 uint64_t text_builder_section_bytes_bound(const struct text_builder *builder);
+uint64_t text_builder_merged_bytes_bound(const struct text_builder *builder);
 /* Writes the section. One of no rows is valid. */
 int text_builder_finish(struct text_builder *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
 void text_builder_destroy(struct text_builder *builder);
@@ -82,8 +90,8 @@ struct text_merge_input {
     const struct section_identity *identity;
     const struct section_root *root;
     const struct section_source *source;
-    const uint32_t *new_ordinals; /* by old ordinal: the row's ordinal in the output, ascending, or TEXT_DROPPED */
-    uint32_t row_count;           /* entries of it */
+    const uint32_t *new_ordinals; /* by old ordinal: the row's ordinal in the output, ascending, or TEXT_DROPPED. NULL, for all inputs: they are parts of one index, in order; ordinals stay as they are */
+    uint32_t row_count;           /* entries of it; the rows have lower ordinals */
 };
 #define TEXT_DROPPED UINT32_MAX
 /* One section out of several, the same byte for byte as one built from the surviving rows. Memory: a few pages for each input and each stream, and 16 bytes for each page written. Inputs of other analyses: MOTE_EINVAL. */
@@ -129,6 +137,12 @@ struct text_search;
 int text_search_open(const struct text_query *query, const struct text_options *options, const struct section_identity *identity, const struct section_root *root, const struct section_source *source,
                      struct memory *memory, struct text_search **search);
 void text_search_close(struct text_search *search);
+/* About how many documents match, at most: what the dictionary says. */
+uint64_t text_search_estimate(const struct text_search *search);
+/* Only ordinals whose bit is set are hits from now on; NULL: all. */
+void text_search_set_filter(struct text_search *search, const uint64_t *marks, uint64_t mark_count);
+/* All documents that match, ascending, without scores. */
+int text_search_all(struct text_search *search, int (*hit)(void *context, uint32_t ordinal), void *context);
 /* Adds this section's. Words come from the dictionary; phrases and prefixes have their postings read. */
 int text_search_statistics(struct text_search *search, struct text_statistics *statistics);
 /* Calls hit with the documents that match in ascending order of ordinals, but for those whose score is below *threshold, which may be left out; hit may raise *threshold (to the score of its k-th best so far that still lives), and

@@ -45,6 +45,10 @@ struct text_analyser {
     uint8_t word[TEXT_TERM_BYTES_MAX];
 };
 
+static int refuse_stemmer(uint32_t language) { return error_set(MOTE_ENOTSUP, "the installed libstemmer has no stemmer for %s; install a newer one", languages[language]); }
+
+const char *text_language_name(uint32_t language) { return language < LANGUAGES ? languages[language] : NULL; }
+
 int text_language_find(const char *name, uint32_t *language)
 {
     *language = 0;
@@ -52,6 +56,11 @@ int text_language_find(const char *name, uint32_t *language)
         return MOTE_OK;
     for (uint32_t i = 0; i < LANGUAGES; i++)
         if (strcmp(name, languages[i]) == 0) {
+            struct sb_stemmer *stemmer = i ? sb_stemmer_new(name, "UTF_8") : NULL;
+            if (i && !stemmer)
+                return refuse_stemmer(i);
+            if (stemmer)
+                sb_stemmer_delete(stemmer);
             *language = i;
             return MOTE_OK;
         }
@@ -72,7 +81,7 @@ int text_analyser_create(struct memory *memory, const struct text_options *optio
         made->stemmer = sb_stemmer_new(languages[options->language], "UTF_8");
         if (!made->stemmer) {
             memory_free(memory, made);
-            return error_set(MOTE_ENOTSUP, "the installed libstemmer has no stemmer for %s; install a newer one", languages[options->language]);
+            return refuse_stemmer(options->language);
         }
     }
     *analyser = made;

@@ -1,8 +1,10 @@
 /* text_build.c: a text section out of rows: an inverter in memory. A hash table finds a word's number; what is known of it goes, as varints, to a chain of chunks that double from 16 bytes to 4 KiB:
  * for the first occurrence in a document 2 * (ordinal - the last document's) + 1 and the position, for each further one 2 * (position - the last).
  *
- * Memory: slabs of 256 KiB for chunks and the words' bytes, taken as they are needed, the table of words and their hash table (each doubled when full), and 8 bytes a document. Nothing is spilled: who builds bounds rows and
- * bytes, as a memtable does (docs/indexes-text.md). Threads: one. Failures: MOTE_EINVAL (ordinals out of order), MOTE_EBUDGET: the builder can but be destroyed.
+ * Memory: slabs of 256 KiB for chunks and the words' bytes, taken as they are needed, the table of words and their hash table (each doubled when full), and 8 bytes a document (docs/indexes-text.md). With a limit, what a word more may
+ * take at most is looked at before it is taken in; where it is too much, everything is handed over as a part (text_builder_set_limit), in the midst of a text too, and the builder begins anew. A text that is cut has a document in
+ * each part, whose positions go on; its length there is the number of words so far, so that the last part has all of it.
+ * Threads: one. Failures: MOTE_EINVAL (ordinals out of order), MOTE_EBUDGET: the builder can but be destroyed.
  */
 #include <assert.h>
 
@@ -11,7 +13,9 @@
 #include "blockdev/base/memory.h"
 #include "index/text_private.h"
 
-enum { SLAB_BYTES = 256 * 1024, SLAB_UNIT = 8, CHUNK_BYTES_MIN = 16, CHUNK_CLASSES = 9, CHUNK_LINK_BYTES = 4, OCCURRENCE_BYTES_MAX = 10 };
+enum { SLAB_BYTES = 256 * 1024, SLAB_UNIT = 8, CHUNK_BYTES_MIN = 16, CHUNK_CLASSES = 9, CHUNK_BYTES_MAX = CHUNK_BYTES_MIN << (CHUNK_CLASSES - 1), CHUNK_LINK_BYTES = 4 };
+/* What finish takes: for each word, and beside. */
+enum { FINISH_WORD_BYTES = 32, FINISH_BYTES = 448 * 1024 };
 
 struct word {
     uint8_t *bytes;
@@ -35,8 +39,16 @@ struct text_builder {
     uint32_t table_size;
     struct document *documents;
     uint32_t document_count, document_capacity;
-    uint32_t ordinal; /* that is being added */
+    uint32_t ordinal; /* that is being added, or was the last */
+    bool begun;       /* there is one */
+    uint32_t noted;   /* words of it that are counted in tokens */
     uint64_t tokens, term_bytes, postings, memory_bytes;
+    struct {
+        uint64_t words, tokens, term_bytes, postings;
+    } parted; /* what went to parts */
+    uint64_t memory_bytes_max; /* 0: no limit */
+    int (*full)(void *context);
+    void *full_context;
 };
 
 int text_builder_create(struct memory *memory, struct text_analyser *analyser, struct text_builder **builder)
@@ -50,18 +62,43 @@ int text_builder_create(struct memory *memory, struct text_analyser *analyser, s
     return MOTE_OK;
 }
 
-void text_builder_destroy(struct text_builder *builder)
+/* Forgets rows and words, and gives their memory back. */
+static void clear(struct text_builder *builder)
 {
-    if (!builder)
-        return;
     for (uint32_t i = 0; i < builder->slab_count; i++)
         memory_free(builder->memory, builder->slabs[i]);
     memory_free(builder->memory, builder->slabs);
     memory_free(builder->memory, builder->words);
     memory_free(builder->memory, builder->table);
     memory_free(builder->memory, builder->documents);
+    builder->slabs = NULL;
+    builder->words = NULL;
+    builder->table = NULL;
+    builder->documents = NULL;
+    builder->slab_count = builder->slab_capacity = builder->slab_fill = builder->word_count = builder->word_capacity = builder->table_size = builder->document_count = builder->document_capacity = 0;
+    builder->tokens = builder->term_bytes = builder->postings = 0;
+    builder->memory_bytes = sizeof *builder;
+}
+
+void text_builder_destroy(struct text_builder *builder)
+{
+    if (!builder)
+        return;
+    clear(builder);
     memory_free(builder->memory, builder);
 }
+
+void text_builder_set_limit(struct text_builder *builder, uint64_t memory_bytes_max, int (*full)(void *context), void *context)
+{
+    builder->memory_bytes_max = memory_bytes_max > TEXT_BUILDER_BYTES_MIN ? memory_bytes_max : TEXT_BUILDER_BYTES_MIN;
+    builder->full = full;
+    builder->full_context = context;
+}
+
+/* With what finish takes. */
+static uint64_t taken_bytes(const struct text_builder *builder) { return builder->memory_bytes + (uint64_t)builder->word_count * FINISH_WORD_BYTES + FINISH_BYTES; }
+
+bool text_builder_is_half_full(const struct text_builder *builder) { return builder->memory_bytes_max && taken_bytes(builder) > builder->memory_bytes_max / 2; }
 
 uint64_t text_builder_memory_bytes(const struct text_builder *builder) { return builder->memory_bytes; }
 
@@ -69,6 +106,13 @@ uint64_t text_builder_section_bytes_bound(const struct text_builder *builder)
 {
     uint64_t ordinals = builder->document_count ? (uint64_t)builder->documents[builder->document_count - 1].ordinal + 1 : 0;
     return text_section_bytes_bound(ordinals, builder->word_count, builder->term_bytes, builder->postings, builder->tokens);
+}
+
+uint64_t text_builder_merged_bytes_bound(const struct text_builder *builder)
+{
+    uint64_t ordinals = builder->begun ? (uint64_t)builder->ordinal + 1 : 0;
+    return text_section_bytes_bound(ordinals, builder->parted.words + builder->word_count, builder->parted.term_bytes + builder->term_bytes, builder->parted.postings + builder->postings,
+                                    builder->parted.tokens + builder->tokens);
 }
 
 /* Twice the entries of an array, or `first` of them. */
@@ -197,12 +241,63 @@ static int find_word(struct text_builder *builder, const uint8_t *term, uint32_t
     return result;
 }
 
+static int add_document(struct text_builder *builder, uint32_t length)
+{
+    if (builder->document_count == builder->document_capacity) {
+        struct document *grown = grow(builder, builder->documents, &builder->document_capacity, 1024, sizeof *grown);
+        if (!grown)
+            return MOTE_EBUDGET;
+        builder->documents = grown;
+    }
+    builder->documents[builder->document_count++] = (struct document){builder->ordinal, length};
+    builder->tokens += length - builder->noted;
+    builder->noted = length;
+    return MOTE_OK;
+}
+
+/* What the next word may take beyond that: an array that is full is doubled, with the old one beside it meanwhile. */
+static bool is_full(const struct text_builder *builder)
+{
+    uint64_t bytes = taken_bytes(builder) + FINISH_WORD_BYTES;
+    if (builder->slab_count == 0 || builder->slab_fill + CHUNK_BYTES_MAX + TEXT_TERM_BYTES_MAX + CHUNK_BYTES_MIN > SLAB_BYTES)
+        bytes += SLAB_BYTES + (builder->slab_count == builder->slab_capacity ? 2 * builder->slab_capacity * sizeof *builder->slabs : 0);
+    if (builder->word_count == builder->word_capacity)
+        bytes += 2 * builder->word_capacity * sizeof *builder->words;
+    if (builder->word_count >= builder->table_size / 4 * 3)
+        bytes += 2 * builder->table_size * sizeof *builder->table;
+    if (builder->document_count == builder->document_capacity)
+        bytes += 2 * builder->document_capacity * sizeof *builder->documents;
+    return bytes > builder->memory_bytes_max;
+}
+
+/* Hands over what there is; `position` words of the present text are in it. */
+static int make_room(struct text_builder *builder, uint32_t position)
+{
+    if (!builder->full)
+        return error_set(MOTE_EBUDGET, "the words of a text index take more than the %llu bytes that they may take; build smaller segments", (unsigned long long)builder->memory_bytes_max);
+    int result = position ? add_document(builder, position) : MOTE_OK;
+    if (!result)
+        result = builder->full(builder->full_context);
+    if (result)
+        return result;
+    builder->parted.words += builder->word_count;
+    builder->parted.tokens += builder->tokens;
+    builder->parted.term_bytes += builder->term_bytes;
+    builder->parted.postings += builder->postings;
+    clear(builder);
+    return MOTE_OK;
+}
+
 static int take_token(void *context, const struct text_token *token)
 {
     struct text_builder *builder = context;
     struct word *word;
     uint8_t bytes[2 * TEXT_VARINT_BYTES_MAX], *at = bytes;
-    int result = find_word(builder, token->term, token->term_bytes, &word);
+    int result = MOTE_OK;
+    if (builder->memory_bytes_max && is_full(builder) && builder->word_count > 0)
+        result = make_room(builder, token->position);
+    if (!result)
+        result = find_word(builder, token->term, token->term_bytes, &word);
     if (result)
         return result;
     if (word->documents == 0 || word->last_ordinal != builder->ordinal) {
@@ -221,21 +316,16 @@ static int take_token(void *context, const struct text_token *token)
 int text_builder_add(struct text_builder *builder, uint32_t ordinal, const void *text, size_t text_bytes)
 {
     uint32_t length;
-    if (ordinal == UINT32_MAX || (builder->document_count > 0 && ordinal <= builder->documents[builder->document_count - 1].ordinal))
+    if (ordinal == UINT32_MAX || (builder->begun && ordinal <= builder->ordinal))
         return error_set(MOTE_EINVAL, "row %u does not fit a text index that takes rows in ascending order, below %u", ordinal, UINT32_MAX);
-    if (builder->document_count == builder->document_capacity) {
-        struct document *grown = grow(builder, builder->documents, &builder->document_capacity, 1024, sizeof *grown);
-        if (!grown)
-            return MOTE_EBUDGET;
-        builder->documents = grown;
-    }
+    bool full = builder->memory_bytes_max && builder->document_count > 0 && builder->document_count == builder->document_capacity && is_full(builder);
+    int result = full ? make_room(builder, 0) : MOTE_OK;
     builder->ordinal = ordinal;
-    int result = text_analyse(builder->analyser, text, text_bytes, take_token, builder, &length);
-    if (result)
-        return result;
-    builder->documents[builder->document_count++] = (struct document){ordinal, length};
-    builder->tokens += length;
-    return MOTE_OK;
+    builder->begun = true;
+    builder->noted = 0;
+    if (!result)
+        result = text_analyse(builder->analyser, text, text_bytes, take_token, builder, &length);
+    return result ? result : add_document(builder, length);
 }
 
 struct sorted {

@@ -1,6 +1,8 @@
 /* text_merge.c: one text section out of several (and out of what survives of each), term by term and posting by posting through the writer.
  *
  * Memory: for each input its root, one page of terms and a cursor; the writer's pages; the positions of one document. The new ordinals are the caller's.
+ * Parts of one index (new_ordinals NULL): a text that was cut is the last document of a part, the only one of those after it, and the first of the one where it ends; its positions go on from part to part, and the last of these parts has
+ * its length. Its postings of one word become one.
  * Invariants: within each input new ordinals ascend with old ones, over all inputs none comes twice: what breaks that is MOTE_EINVAL. Threads: one. Failures: MOTE_EDAMAGED (an input), MOTE_EBUDGET, and what sources and sink return.
  */
 #include <assert.h>
@@ -16,14 +18,18 @@ struct side {
     struct text_cursor *cursor;  /* NULL: the input does not have the present term */
     uint32_t ordinal;            /* the next document's, old and new; new TEXT_END: there is none */
     uint32_t new_ordinal;
+    uint32_t last_length;        /* of parts: of its last document, where that ends */
 };
 struct merge {
     struct memory *memory;
     struct side *sides;
     uint32_t side_count;
+    bool parts;
     struct text_writer *writer;
     struct text_numbers positions;
 };
+
+static uint32_t renumber(const struct side *side, uint32_t ordinal) { return side->input->new_ordinals ? side->input->new_ordinals[ordinal] : ordinal; }
 
 static int open_sides(struct merge *merge, const struct text_merge_input *inputs, const struct text_options *options)
 {
@@ -61,7 +67,7 @@ static int find_survivor(struct side *side)
 {
     int result = MOTE_OK;
     while (!result && side->cursor->at != TEXT_END) {
-        side->new_ordinal = side->input->new_ordinals[side->cursor->at];
+        side->new_ordinal = renumber(side, side->cursor->at);
         if (side->new_ordinal != TEXT_DROPPED)
             return MOTE_OK;
         result = text_cursor_seek(side->cursor, side->cursor->at + 1);
@@ -83,9 +89,28 @@ static struct side *lowest_side(struct merge *merge)
 
 static int refuse_order(uint32_t ordinal) { return error_set(MOTE_EINVAL, "the new ordinal %u of a merge of text indexes is not above the one before; number the rows in the order of the output", ordinal); }
 
-static int write_posting(struct merge *merge, struct side *side)
+/* Of parts: where the last document of each ends there are the words of all of it. */
+static int find_last_lengths(struct merge *merge)
 {
-    uint32_t length;
+    for (uint32_t i = merge->side_count; i-- > 0;) {
+        struct side *side = &merge->sides[i], *next = i + 1 < merge->side_count ? side + 1 : NULL;
+        uint32_t end = side->section.totals.ordinal_end, length;
+        bool is_document = false, goes_on = false;
+        int result = end ? text_section_length(&side->section, end - 1, &side->last_length, &is_document) : MOTE_OK;
+        if (!result && end && next && next->section.totals.ordinal_end >= end)
+            result = text_section_length(&next->section, end - 1, &length, &goes_on);
+        if (result)
+            return result;
+        if (goes_on)
+            side->last_length = next->section.totals.ordinal_end == end ? next->last_length : length;
+    }
+    return MOTE_OK;
+}
+
+/* first: of its document, which has no posting of the present term yet; else its positions go on. */
+static int write_posting(struct merge *merge, struct side *side, bool first)
+{
+    uint32_t length, before = merge->positions.count && !first ? merge->positions.values[merge->positions.count - 1] : 0;
     bool is_document;
     merge->positions.count = 0;
     int result = text_section_length(&side->section, side->cursor->at, &length, &is_document);
@@ -93,7 +118,11 @@ static int write_posting(struct merge *merge, struct side *side)
         result = text_section_refuse(&side->section, "postings of a row without a text");
     if (!result)
         result = text_cursor_positions(side->cursor, &merge->positions);
-    if (!result)
+    if (!result && !first && merge->positions.count && merge->positions.values[0] <= before)
+        result = text_section_refuse(&side->section, "positions out of order");
+    if (merge->parts && side->cursor->at + 1 == side->section.totals.ordinal_end)
+        length = side->last_length;
+    if (!result && first)
         result = text_writer_posting(merge->writer, side->new_ordinal, length);
     for (uint32_t i = 0; i < merge->positions.count && !result; i++)
         result = text_writer_position(merge->writer, merge->positions.values[i]);
@@ -117,10 +146,11 @@ static int merge_postings(struct merge *merge, const uint8_t *term, uint32_t ter
     }
     uint64_t next_ordinal = 0;
     for (struct side *side; !result && (side = lowest_side(merge)) != NULL;) {
-        if (side->new_ordinal < next_ordinal)
+        bool first = side->new_ordinal >= next_ordinal;
+        if (!first && !(merge->parts && (uint64_t)side->new_ordinal + 1 == next_ordinal))
             return refuse_order(side->new_ordinal);
         next_ordinal = (uint64_t)side->new_ordinal + 1;
-        result = write_posting(merge, side);
+        result = write_posting(merge, side, first);
     }
     for (uint32_t i = 0; i < merge->side_count; i++) {
         text_cursor_close(merge->sides[i].cursor);
@@ -162,7 +192,7 @@ static int find_document(struct side *side, uint32_t *length)
 {
     for (; side->ordinal < side->section.totals.ordinal_end; side->ordinal++) {
         bool is_document;
-        side->new_ordinal = side->input->new_ordinals[side->ordinal];
+        side->new_ordinal = renumber(side, side->ordinal);
         if (side->new_ordinal == TEXT_DROPPED)
             continue;
         int result = text_section_length(&side->section, side->ordinal, length, &is_document);
@@ -181,11 +211,14 @@ static int merge_lengths(struct merge *merge)
     for (uint32_t i = 0; i < merge->side_count && !result; i++)
         result = find_document(&merge->sides[i], &length);
     for (struct side *side; !result && (side = lowest_side(merge)) != NULL;) {
-        if (side->new_ordinal < next_ordinal)
+        bool first = side->new_ordinal >= next_ordinal;
+        if (!first && !(merge->parts && (uint64_t)side->new_ordinal + 1 == next_ordinal))
             return refuse_order(side->new_ordinal);
         next_ordinal = (uint64_t)side->new_ordinal + 1;
         result = find_document(side, &length); /* once more, for its length */
-        if (!result)
+        if (merge->parts && side->ordinal + 1 == side->section.totals.ordinal_end)
+            length = side->last_length;
+        if (!result && first)
             result = text_writer_length(merge->writer, side->new_ordinal, length);
         side->ordinal++;
         if (!result)
@@ -197,13 +230,15 @@ static int merge_lengths(struct merge *merge)
 int text_merge(struct memory *memory, const struct text_options *options, const struct text_merge_input *inputs, uint32_t input_count, const struct section_identity *identity, const struct section_sink *sink,
                struct section_root *root)
 {
-    struct merge merge = {.memory = memory, .side_count = input_count};
+    struct merge merge = {.memory = memory, .side_count = input_count, .parts = input_count && !inputs[0].new_ordinals};
     merge.sides = memory_alloc_zero(memory, (input_count + 1) * sizeof *merge.sides);
     if (!merge.sides)
         return MOTE_EBUDGET;
     int result = text_writer_create(memory, options, identity, sink, &merge.writer);
     if (!result)
         result = open_sides(&merge, inputs, options);
+    if (!result && merge.parts)
+        result = find_last_lengths(&merge);
     if (!result)
         result = merge_terms(&merge);
     if (!result)
@@ -230,7 +265,9 @@ int text_merge_section_bytes_bound(struct memory *memory, const struct text_merg
         term_bytes += totals->term_bytes;
         postings += totals->postings;
         tokens += totals->tokens;
-        for (uint32_t old = 0; old < inputs[i].row_count; old++)
+        if (!inputs[i].new_ordinals && totals->ordinal_end > ordinals)
+            ordinals = totals->ordinal_end;
+        for (uint32_t old = 0; inputs[i].new_ordinals && old < inputs[i].row_count; old++)
             if (inputs[i].new_ordinals[old] != TEXT_DROPPED && (uint64_t)inputs[i].new_ordinals[old] + 1 > ordinals)
                 ordinals = (uint64_t)inputs[i].new_ordinals[old] + 1;
     }

@@ -28,6 +28,8 @@ struct text_search {
     /* children of an OR at the top, by what they can add up to the end of the present stretch */
     uint16_t ranked[TEXT_QUERY_LEAVES_MAX];
     double bounds[TEXT_NODES_MAX];
+    const uint64_t *marks; /* a bit for each ordinal that may be a hit; NULL: all */
+    uint64_t mark_count;
 };
 
 /* Children by cost: an AND then asks its rarest first. */
@@ -256,11 +258,40 @@ static int score_document(struct text_search *search, uint32_t ordinal, bool *ma
     return result;
 }
 
+/* The first ordinal from target on that is wanted. */
+static uint32_t next_wanted(const struct text_search *search, uint32_t target)
+{
+    if (!search->marks || target == TEXT_END)
+        return target;
+    uint64_t words = (search->mark_count + 63) / 64, at = target / 64;
+    uint64_t left = at < words ? search->marks[at] & (UINT64_MAX << (target % 64)) : 0;
+    while (left == 0 && ++at < words)
+        left = search->marks[at];
+    uint64_t found = at < words ? at * 64 + (uint64_t)__builtin_ctzll(left) : UINT64_MAX;
+    return found < search->mark_count ? (uint32_t)found : TEXT_END;
+}
+
+/* The next document from target on that matches and is wanted. */
+static int find_next(struct text_search *search, uint32_t target, uint32_t *found)
+{
+    uint16_t root = search->query->root;
+    for (;;) {
+        target = next_wanted(search, target);
+        int result = target == TEXT_END ? MOTE_OK : advance(search, root, target);
+        if (result)
+            return result;
+        *found = target == TEXT_END ? TEXT_END : search->nodes[root].at;
+        target = next_wanted(search, *found);
+        if (target == *found)
+            return MOTE_OK;
+    }
+}
+
 static int run(struct text_search *search, double threshold, int (*hit)(void *context, uint32_t ordinal, double score, double *threshold), void *context)
 {
     uint16_t root = search->query->root;
     bool ranked = search->query->nodes[root].kind == TEXT_NODE_OR, stale = true;
-    uint32_t until = TEXT_END, passed = 0, target = 0, candidate;
+    uint32_t until = TEXT_END, passed = 0, target = next_wanted(search, 0), candidate;
     int result = MOTE_OK;
     while (!result && target != TEXT_END) {
         bool pruned = threshold > 0;
@@ -270,7 +301,7 @@ static int run(struct text_search *search, double threshold, int (*hit)(void *co
             if (result)
                 return result;
             if (search->bounds[root] < threshold) {
-                target = until == TEXT_END ? TEXT_END : until + 1;
+                target = until == TEXT_END ? TEXT_END : next_wanted(search, until + 1);
                 continue;
             }
             passed = ranked ? rank_children(search, root, threshold) : 0;
@@ -278,38 +309,72 @@ static int run(struct text_search *search, double threshold, int (*hit)(void *co
         if (pruned && ranked) {
             result = advance_ranked(search, root, passed, target, &candidate);
         } else {
-            result = advance(search, root, target);
-            candidate = search->nodes[root].at;
+            result = find_next(search, target, &candidate);
         }
         if (result)
             return result;
         if (pruned && candidate > until) {
-            target = until + 1;
+            target = until == TEXT_END ? TEXT_END : next_wanted(search, until + 1);
             continue;
         }
         if (candidate == TEXT_END)
             break;
         bool matches = false;
-        double score, before = threshold;
-        result = score_document(search, candidate, &matches, &score);
+        double score = 0, before = threshold;
+        uint32_t wanted = next_wanted(search, candidate);
+        if (wanted == candidate)
+            result = score_document(search, candidate, &matches, &score);
         if (!result && matches && !(score < threshold))
             result = hit(context, candidate, score, &threshold);
         stale = stale || threshold != before;
-        target = candidate + 1;
+        target = wanted == candidate ? next_wanted(search, candidate + 1) : wanted;
     }
+    return result;
+}
+
+static int rewind_all(struct text_search *search)
+{
+    int result = MOTE_OK;
+    for (uint32_t i = 0; i < search->query->leaf_count && !result; i++)
+        result = text_leaf_rewind(&search->leaves[i]);
+    for (uint32_t i = 0; i < search->query->node_count; i++)
+        search->nodes[i].begun = false;
     return result;
 }
 
 int text_search_run(struct text_search *search, const struct text_statistics *statistics, double threshold, int (*hit)(void *context, uint32_t ordinal, double score, double *threshold), void *context)
 {
-    const struct text_query *query = search->query;
-    if (query->root == TEXT_NODE_NONE)
+    if (search->query->root == TEXT_NODE_NONE)
         return MOTE_OK;
-    text_scoring_prepare(query, statistics, &search->scoring);
-    int result = MOTE_OK;
-    for (uint32_t i = 0; i < query->leaf_count && !result; i++)
-        result = text_leaf_rewind(&search->leaves[i]);
-    for (uint32_t i = 0; i < query->node_count; i++)
-        search->nodes[i].begun = false;
+    text_scoring_prepare(search->query, statistics, &search->scoring);
+    int result = rewind_all(search);
     return result ? result : run(search, threshold, hit, context);
+}
+
+int text_search_all(struct text_search *search, int (*hit)(void *context, uint32_t ordinal), void *context)
+{
+    uint32_t ordinal = 0;
+    int result = search->query->root == TEXT_NODE_NONE ? MOTE_OK : rewind_all(search);
+    while (!result && search->query->root != TEXT_NODE_NONE) {
+        result = find_next(search, ordinal, &ordinal);
+        if (result || ordinal == TEXT_END)
+            break;
+        result = hit(context, ordinal);
+        ordinal++;
+    }
+    return result;
+}
+
+void text_search_set_filter(struct text_search *search, const uint64_t *marks, uint64_t mark_count)
+{
+    search->marks = marks;
+    search->mark_count = mark_count;
+}
+
+uint64_t text_search_estimate(const struct text_search *search)
+{
+    if (search->query->root == TEXT_NODE_NONE)
+        return 0;
+    uint64_t cost = search->nodes[search->query->root].cost, documents = search->section.totals.documents;
+    return cost < documents ? cost : documents;
 }

@@ -9,7 +9,6 @@
 
 #include "blockdev/base/units.h"
 
-#define BUDGET_SHARE 8u
 #define SEGMENT_ROWS_MIN 16384u
 
 /* The positions of the index's columns in the schema; false: it lacks one, or nobody knows this kind. */
@@ -43,7 +42,7 @@ int lsm_indexes_begin(struct lsm_output *output)
             continue;
         indexes->definitions[indexes->count++] = indexes->definitions[i];
     }
-    uint64_t share_bytes = memory_budget_bytes(memory) / BUDGET_SHARE, rows = 1u << 22;
+    uint64_t share_bytes = memory_budget_bytes(memory) / SST_INDEX_BUDGET_SHARE, rows = 1u << 22;
     for (bool fits = indexes->count == 0; !fits && rows > SEGMENT_ROWS_MIN;) {
         uint64_t bytes = 0;
         for (uint32_t i = 0; i < indexes->count; i++)
@@ -72,6 +71,8 @@ void lsm_indexes_open(struct lsm_output *output, uint64_t rows_max)
         assert(!indexes->feeds[i].builder);
         if (indexes->feeds[i].ops->create(output->job->sst->memory, definition->options, definition->options_bytes, rows_max < limit ? rows_max : limit, &indexes->feeds[i].builder))
             indexes->feeds[i].builder = NULL;
+        else if (indexes->feeds[i].ops->set_limit)
+            indexes->feeds[i].ops->set_limit(indexes->feeds[i].builder, memory_budget_bytes(output->job->sst->memory) / SST_INDEX_BUDGET_SHARE / indexes->count, NULL);
     }
     if (code)
         error_restore(&kept);

@@ -27,6 +27,7 @@
 
 #define SST_SCRATCH_IDLE 4u
 #define SST_INDEX_KINDS_MAX 8u
+#define SST_INDEX_BUDGET_SHARE 8u /* the builders of one segment's indexes take together at most this part of the memory budget */
 
 /* What readers and writers of SSTables share; one per open volume. Zeros but for what the opener sets. */
 struct sst_context {
@@ -49,6 +50,7 @@ struct sst_index_feed {
     struct row_index *builder; /* NULL: given up */
     uint32_t column_count;
     uint32_t columns[ROW_INDEX_COLUMNS_MAX]; /* positions in the schema */
+    struct manifest *manifest; /* for sst_index_build: numbers what the builder puts down meanwhile; NULL: it cannot */
 };
 /* The operations of that kind, or NULL. */
 const struct row_index_ops *sst_index_ops(const struct sst_context *context, uint32_t kind);

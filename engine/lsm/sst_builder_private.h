@@ -63,6 +63,8 @@ int sst_stream_set_source(struct sst_stream *stream, enum blockdev_source source
 uint64_t sst_stream_room(const struct sst_stream *stream);
 /* Writes the rest (padded to a logical block) and waits for all. */
 int sst_stream_finish(struct sst_stream *stream);
+/* Waits for what is in flight, so that the queue is idle. */
+int sst_stream_wait(struct sst_stream *stream);
 /* Gives surplus extents at the end back to the reservation. */
 void sst_stream_trim(struct sst_stream *stream);
 /* Waits for what is in flight, frees the buffers and, unless keep, the extents (not the failed one: it is to be retired). */
@@ -205,6 +207,27 @@ uint64_t sst_block_bytes_bound(const struct schema *schema, uint32_t rows, uint6
 int sst_block_write(struct sst_builder *builder);
 /* sst_index.c: the gathered rows to the declared indexes. */
 void sst_feeds_add(struct sst_builder *builder);
+/* A section into extents of its own, which are reserved and trimmed here. */
+struct sst_section_write {
+    struct sst_context *context;
+    struct blockdev_queue *queue;
+    uint64_t segment_id, section_id, bytes_max;
+    int (*fill)(void *context, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
+    void *fill_context;
+    struct sst_stream **stream; /* may be NULL: where it stands while fill is called, for who reads by the same queue */
+};
+int sst_section_write(const struct sst_section_write *write, struct segment_section *place);
+/* sst_index_scratch.c: what one building of a section puts down. */
+struct sst_scratch_sections {
+    struct section_scratch scratch; /* for the builder */
+    struct sst_context *context;
+    struct blockdev_queue *queue;
+    const struct segment *segment;
+    const struct row_index_ops *ops;
+    struct manifest *manifest;
+    struct sst_stream *stream;      /* that is writing by the queue; NULL: none */
+};
+void sst_scratch_sections_open(struct sst_scratch_sections *sections, struct sst_context *context, struct blockdev_queue *queue, const struct segment *segment, const struct sst_index_feed *feed);
 /* sst_page_write.c */
 /* Of a block, its page directory included or alone. */
 uint64_t sst_pages_block_bound(const struct schema *schema, uint64_t rows, uint64_t raw_bytes);

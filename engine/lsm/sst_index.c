@@ -137,7 +137,7 @@ int sst_index_verify(struct sst_context *context, struct blockdev_queue *queue, 
 static int place_page(void *context, uint32_t length_bytes, uint64_t *offset_bytes) { return sst_stream_place(context, length_bytes, 0, offset_bytes); }
 static int write_page(void *context, const void *data, uint32_t length_bytes) { return sst_stream_write(context, data, length_bytes); }
 
-static int write_pages(struct sst_stream *stream, const struct row_index_ops *ops, struct row_index *builder, const struct section_identity *identity, uint64_t bound_bytes, struct segment_section *place)
+static int write_pages(const struct sst_section_write *write, struct sst_stream *stream, const struct section_identity *identity, uint64_t bound_bytes, struct segment_section *place)
 {
     struct section_sink sink = {.place = place_page, .write = write_page, .context = stream};
     struct section_root root;
@@ -145,7 +145,7 @@ static int write_pages(struct sst_stream *stream, const struct row_index_ops *op
     /* A section lies in one run: it is taken as a whole before the first page. */
     int result = sst_stream_place(stream, bound_bytes, 0, &start);
     if (!result)
-        result = ops->finish(builder, identity, &sink, &root);
+        result = write->fill(write->fill_context, identity, &sink, &root);
     if (!result)
         result = sst_stream_finish(stream);
     if (result)
@@ -158,25 +158,58 @@ static int write_pages(struct sst_stream *stream, const struct row_index_ops *op
     return MOTE_OK;
 }
 
-int sst_index_write(struct sst_context *context, struct blockdev_queue *queue, uint64_t segment_id, const struct row_index_ops *ops, struct row_index *builder, uint64_t section_id, struct segment_section *place)
+int sst_section_write(const struct sst_section_write *write, struct segment_section *place)
 {
-    struct section_identity identity = {.segment_id = segment_id, .section_id = section_id};
+    struct sst_context *context = write->context;
+    struct section_identity identity = {.segment_id = write->segment_id, .section_id = write->section_id};
     struct extent_reservation reservation = {0};
-    struct sst_stream stream = {.context = context, .queue = queue, .reservation = &reservation, .segment_id = segment_id, .source = BLOCKDEV_SOURCE_INDEX};
-    uint64_t bound_bytes = ops->section_bytes_bound(builder) + PAGE_BYTES, extents = divide_up(bound_bytes, context->layout->extent_bytes) + 1;
+    struct sst_stream stream = {.context = context, .queue = write->queue, .reservation = &reservation, .segment_id = write->segment_id, .source = BLOCKDEV_SOURCE_INDEX};
+    uint64_t bound_bytes = write->bytes_max + PAGE_BYTES, extents = divide_up(bound_bytes, context->layout->extent_bytes) + 1;
     memcpy(identity.uuid, context->uuid, sizeof identity.uuid);
     int result = extents_reserve(context->extents, extents < UINT32_MAX ? (uint32_t)extents : UINT32_MAX, false, &reservation);
     if (result)
         return result;
+    if (write->stream)
+        *write->stream = &stream;
     result = sst_stream_create(&stream);
     if (!result)
-        result = write_pages(&stream, ops, builder, &identity, bound_bytes, place);
+        result = write_pages(write, &stream, &identity, bound_bytes, place);
+    if (write->stream)
+        *write->stream = NULL;
     sst_stream_destroy(&stream, result == MOTE_OK);
     /* Nobody else learns of the extent that failed: it is out of use until the next open, which may try it again. */
     if (result && stream.failed_extent != UINT32_MAX)
         extents_retire(context->extents, stream.failed_extent);
     extents_unreserve(context->extents, &reservation);
     return result;
+}
+
+struct builder_fill {
+    const struct row_index_ops *ops;
+    struct row_index *builder;
+};
+
+static int fill_from_builder(void *context, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root)
+{
+    struct builder_fill *fill = context;
+    return fill->ops->finish(fill->builder, identity, sink, root);
+}
+
+/* stream: as in struct sst_section_write. */
+static int write_index(struct sst_context *context, struct blockdev_queue *queue, uint64_t segment_id, const struct row_index_ops *ops, struct row_index *builder, uint64_t section_id, struct sst_stream **stream, struct segment_section *place)
+{
+    struct builder_fill fill = {ops, builder};
+    struct sst_section_write write = {.context = context, .queue = queue, .segment_id = segment_id, .section_id = section_id, .fill = fill_from_builder, .fill_context = &fill, .stream = stream};
+    int result = ops->complete ? ops->complete(builder) : MOTE_OK;
+    if (result)
+        return result;
+    write.bytes_max = ops->section_bytes_bound(builder);
+    return sst_section_write(&write, place);
+}
+
+int sst_index_write(struct sst_context *context, struct blockdev_queue *queue, uint64_t segment_id, const struct row_index_ops *ops, struct row_index *builder, uint64_t section_id, struct segment_section *place)
+{
+    return write_index(context, queue, segment_id, ops, builder, section_id, NULL, place);
 }
 
 /* ---- Feeding ---- */
@@ -223,18 +256,22 @@ int sst_index_build(struct sst_context *context, struct blockdev_queue *queue, s
                     struct segment_section *place)
 {
     struct sst_iterator *iterator;
+    struct sst_scratch_sections sections;
     int result = sst_iterator_create(context, queue, &iterator);
     if (result)
         return result;
     feed->builder = NULL;
+    sst_scratch_sections_open(&sections, context, queue, segment, feed);
     result = sst_iterator_open(iterator, segment, schema);
     if (!result)
         result = feed->ops->create(context->memory, options, options_bytes, segment->record.row_count, &feed->builder);
+    if (!result && feed->ops->set_limit)
+        feed->ops->set_limit(feed->builder, memory_budget_bytes(context->memory) / SST_INDEX_BUDGET_SHARE, feed->manifest ? &sections.scratch : NULL);
     if (!result)
         result = feed_blocks(iterator, feed);
     sst_iterator_destroy(iterator);
     if (!result)
-        result = sst_index_write(context, queue, segment->record.id, feed->ops, feed->builder, section_id, place);
+        result = write_index(context, queue, segment->record.id, feed->ops, feed->builder, section_id, &sections.stream, place);
     if (feed->builder)
         feed->ops->destroy(feed->builder);
     feed->builder = NULL;

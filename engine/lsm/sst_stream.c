@@ -226,9 +226,8 @@ uint64_t sst_stream_room(const struct sst_stream *stream)
     return stream->end - stream->at + extents_left * stream->context->layout->extent_bytes;
 }
 
-int sst_stream_finish(struct sst_stream *stream)
+int sst_stream_wait(struct sst_stream *stream)
 {
-    submit_buffer(stream);
     while (stream->inflight > 0) {
         uint32_t before = stream->inflight;
         reap_some(stream);
@@ -236,6 +235,12 @@ int sst_stream_finish(struct sst_stream *stream)
             break; /* The queue itself is gone: destroying it ends what is in flight. */
     }
     return stream->error ? error_restore(&stream->error_detail) : MOTE_OK;
+}
+
+int sst_stream_finish(struct sst_stream *stream)
+{
+    submit_buffer(stream);
+    return sst_stream_wait(stream);
 }
 
 static void give_back(struct sst_stream *stream, struct extent_run run)
