@@ -185,7 +185,8 @@ static int rank_rows(struct search_term *term, struct search_section *section, s
     return text_search_run(section->state, &words->statistics, threshold_of(ranking), take_hit, &hits);
 }
 
-const struct search_term_ops text_term_ops = {
+extern const struct search_term_ops search_words_ops;
+const struct search_term_ops search_words_ops = {
     .kind_first = MOTE_TERM_WORDS,
     .kind_last = MOTE_TERM_WORDS,
     .index_kind = MOTE_INDEX_TEXT,

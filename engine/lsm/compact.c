@@ -151,11 +151,11 @@ static int merge_rows(struct compact_work *work)
     return result ? result : found;
 }
 
-static int write_once(struct compact_work *work)
+static int write_once(struct compact_work *work, bool unindexed)
 {
     struct lsm_output *output = &work->output;
     *output = (struct lsm_output){.job = work->job, .schema = work->compaction->schema, .reservation = &work->reservation, .source = BLOCKDEV_SOURCE_COMPACTION, .level = work->compaction->level,
-                                  .rows_max = work->rows_expected, .bottom = work->compaction->bottom};
+                                  .rows_max = work->rows_expected, .bottom = work->compaction->bottom, .unindexed = unindexed};
     int result = lsm_output_begin(output);
     if (!result)
         result = merge_rows(work);
@@ -170,15 +170,18 @@ static int write_once(struct compact_work *work)
 static int write_outputs(struct compact_work *work)
 {
     unsigned step = 0;
+    bool unindexed = false;
     int result = reserve(work, step);
     while (!result) {
-        result = write_once(work);
+        result = write_once(work, unindexed);
         if (!result)
             return MOTE_OK;
+        bool lacks_memory = lsm_indexes_lack_memory(&work->output, result);
+        unindexed |= lacks_memory;
         lsm_output_end(&work->output, false);
         if (result == MOTE_ENOSPC && step + 1 < RESERVE_STEPS)
             step++;
-        else if (!lsm_retire(work->job, &work->output, result, &work->bad))
+        else if (!lacks_memory && !lsm_retire(work->job, &work->output, result, &work->bad))
             return result;
         result = reserve(work, step);
     }

@@ -18,6 +18,7 @@ struct flush_table {
     const struct schema *schema; /* NULL: dropped */
     struct memtable *memtable;
     uint32_t extents_bound;
+    bool unindexed;
     struct lsm_output output;
 };
 
@@ -102,6 +103,7 @@ static int write_once(struct flush_work *work, struct flush_table *table)
 {
     struct lsm_output *output = &table->output;
     *output = (struct lsm_output){.job = work->job, .schema = table->schema, .reservation = &work->reservation, .source = BLOCKDEV_SOURCE_FLUSH, .rows_max = table->rows, .raw_bytes_max = table->raw_bytes};
+    output->unindexed = table->unindexed;
     for (const struct flush_table *later = table + 1; later < work->tables + work->table_count; later++)
         output->extents_kept += later->extents_bound;
     int result = lsm_output_begin(output);
@@ -128,8 +130,10 @@ static int write_tables(struct flush_work *work)
             i++;
             continue;
         }
+        bool lacks_memory = lsm_indexes_lack_memory(output, result);
+        work->tables[i].unindexed |= lacks_memory;
         lsm_output_end(output, false);
-        if (!lsm_retire(work->job, output, result, &work->bad))
+        if (!lacks_memory && !lsm_retire(work->job, output, result, &work->bad))
             return result;
         /* What the failed attempt took is free again, but no longer reserved. */
         extents_unreserve(work->job->sst->extents, &work->reservation);

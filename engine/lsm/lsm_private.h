@@ -32,6 +32,7 @@ struct lsm_output {
     uint32_t level;
     uint64_t rows_max; /* rows that will come at most */
     bool bottom;       /* tombstones with nothing kept below them vanish */
+    bool unindexed;    /* without the declared indexes: an attempt with them had too little memory */
     uint64_t raw_bytes_max; /* of the images (tombstones: keys) that will come at most; 0: unknown, who wants for space tries again with a larger reservation */
     uint32_t extents_kept;  /* of the reservation: for what is written after */
     /* what came out: */
@@ -80,6 +81,8 @@ void lsm_indexes_open(struct lsm_output *output, uint64_t rows_max);
 /* The segment is complete: writes the sections. */
 void lsm_indexes_write(struct lsm_output *output, uint64_t segment_id);
 void lsm_indexes_end(struct lsm_output *output, bool keep);
+/* After a failed attempt: whether it lacked memory, some of which indexes had; then it may be repeated without them (unindexed). */
+bool lsm_indexes_lack_memory(const struct lsm_output *output, int result);
 /* Adds the segments and their sections to the edit. */
 void lsm_add_segments(struct manifest_edit *edit, const struct lsm_output *output);
 /* After an edit that was refused: gives up sections whose index is gone, after MOTE_ENOSPC all; true: there were any, so that the edit may be made again. */

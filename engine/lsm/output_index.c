@@ -1,6 +1,7 @@
 /* output_index.c: the declared indexes of the segments that a flush or a compaction writes (lsm_private.h): given the rows as they are encoded, written as sections when their segment is complete, published in the same edit.
  *
- * Invariant: nothing here fails a job. An index that lacks memory or space is given up for this segment; searches then look at its rows, and the section is built later.
+ * Invariant: nothing here fails a job. An index that lacks memory or space is given up for this segment; searches then look at its rows, and the section is built later. Where it is the job that lacks the memory which indexes have, it is
+ * repeated without them.
  * Memory: the builders together take at most an eighth of the budget; a segment ends when they are full. Threads: the job's.
  */
 #include "engine/lsm/lsm_private.h"
@@ -31,7 +32,7 @@ int lsm_indexes_begin(struct lsm_output *output)
     struct lsm_indexes *indexes = &output->indexes;
     struct memory *memory = output->job->sst->memory;
     *indexes = (struct lsm_indexes){.segment_rows_max = UINT64_MAX};
-    if (!output->job->sst->indexes)
+    if (!output->job->sst->indexes || output->unindexed)
         return MOTE_OK;
     indexes->definitions = memory_alloc(memory, MANIFEST_TABLE_INDEXES_MAX * sizeof *indexes->definitions);
     if (!indexes->definitions)
@@ -132,6 +133,8 @@ void lsm_indexes_end(struct lsm_output *output, bool keep)
     memory_free(memory, indexes->definitions);
     *indexes = (struct lsm_indexes){0};
 }
+
+bool lsm_indexes_lack_memory(const struct lsm_output *output, int result) { return result == MOTE_EBUDGET && output->indexes.count > 0; }
 
 void lsm_add_segments(struct manifest_edit *edit, const struct lsm_output *output)
 {
