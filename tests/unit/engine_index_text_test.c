@@ -344,7 +344,7 @@ Test(engine_index_text, flipped_bit_in_a_page_changes_no_answer)
 
 /* ---- More words than memory ---- */
 
-enum { LONG_ROWS = 160, LONG_BYTES = 60000 };
+enum { LONG_ROWS = 100, LONG_BYTES = 60000 };
 
 static void put_long(mote_table *table, uint64_t *state, int64_t id, uint32_t vocabulary, char *text)
 {
@@ -374,7 +374,7 @@ static void begin_long(struct fixture *fixture, struct text_model *model)
     text_model_create(model, fixture->db, 1);
 }
 
-/* 10 MB of nothing but different words: one block holds more of them than the index may have memory for. Segments that are there already get a section that is built in parts; flushes and compactions give theirs up,
+/* 6 MB of nothing but different words: one block holds more of them than the index may have memory for. Segments that are there already get a section that is built in parts; flushes and compactions give theirs up,
  * and none of them fails. */
 Test(engine_index_text, words_beyond_memory_are_indexed)
 {
@@ -425,7 +425,7 @@ Test(engine_index_text, segments_end_before_memory_does)
     must(mote_compact(fixture.db, "texts"));
     require_complete(model.table, "words");
     struct mote_index_info info = describe(model.table, "words");
-    cr_assert_gt(info.segments, 2, "%llu segments of 10 MB", (unsigned long long)info.segments);
+    cr_assert_gt(info.segments, 2, "%llu segments of 6 MB", (unsigned long long)info.segments);
     check_long(&model);
     end(&fixture, &model);
 }
