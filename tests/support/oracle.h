@@ -69,6 +69,8 @@ int oracle_check_reads(struct oracle *oracle, mote_db *db, const struct model *m
 /* Searches of every index of every table, against oracle->content. */
 int oracle_check_searches(struct oracle *oracle);
 int oracle_check_column_index(struct oracle *oracle, const struct content_table *table, const struct mote_index_info *info);
+/* Of one text index. */
+int oracle_check_text(struct oracle *oracle, const struct content_table *table, const struct mote_index_info *info);
 /* Extents: every reference counted once, free + used + ... = all. idle: nothing is in flight and nothing awaits its freeing. */
 int oracle_check_space(struct oracle *oracle, mote_db *db);
 

@@ -118,6 +118,8 @@ static int check_index(const struct mote_index_info *info, void *context)
     struct searching *searching = context;
     if (info->kind == MOTE_INDEX_COLUMN)
         return oracle_check_column_index(searching->oracle, searching->table, info);
+    if (info->kind == MOTE_INDEX_TEXT)
+        return oracle_check_text(searching->oracle, searching->table, info);
     if (info->kind != MOTE_INDEX_SPATIAL)
         return MOTE_OK;
     int result = check_box(context, info);

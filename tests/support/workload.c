@@ -446,11 +446,11 @@ int act_compact(struct run *run)
     return run_judge(run, mote_compact(run->db, one ? run->model->tables[table].schema.name : NULL), "a compaction");
 }
 
-/* The position of the table's first point, or -1. */
-static int find_point(const struct model_schema *schema)
+/* The position of the table's first column of the type, or -1. */
+static int find_column(const struct model_schema *schema, uint32_t type)
 {
     for (uint32_t i = 0; i < schema->column_count; i++)
-        if (schema->columns[i].type == MOTE_TYPE_POINT3)
+        if (schema->columns[i].type == type)
             return (int)i;
     return -1;
 }
@@ -490,9 +490,12 @@ int act_indexes(struct run *run)
 {
     for (uint32_t t = 0; t < run->model->table_count; t++) {
         const struct model_schema *schema = &run->model->tables[t].schema;
-        int column = run->model->tables[t].live ? find_point(schema) : -1;
+        int column = run->model->tables[t].live ? find_column(schema, MOTE_TYPE_POINT3) : -1;
         if (column >= 0 && random_one_in(&run->random, 2))
             return act_declared_index(run, schema, MOTE_INDEX_SPATIAL, "near", (uint32_t)column);
+        column = run->model->tables[t].live ? find_column(schema, MOTE_TYPE_TEXT) : -1;
+        if (column >= 0 && random_one_in(&run->random, 3))
+            return act_declared_index(run, schema, MOTE_INDEX_TEXT, "words", (uint32_t)column);
         column = run->model->tables[t].live ? find_value(schema, random_below(&run->random, schema->column_count)) : -1;
         if (column >= 0 && random_one_in(&run->random, 2))
             return act_declared_index(run, schema, MOTE_INDEX_COLUMN, schema->columns[column].type == MOTE_TYPE_TEXT ? "text" : "value", (uint32_t)column);
