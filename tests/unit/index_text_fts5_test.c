@@ -1,4 +1,4 @@
-/* index_text_fts5_test.c: 117,659 real texts, the glosses of WordNet, in the text index and in SQLite's FTS5 (tokenizer unicode61): the same documents, the same scores and the same order for hundreds of queries. The texts are those of
+/* index_text_fts5_test.c: 117,659 real texts, the glosses of WordNet, in the text index and in SQLite's FTS5 (tokenizer unicode61): the same documents, the same scores and the same order for hundreds of queries, of sections by themselves and of a table. The texts are those of
  * the Debian package wordnet-base (/usr/share/wordnet, or where MOTE_TEST_WORDNET says); where they or SQLite are not there, the test prints SKIPPED. */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include "blockdev/base/memory.h"
 #include "index/text.h"
 #include "tests/support/codec_check.h"
+#include "tests/support/engine_fixture.h"
 #include "tests/support/requests.h"
 #include "tests/support/text_rig.h"
 
@@ -271,6 +272,102 @@ Test(index_text_fts5, wordnet_ranks_as_sqlite_does)
         free(glosses.texts[i]);
     text_analyser_destroy(analyser);
     memory_destroy(memory);
+}
+
+/* ---- Through the engine ---- */
+
+enum { ENGINE_QUERIES = 60, IN_MEMTABLE = 5000 };
+
+static mote_table *fill_table(struct fixture *fixture, const struct glosses *glosses)
+{
+    struct mote_column_definition columns[2] = {{.name = "id", .type = MOTE_TYPE_INT64, .flags = MOTE_COLUMN_NOT_NULL}, {.name = "body", .type = MOTE_TYPE_TEXT}};
+    struct mote_schema schema = MOTE_SCHEMA_INIT;
+    struct mote_index_options index = MOTE_INDEX_OPTIONS_INIT;
+    const uint32_t key = 0, body = 1;
+    mote_table *table;
+    schema.name = "glosses";
+    schema.columns = columns;
+    schema.column_count = 2;
+    schema.key_columns = &key;
+    schema.key_column_count = 1;
+    must(mote_table_create(fixture->db, &schema, &table));
+    index.name = "words";
+    index.kind = MOTE_INDEX_TEXT;
+    index.columns = &body;
+    index.column_count = 1;
+    for (uint32_t i = 0; i < glosses->count; i++) {
+        const struct mote_value values[2] = {value_i64(i), value_text(glosses->texts[i])};
+        if (i == glosses->count / 3)
+            must(mote_index_create(table, &index));
+        if (i == glosses->count - IN_MEMTABLE)
+            must(mote_flush(fixture->db));
+        must(mote_append(table, values, 2, NULL, NULL));
+    }
+    return table;
+}
+
+static void ask_table(mote_table *table, const char *words, uint64_t limit, struct hits *hits)
+{
+    struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
+    const struct mote_term term = {.kind = MOTE_TERM_WORDS, .words = words};
+    const uint32_t id = 0;
+    struct mote_hit_chunk chunk;
+    mote_hits *found;
+    options.terms = &term;
+    options.term_count = 1;
+    options.columns = &id;
+    options.column_count = 1;
+    options.limit = limit;
+    must(mote_search(table, &options, &found));
+    hits->count = 0;
+    do {
+        must(mote_hits_next(found, &chunk));
+        for (size_t i = 0; i < chunk.row_count; i++)
+            hits->all[hits->count++] = (struct hit){(uint32_t)((const int64_t *)chunk.columns[0].values)[i], chunk.scores[i]};
+    } while (chunk.row_count > 0);
+    mote_hits_close(found);
+    for (uint32_t i = 1; i < hits->count; i++)
+        cr_assert_lt(by_rank(&hits->all[i - 1], &hits->all[i]), 0, "%s: place %u", words, i);
+}
+
+/* A third of the rows was there before the index, the last are in a memtable: segments of both kinds, and rows, give one order. */
+Test(index_text_fts5, tables_rank_as_sqlite_does)
+{
+    uint64_t random = requests_seed("index_text_fts5_engine") | 1, documents = 0;
+    static struct glosses glosses;
+    struct fixture fixture;
+    if (!load_glosses(&glosses)) {
+        printf("SKIPPED: WordNet is not there (Debian package wordnet-base)\n");
+        return;
+    }
+    fixture_image(&fixture, 256ull << 20);
+    fixture.options.memory_bytes = 128ull << 20;
+    fixture.options.workers = MOTE_NO_THREADS;
+    fixture_open(&fixture);
+    mote_table *table = fill_table(&fixture, &glosses);
+    sqlite3 *db = fill_sqlite(&glosses);
+    struct hits hits = {.all = malloc(GLOSSES_MAX * sizeof *hits.all)};
+    struct hit *expected = malloc(GLOSSES_MAX * sizeof *expected);
+    for (uint32_t q = 0; q < ENGINE_QUERIES; q++) {
+        char query[512];
+        make_query(&glosses, &random, q, query);
+        uint32_t count = ask_sqlite(db, query, expected);
+        ask_table(table, query, 0, &hits);
+        compare(query, &hits, expected, count);
+        ask_table(table, query, 10, &hits);
+        cr_assert_eq(hits.count, count < 10 ? count : 10);
+        for (uint32_t i = 0; i < hits.count; i++)
+            cr_assert(fabs(hits.all[i].score - expected[i].score) <= 1e-9 * expected[i].score, "%s: place %u of the first ten", query, i);
+        documents += count;
+    }
+    printf("%d queries of a table, %llu documents ranked alike\n", ENGINE_QUERIES, (unsigned long long)documents);
+    sqlite3_close(db);
+    free(hits.all);
+    free(expected);
+    for (uint32_t i = 0; i < glosses.count; i++)
+        free(glosses.texts[i]);
+    fixture_close(&fixture);
+    fixture_remove(&fixture);
 }
 #else
 Test(index_text_fts5, wordnet_ranks_as_sqlite_does)
