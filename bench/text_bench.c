@@ -1,4 +1,4 @@
-/* text_bench.c: what the text index costs: building, merging, size, and queries by kind, beside SQLite's FTS5 (in memory) where SQLite was there at the build.
+/* text_bench.c: what the text index costs: building, merging, size, and queries by kind, in a section by itself and through a table (an image file in TMPDIR), beside SQLite's FTS5 (in memory) where SQLite was there at the build.
  *
  *     text_bench [documents | --quick]        documents, default 117,659; 1000 (--quick) run as a test in a moment
  *
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #ifdef MOTE_BENCH_SQLITE
 #include <sqlite3.h>
 #endif
@@ -349,41 +350,165 @@ static void ask_sqlite(const char *bytes, struct best *best)
 }
 #endif
 
-/* Microseconds for each query, of mote and (0: it is not there) of SQLite. */
-static void measure(struct rig *rig, char queries[QUERIES][256], double *mote_us, double *sqlite_us)
+/* ---- The same through a table, on an image file ---- */
+
+struct table {
+    char path[512];
+    mote_db *db;
+    mote_table *handle;
+    double load_s, indexed_load_s; /* append and flush, without the index and with it */
+    uint64_t index_bytes, segments;
+};
+
+static double process_s(void)
 {
-    struct best mine;
-    *mote_us = *sqlite_us = 1e30;
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+static double load_table(struct table *table, const struct documents *documents, const char *name, bool indexed)
+{
+    struct mote_column_definition columns[2] = {{.name = "id", .type = MOTE_TYPE_INT64, .flags = MOTE_COLUMN_NOT_NULL}, {.name = "body", .type = MOTE_TYPE_TEXT}};
+    struct mote_schema schema = MOTE_SCHEMA_INIT;
+    struct mote_index_options index = MOTE_INDEX_OPTIONS_INIT;
+    const uint32_t key = 0, body = 1;
+    schema.name = name;
+    schema.columns = columns;
+    schema.column_count = 2;
+    schema.key_columns = &key;
+    schema.key_column_count = 1;
+    demand(mote_table_create(table->db, &schema, &table->handle), "table");
+    index.name = "words";
+    index.kind = MOTE_INDEX_TEXT;
+    index.columns = &body;
+    index.column_count = 1;
+    if (indexed)
+        demand(mote_index_create(table->handle, &index), "index");
+    double begun = process_s();
+    for (uint32_t i = 0; i < documents->count; i++) {
+        struct mote_value values[2] = {{.type = MOTE_TYPE_INT64}, {.type = MOTE_TYPE_TEXT}};
+        values[0].as.i64 = i;
+        values[1].as.bytes.data = documents->texts[i];
+        values[1].as.bytes.size_bytes = strlen(documents->texts[i]);
+        demand(mote_append(table->handle, values, 2, NULL, NULL), "append");
+    }
+    demand(mote_flush(table->db), "flush");
+    return process_s() - begun;
+}
+
+static void make_table(struct table *table, const struct documents *documents)
+{
+    struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
+    struct mote_options options = MOTE_OPTIONS_INIT;
+    struct mote_index_info info = {.size_bytes = sizeof info};
+    const char *folder = getenv("TMPDIR");
+    snprintf(table->path, sizeof table->path, "%s/text_bench.%d", folder ? folder : "/tmp", (int)getpid());
+    format.image_size_bytes = (128ull << 20) + documents->bytes / 4096 * 8 * 4096;
+    format.sparse = 1;
+    demand(mote_format(table->path, &format, NULL), "format");
+    demand(mote_open(table->path, &options, &table->db, NULL), "open");
+    table->load_s = load_table(table, documents, "plain", false);
+    table->indexed_load_s = load_table(table, documents, "indexed", true);
+    demand(mote_index_describe(table->handle, "words", &info), "describe");
+    table->index_bytes = info.bytes;
+    table->segments = info.segments;
+}
+
+static void drop_table(struct table *table)
+{
+    demand(mote_close(table->db), "close");
+    unlink(table->path);
+}
+
+static void ask_table(struct table *table, const char *bytes, struct best *best)
+{
+    struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
+    const struct mote_term term = {.kind = MOTE_TERM_WORDS, .words = bytes};
+    const uint32_t id = 0;
+    struct mote_hit_chunk chunk;
+    mote_hits *hits;
+    options.terms = &term;
+    options.term_count = 1;
+    options.limit = BEST;
+    options.columns = &id;
+    options.column_count = 1;
+    best->count = 0;
+    demand(mote_search(table->handle, &options, &hits), bytes);
+    demand(mote_hits_next(hits, &chunk), bytes);
+    for (size_t i = 0; i < chunk.row_count; i++)
+        best->scores[best->count++] = chunk.scores[i];
+    mote_hits_close(hits);
+}
+
+static void require_equal(const char *query, const struct best *mine, const struct best *theirs, const char *whose)
+{
+    bool equal = mine->count == theirs->count;
+    for (uint32_t i = 0; i < mine->count && equal; i++)
+        equal = fabs(mine->scores[i] - theirs->scores[i]) <= 1e-9 * theirs->scores[i];
+    if (equal)
+        return;
+    fprintf(stderr, "%s: other scores than those of %s\n", query, whose);
+    exit(1);
+}
+
+struct times {
+    double section_us, table_us, sqlite_us;
+};
+
+/* Microseconds for each query; of SQLite 0: it is not there. */
+static void measure(struct rig *rig, struct table *table, char queries[QUERIES][256], struct times *times)
+{
+    struct best mine, theirs;
+    *times = (struct times){1e30, 1e30, 1e30};
     for (int run = 0; run < RUNS; run++) {
         double begun = now_s();
         for (int q = 0; q < QUERIES; q++)
             ask(rig, queries[q], &mine);
         double taken = (now_s() - begun) / QUERIES * 1e6;
-        *mote_us = taken < *mote_us ? taken : *mote_us;
+        times->section_us = taken < times->section_us ? taken : times->section_us;
+        begun = now_s();
+        for (int q = 0; q < QUERIES; q++)
+            ask_table(table, queries[q], &mine);
+        taken = (now_s() - begun) / QUERIES * 1e6;
+        times->table_us = taken < times->table_us ? taken : times->table_us;
+    }
+    for (int q = 0; q < QUERIES; q++) {
+        ask(rig, queries[q], &mine);
+        ask_table(table, queries[q], &theirs);
+        require_equal(queries[q], &mine, &theirs, "the table");
     }
 #ifdef MOTE_BENCH_SQLITE
-    struct best theirs;
     for (int run = 0; run < RUNS; run++) {
         double begun = now_s();
         for (int q = 0; q < QUERIES; q++)
             ask_sqlite(queries[q], &theirs);
         double taken = (now_s() - begun) / QUERIES * 1e6;
-        *sqlite_us = taken < *sqlite_us ? taken : *sqlite_us;
+        times->sqlite_us = taken < times->sqlite_us ? taken : times->sqlite_us;
     }
     for (int q = 0; q < QUERIES; q++) {
         ask(rig, queries[q], &mine);
         ask_sqlite(queries[q], &theirs);
-        bool equal = mine.count == theirs.count;
-        for (uint32_t i = 0; i < mine.count && equal; i++)
-            equal = fabs(mine.scores[i] - theirs.scores[i]) <= 1e-9 * theirs.scores[i];
-        if (!equal) {
-            fprintf(stderr, "%s: other scores than SQLite's\n", queries[q]);
-            exit(1);
-        }
+        require_equal(queries[q], &mine, &theirs, "SQLite");
     }
 #else
-    *sqlite_us = 0;
+    times->sqlite_us = 0;
 #endif
+}
+
+static void print_queries(struct rig *rig, struct table *table, const struct documents *documents)
+{
+    uint64_t random = 4711;
+    printf("the ten best, us a query; ratio: FTS5 to the table\n");
+    printf("%-22s %10s %10s %10s %10s\n", "", "section", "table", "FTS5", "ratio");
+    for (int kind = 0; kind < KINDS; kind++) {
+        static char queries[QUERIES][256];
+        struct times times;
+        for (int q = 0; q < QUERIES; q++)
+            make_query(documents, &random, (enum kind)kind, queries[q]);
+        measure(rig, table, queries, &times);
+        printf("%-22s %10.1f %10.1f %10.1f %10.1f\n", kind_names[kind], times.section_us, times.table_us, times.sqlite_us, times.sqlite_us / times.table_us);
+    }
 }
 
 int main(int argc, char **argv)
@@ -391,8 +516,9 @@ int main(int argc, char **argv)
     uint32_t count = argc > 1 && strcmp(argv[1], "--quick") == 0 ? 1000 : argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : DOCUMENTS_DEFAULT;
     struct documents documents = {0};
     struct rig rig = {0};
+    struct table table = {0};
     struct text_options options = {0};
-    uint64_t memory_bytes = 0, random = 4711, sqlite_bytes = 0;
+    uint64_t memory_bytes = 0, sqlite_bytes = 0;
     if (count < PARTS || count > 50000000) {
         fprintf(stderr, "usage: text_bench [documents | --quick]\n");
         return 2;
@@ -415,15 +541,10 @@ int main(int argc, char **argv)
     printf("%-22s %10.3f\n", "merge of 4, s", merge_s);
     printf("%-22s %10.3f %10.3f %10.2f\n", "section, MB", (double)rig.whole.length * 1e-6, (double)sqlite_bytes * 1e-6, (double)sqlite_bytes / (double)rig.whole.length);
     printf("%-22s %10.3f\n", "builder's memory, MB", (double)memory_bytes * 1e-6);
-    printf("the ten best, us a query\n");
-    for (int kind = 0; kind < KINDS; kind++) {
-        static char queries[QUERIES][256];
-        double mote_us, sqlite_us;
-        for (int q = 0; q < QUERIES; q++)
-            make_query(&documents, &random, (enum kind)kind, queries[q]);
-        measure(&rig, queries, &mote_us, &sqlite_us);
-        printf("%-22s %10.1f %10.1f %10.1f\n", kind_names[kind], mote_us, sqlite_us, sqlite_us / mote_us);
-    }
+    make_table(&table, &documents);
+    printf("%-22s %10.3f   of which the index %.3f, %.3f MB in %llu segments\n", "table: append, flush, s", table.indexed_load_s, table.indexed_load_s - table.load_s, (double)table.index_bytes * 1e-6, (unsigned long long)table.segments);
+    print_queries(&rig, &table, &documents);
+    drop_table(&table);
 #ifdef MOTE_BENCH_SQLITE
     sqlite3_finalize(statement);
     sqlite3_close(db);
