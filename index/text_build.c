@@ -402,8 +402,11 @@ static int write_word(const struct text_builder *builder, const struct word *wor
         if (value & 1) {
             ordinal += (uint32_t)(value / 2);
             position = (uint32_t)chain_varint(&chain);
-            /* Both ascend: the document's entry lies between here and as many entries on as ordinals were passed. */
-            uint32_t low = document, high = builder->document_count;
+            /* Both ascend: the document's entry lies between here and as many entries on as ordinals were passed; just there if each row has a text. */
+            uint64_t furthest = document + (uint64_t)(ordinal - builder->documents[document].ordinal);
+            uint32_t low = document, high = furthest < builder->document_count ? (uint32_t)furthest : builder->document_count - 1;
+            if (builder->documents[high].ordinal == ordinal)
+                low = high;
             while (low < high) {
                 uint32_t middle = low + (high - low) / 2;
                 if (builder->documents[middle].ordinal < ordinal)
