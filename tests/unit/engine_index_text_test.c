@@ -429,3 +429,53 @@ Test(engine_index_text, segments_end_before_memory_does)
     check_long(&model);
     end(&fixture, &model);
 }
+
+/* Whatever allocation fails while parts are written and merged: the build is given up or goes on, every extent of its parts is free again, searches answer, and the next build succeeds. */
+Test(engine_index_text, parts_of_a_failed_build_are_given_back)
+{
+    struct fixture fixture;
+    struct text_model model;
+    static char text[LONG_BYTES + 64];
+    uint64_t state = 79, failed = 0;
+    fixture_image(&fixture, 128ull << 20);
+    text_model_options(&fixture.options);
+    fixture_open(&fixture);
+    text_model_create(&model, fixture.db, 1);
+    for (int64_t id = 0; id < 20; id++)
+        put_long(model.table, &state, id, 100000000, text);
+    text_model_flush(&model, fixture.db);
+    must(mote_checkpoint(fixture.db));
+    uint64_t free_before = fixture_stats(&fixture).extents_free;
+    memory_fail_after(fixture.db->memory, 0, true);
+    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    const uint32_t body = 2;
+    options.name = "words";
+    options.kind = MOTE_INDEX_TEXT;
+    options.columns = &body;
+    options.column_count = 1;
+    must_fail(mote_index_create(model.table, &options), MOTE_EBUDGET);
+    memory_fail_after(fixture.db->memory, -1, false);
+    must(mote_index_create(model.table, &options));
+    require_complete(model.table, "words");
+    for (int64_t n = 0; n < 3000; n = n * 5 / 4 + 3) {
+        must(mote_index_drop(model.table, "words"));
+        must(mote_checkpoint(fixture.db));
+        cr_assert_eq(fixture_stats(&fixture).extents_free, free_before, "before allocation %lld", (long long)n);
+        memory_fail_after(fixture.db->memory, n + 40, true); /* the declaration itself takes fewer */
+        int result = mote_index_create(model.table, &options);
+        memory_fail_after(fixture.db->memory, -1, false);
+        cr_assert(result == MOTE_OK || result == MOTE_EBUDGET);
+        if (result)
+            must(mote_index_create(model.table, &options));
+        struct mote_index_info info = describe(model.table, "words");
+        failed += info.segments_indexed < info.segments;
+        uint64_t free_after = fixture_stats(&fixture).extents_free;
+        cr_assert(info.segments_indexed > 0 || free_after == free_before, "after allocation %lld failed: %llu extents are free, not %llu", (long long)n, (unsigned long long)free_after, (unsigned long long)free_before);
+        check_ids(&model, "row7 AND last7", 0, "7");
+        must(mote_flush_all_indexes(fixture.db));
+        require_complete(model.table, "words");
+        check_ids(&model, "row7 AND last7", 0, "7");
+    }
+    cr_assert_gt(failed, 5, "only %llu builds failed", (unsigned long long)failed);
+    end(&fixture, &model);
+}
