@@ -357,7 +357,7 @@ struct table {
     mote_db *db;
     mote_table *handle;
     double load_s, indexed_load_s; /* append and flush, without the index and with it */
-    double ranked_ns, unranked_ns;   /* a row of a memtable, by a search */
+    double ranked_ns, unranked_ns; /* a row of a memtable, by a search */
     uint64_t index_bytes, segments;
 };
 
@@ -389,19 +389,8 @@ static void ask_table(struct table *table, const char *bytes, uint32_t rank_by, 
     mote_hits_close(hits);
 }
 
-/* Before the flush: all rows, or the last of them, lie in memtables. */
-static void ask_memtable(struct table *table, const struct documents *documents)
-{
-    struct best best;
-    double begun = now_s();
-    ask_table(table, "zebra", 0, &best);
-    table->ranked_ns = (now_s() - begun) * 1e9 / documents->count;
-    begun = now_s();
-    ask_table(table, "zebra", MOTE_RANK_NONE, &best);
-    table->unranked_ns = (now_s() - begun) * 1e9 / documents->count;
-}
-
-static double load_table(struct table *table, const struct documents *documents, const char *name, bool indexed)
+/* Seconds of all threads. */
+static double load_table(struct table *table, const struct documents *documents, uint32_t count, const char *name, bool indexed)
 {
     struct mote_column_definition columns[2] = {{.name = "id", .type = MOTE_TYPE_INT64, .flags = MOTE_COLUMN_NOT_NULL}, {.name = "body", .type = MOTE_TYPE_TEXT}};
     struct mote_schema schema = MOTE_SCHEMA_INIT;
@@ -420,25 +409,39 @@ static double load_table(struct table *table, const struct documents *documents,
     if (indexed)
         demand(mote_index_create(table->handle, &index), "index");
     double begun = process_s();
-    for (uint32_t i = 0; i < documents->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct mote_value values[2] = {{.type = MOTE_TYPE_INT64}, {.type = MOTE_TYPE_TEXT}};
         values[0].as.i64 = i;
         values[1].as.bytes.data = documents->texts[i];
         values[1].as.bytes.size_bytes = strlen(documents->texts[i]);
         demand(mote_append(table->handle, values, 2, NULL, NULL), "append");
     }
-    double taken = process_s() - begun;
-    if (indexed)
-        ask_memtable(table, documents);
-    begun = process_s();
-    demand(mote_flush(table->db), "flush");
-    return taken + (process_s() - begun);
+    if (count == documents->count)
+        demand(mote_flush(table->db), "flush");
+    return process_s() - begun;
+}
+
+/* Rows that no flush has seen. */
+static void ask_memtable(struct table *table, const struct documents *documents)
+{
+    uint32_t count = documents->count / 6;
+    mote_table *whole = table->handle;
+    struct best best;
+    (void)load_table(table, documents, count, "loose", true);
+    double begun = now_s();
+    ask_table(table, "zebra", 0, &best);
+    table->ranked_ns = (now_s() - begun) * 1e9 / count;
+    begun = now_s();
+    ask_table(table, "zebra", MOTE_RANK_NONE, &best);
+    table->unranked_ns = (now_s() - begun) * 1e9 / count;
+    table->handle = whole;
 }
 
 static void make_table(struct table *table, const struct documents *documents)
 {
     struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
     struct mote_options options = MOTE_OPTIONS_INIT;
+    options.workers = MOTE_NO_THREADS;
     struct mote_index_info info = {.size_bytes = sizeof info};
     const char *folder = getenv("TMPDIR");
     snprintf(table->path, sizeof table->path, "%s/text_bench.%d", folder ? folder : "/tmp", (int)getpid());
@@ -446,11 +449,12 @@ static void make_table(struct table *table, const struct documents *documents)
     format.sparse = 1;
     demand(mote_format(table->path, &format, NULL), "format");
     demand(mote_open(table->path, &options, &table->db, NULL), "open");
-    table->load_s = load_table(table, documents, "plain", false);
-    table->indexed_load_s = load_table(table, documents, "indexed", true);
+    table->load_s = load_table(table, documents, documents->count, "plain", false);
+    table->indexed_load_s = load_table(table, documents, documents->count, "indexed", true);
     demand(mote_index_describe(table->handle, "words", &info), "describe");
     table->index_bytes = info.bytes;
     table->segments = info.segments;
+    ask_memtable(table, documents);
 }
 
 static void drop_table(struct table *table)
