@@ -441,7 +441,6 @@ static void make_table(struct table *table, const struct documents *documents)
 {
     struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
     struct mote_options options = MOTE_OPTIONS_INIT;
-    options.workers = MOTE_NO_THREADS;
     struct mote_index_info info = {.size_bytes = sizeof info};
     const char *folder = getenv("TMPDIR");
     snprintf(table->path, sizeof table->path, "%s/text_bench.%d", folder ? folder : "/tmp", (int)getpid());
