@@ -224,6 +224,29 @@ int sst_index_write(struct sst_context *context, struct blockdev_queue *queue, u
 /* The same from the rows of a segment. feed: its builder is made and destroyed here. */
 int sst_index_build(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, const uint8_t *options, uint32_t options_bytes, struct sst_index_feed *feed, uint64_t section_id,
                     struct segment_section *place);
+/* The same in steps, by kinds that have them (struct row_index_steps): may take minutes, holds no lock, and may be given up at any moment. Caller: keeps the segment; two queues of its own, both idle at first, which one thread at a time
+ * uses (BLOCKDEV_QUEUE_SHARED). */
+struct sst_index_work_options {
+    struct sst_context *context;
+    struct blockdev_queue *read_queue, *write_queue;
+    struct segment *segment;
+    const struct schema *schema;
+    const uint8_t *options; /* of the index; copied */
+    uint32_t options_bytes;
+    const struct sst_index_feed *feed; /* ops and columns */
+    uint64_t section_id;
+    uint64_t memory_bytes_max; /* 0: the section that is made soonest */
+};
+struct sst_index_work;
+int sst_index_work_create(const struct sst_index_work_options *options, struct sst_index_work **work);
+/* A piece: some rows read, or a millisecond or two of building. After a failure it can but be destroyed. */
+int sst_index_work_step(struct sst_index_work *work, bool *finished);
+/* Between steps: it holds nothing of the cache until the next one. */
+void sst_index_work_rest(struct sst_index_work *work);
+/* Of a finished one: the section, whose extents are the caller's from here on. NOT durable. */
+void sst_index_work_take(struct sst_index_work *work, struct segment_section *place);
+/* Waits for writes in flight; what was not taken is given back. */
+void sst_index_work_destroy(struct sst_index_work *work);
 /* Checks every page. */
 int sst_index_verify(struct sst_context *context, struct blockdev_queue *queue, const struct segment *segment, const struct segment_section *place, const struct row_index_ops *ops);
 
