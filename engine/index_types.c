@@ -3,12 +3,14 @@
 
 static const struct index_type *const kinds[] = {
     &spatial_index_type,
+    &vector_index_type,
     &column_index_type,
     NULL,
 };
 
 const struct row_index_ops *const engine_index_ops[] = {
     &spatial_row_index_ops,
+    &vector_row_index_ops,
     &column_row_index_ops,
     NULL,
 };
