@@ -68,6 +68,12 @@ static int match(struct search_term *term, const struct mote_value *values, bool
     return MOTE_OK;
 }
 
+static double score(const struct search_term *term, double value)
+{
+    (void)term;
+    return value;
+}
+
 /* ---- A section ---- */
 
 static void close_section(struct search_term *term, struct search_section *section)
@@ -170,7 +176,7 @@ static int rank_section(struct search_term *term, struct search_section *section
     return result;
 }
 
-const struct search_term_ops term_vector_ops = {
+const struct search_term_ops search_vector_ops = {
     .kind_first = MOTE_TERM_VECTOR,
     .kind_last = MOTE_TERM_VECTOR,
     .index_kind = MOTE_INDEX_VECTOR,
@@ -179,6 +185,7 @@ const struct search_term_ops term_vector_ops = {
     .name = "vector",
     .prepare = prepare,
     .destroy = destroy,
+    .score = score,
     .match = match,
     .open = open_section,
     .close = close_section,
