@@ -104,6 +104,7 @@ static mote_table *create_table(mote_db *db, uint32_t dimension)
     schema.key_columns = &key;
     schema.key_column_count = 1;
     schema.time_column = -1;
+
     check(mote_table_create(db, &schema, &table) == MOTE_OK, "mote_table_create");
     index.name = "near";
     index.kind = MOTE_INDEX_VECTOR;
@@ -166,7 +167,7 @@ static void bench_searches(mote_db *db, mote_table *table, struct vector_data *d
     printf("  list  48, with the rows: %.0f queries/s by one thread\n", ask_by(&asker, 1, &found));
 }
 
-static void bench(struct vector_data *data, const char *path, uint64_t cache_mib)
+static void bench(struct vector_data *data, const char *path, bool temporary, uint64_t cache_mib)
 {
     struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
     struct mote_options options = MOTE_OPTIONS_INIT;
@@ -176,6 +177,7 @@ static void bench(struct vector_data *data, const char *path, uint64_t cache_mib
     format.image_size_bytes = (uint64_t)(bytes * 10) + (256ull << 20);
     format.image_size_bytes -= format.image_size_bytes % (1 << 20);
     format.sparse = 1;
+    format.force = "mote"; /* the image of the run before */
     options.cache_bytes = cache_mib << 20;
     check(mote_format(path, &format, NULL) == MOTE_OK, "mote_format");
     check(mote_open(path, &options, &db, NULL) == MOTE_OK, "mote_open");
@@ -197,7 +199,8 @@ static void bench(struct vector_data *data, const char *path, uint64_t cache_mib
     bench_searches(db, table, data);
     printf("  memory taken by the searches, open indexes included: %.3f times the vectors' bytes\n", ((double)stats_of(db).memory_used_bytes - (double)used) / bytes);
     check(mote_close(db) == MOTE_OK, "mote_close");
-    unlink(path);
+    if (temporary)
+        unlink(path);
 }
 
 int main(int argc, char **argv)
@@ -213,6 +216,6 @@ int main(int argc, char **argv)
             printf("Fashion-MNIST is not installed (dataset-fashion-mnist): SKIPPED, clusters instead\n");
         vector_data_clusters(&data, quick ? 3000 : count, quick ? 50 : 1000, quick ? 32 : 128);
     }
-    bench(&data, argc > 3 ? argv[3] : path, argc > 4 ? strtoul(argv[4], NULL, 10) : 0);
+    bench(&data, argc > 3 ? argv[3] : path, argc <= 3, argc > 4 ? strtoul(argv[4], NULL, 10) : 0);
     return 0;
 }

@@ -217,6 +217,7 @@ struct index_build {
     uint32_t section_max;        /* 0: all */
     uint32_t built;              /* out */
     uint64_t first_section_id;   /* its own: sections from this one on were made here */
+    uint64_t segment_id_end;     /* its own: segments from this one on came later. 0: none did */
 };
 /* Builds sections that lack or failed a check. Takes compact_mutex, but for what is built in steps. */
 int indexes_build(struct mote_db *db, struct index_build *build);

@@ -5,6 +5,8 @@
  * that publishes the section is refused where that happens in between. So a build that is given up, or fails, costs time only.
  * Memory: what is under way takes at most a sixth of the budget, and gives it back when a flush lacks memory. Threads: any. Failures: those of sst_index_work_*; MOTE_EPOISONED.
  */
+#include <time.h>
+
 #include "blockdev/base/thread.h"
 #include "engine/engine_private.h"
 
@@ -14,6 +16,8 @@
 #define RETRY_COUNT 4u
 #define RETRY_NS NS_PER_S
 #define QUEUE_DEPTH 16u
+#define WAIT_NS (5 * NS_PER_MS)
+#define WAIT_MAX_NS (30 * NS_PER_S)
 
 enum { BETTER_UNKNOWN, BETTER_NO, BETTER_DUE };
 
@@ -114,11 +118,15 @@ bool index_is_due(struct mote_db *db, struct blockdev_queue *queue, struct segme
 
 static bool is_wanted(struct mote_db *db, struct index_steps *steps, const struct manifest_index *index, struct segment *segment, const struct index_build *build)
 {
+    if (build->segment_id_end && segment->record.id >= build->segment_id_end)
+        return false;
     if (index_is_wanted(segment, index->id, build))
         return true;
     /* After a look that failed the section is wanted for that. */
     return build->best && (index_is_due(db, steps->read_queue, segment, segment_find_index(segment, index->id), index) || index_is_wanted(segment, index->id, build));
 }
+
+static bool is_asked_for(const struct manifest_index *index, const struct index_build *build) { return (!build->table_id || build->table_id == index->table_id) && (!build->index_id || build->index_id == index->id); }
 
 static int begin_work(struct mote_db *db, struct index_steps *steps, const struct manifest_index *index, struct segment *segment, const struct schema *schema, bool best)
 {
@@ -136,7 +144,6 @@ static int begin_work(struct mote_db *db, struct index_steps *steps, const struc
         .memory_bytes_max = best ? memory_bytes_max(db) : 0,
     };
     index_columns(schema, index, feed.columns);
-    steps->index = *index;
     int result = sst_index_work_create(&options, &steps->work);
     if (result) {
         steps->failed_segment_id = segment->record.id;
@@ -145,26 +152,29 @@ static int begin_work(struct mote_db *db, struct index_steps *steps, const struc
     }
     segment_hold(segment);
     steps->segment = segment;
+    steps->index = *index;
     return MOTE_OK;
 }
 
-/* Begins with the first section that is wanted. background: but for that which failed last. */
-static int find_work(struct mote_db *db, struct index_steps *steps, const struct index_build *build, bool background)
+/* The first section that is wanted: *found, and its building is begun, if begin says so. background: but for that which failed last. */
+static int find_work(struct mote_db *db, struct index_steps *steps, const struct index_build *build, bool background, bool begin, bool *found)
 {
     struct manifest_index index;
     int result = MOTE_OK;
-    for (uint32_t n = 0; !result && !steps->work && index_get(db, n, &index); n++) {
+    *found = false;
+    for (uint32_t n = 0; !result && !*found && index_get(db, n, &index); n++) {
         const struct row_index_ops *ops = sst_index_ops(&db->sst, index.kind);
-        if (!ops || !ops->steps || (build->table_id && build->table_id != index.table_id) || (build->index_id && build->index_id != index.id))
+        if (!ops || !ops->steps || !is_asked_for(&index, build))
             continue;
         result = make_queues(db, steps);
         struct version *version = version_acquire(db->manifest);
         const struct segment_list *list = version_find(version, index.table_id);
         const struct schema *schema = list ? catalog_live_schema(db, index.table_id) : NULL;
-        for (uint32_t i = 0; schema && !result && !steps->work && i < list->count; i++) {
+        for (uint32_t i = 0; schema && !result && !*found && i < list->count; i++) {
             struct segment *segment = list->segments[i];
             bool failed = background && segment->record.id == steps->failed_segment_id && index.id == steps->failed_index_id;
-            if (!failed && is_wanted(db, steps, &index, segment, build))
+            *found = !failed && is_wanted(db, steps, &index, segment, build);
+            if (*found && begin)
                 result = begin_work(db, steps, &index, segment, schema, build->best);
         }
         version_release(db->manifest, version);
@@ -231,14 +241,16 @@ static int note_failure(struct mote_db *db, struct index_steps *steps, int resul
     return MOTE_OK;
 }
 
-/* Goes on with what is under way, or begins what is wanted. *did: there was something; with a failure: perhaps there is more. */
+/* Goes on with what is under way, or begins what is wanted. *did: there was something. Who waits for his own does not go on with another's once nothing of his is left. */
 static int run_slice(struct mote_db *db, struct index_steps *steps, struct index_build *build, bool background, bool *did)
 {
     bool finished;
+    int result = MOTE_OK;
     if (steps->work && !is_current(db, steps))
         end_work(db, steps);
-    int result = steps->work ? MOTE_OK : find_work(db, steps, build, background);
     *did = steps->work != NULL;
+    if (!steps->work || !background)
+        result = find_work(db, steps, build, background, !steps->work, did);
     if (result || !*did)
         return result;
     result = go_on(db, steps, &finished);
@@ -250,6 +262,9 @@ static int run_slice(struct mote_db *db, struct index_steps *steps, struct index
     steps->write_failures = 0;
     return publish(db, steps);
 }
+
+/* Whether a flush lacks memory, or did a moment ago: nothing is begun then that takes some. */
+static bool must_wait(struct mote_db *db, const struct index_steps *steps) { return atomic_load(&db->flushes_starved) > 0 || atomic_load(&db->flush_failure) == MOTE_EBUDGET || now_ns() < steps->retry_ns; }
 
 static bool may_pass(int result) { return result == MOTE_EBUDGET || result == MOTE_ENOSPC; }
 
@@ -264,7 +279,7 @@ bool index_steps_some(struct mote_db *db, bool *again)
         *again = true;
         return false;
     }
-    bool wait = now_ns() < steps->retry_ns || jobs_over_rate(db);
+    bool wait = must_wait(db, steps) || jobs_over_rate(db);
     int result = wait ? MOTE_OK : run_slice(db, steps, &build, true, &did);
     if (may_pass(result)) {
         steps->retry_ns = now_ns() + RETRY_NS;
@@ -296,17 +311,29 @@ static int build_soonest(struct mote_db *db, struct index_build *build)
 int index_steps_build(struct mote_db *db, struct index_build *build)
 {
     struct index_steps *steps = db->index_steps;
+    uint64_t waited_ns = 0;
+    uint32_t built = 0;
     bool did = true;
     int result = MOTE_OK;
+    build->segment_id_end = manifest_take_segment_id(db->manifest); /* a writer who goes on makes new ones for ever */
     if (!build->best)
         return build_soonest(db, build);
     while (!result && did && !atomic_load(&db->poisoned)) {
         pthread_mutex_lock(&steps->mutex);
-        result = run_slice(db, steps, build, false, &did);
+        bool wait = must_wait(db, steps) && db->worker_count > 0; /* by whom a flush that failed is tried again */
+        if (!wait)
+            result = run_slice(db, steps, build, false, &did);
         pthread_mutex_unlock(&steps->mutex);
+        if (wait && waited_ns < WAIT_MAX_NS)
+            nanosleep(&(struct timespec){.tv_nsec = (long)WAIT_NS}, NULL);
+        else if (wait)
+            result = error_set(MOTE_EBUDGET, "an index is not built because flushes lack memory; raise memory_bytes");
+        waited_ns = wait ? waited_ns + WAIT_NS : 0;
         /* What was replaced is free once nothing holds it. */
-        if (result == MOTE_ENOSPC && build->built > 0 && trim_freed(db))
+        if (result == MOTE_ENOSPC && build->built > built && trim_freed(db)) {
+            built = build->built;
             result = MOTE_OK;
+        }
     }
     return result;
 }

@@ -279,13 +279,14 @@ static int flush_locked(struct mote_db *db, struct generation *generation)
 /* Whether a failure leaves everything as it was (and may pass), or ends all promises. */
 static bool flush_may_retry(int result) { return result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM; }
 
-/* A flush found no memory: a compaction that is under way gives its own back, and none begins before the flush ends. */
+/* A flush found no memory: a compaction that is under way gives its own back, and none begins before the flush ends; so does the building of an index; and what is only kept for later goes. */
 static int flush_starved(struct mote_db *db, struct generation *generation)
 {
     atomic_fetch_add(&db->flushes_starved, 1);
     pthread_mutex_lock(&db->compact_mutex);
     index_steps_abandon(db);
     vector_cache_drop_idle(db->vector_cache);
+    sst_scratch_drain(&db->sst);
     int result = flush_locked(db, generation);
     pthread_mutex_unlock(&db->compact_mutex);
     atomic_fetch_sub(&db->flushes_starved, 1);

@@ -110,6 +110,8 @@ void sst_iterator_destroy(struct sst_iterator *iterator);
 int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, const struct schema *schema);
 /* Lets go of what the iterator holds in the cache (a footer, a partition, a block); it stays where it is and takes it again when needed. For iterators that rest. */
 void sst_iterator_unpin(struct sst_iterator *iterator);
+/* Frees the codecs' scratch that nobody uses at the moment: some MiB, for whoever lacks memory. */
+void sst_scratch_drain(struct sst_context *context);
 /* Reading ahead: what the iterators of one thread share; iterators without read block by block through the cache. An iterator gives its part up when it is closed, destroyed or set to NULL. */
 struct sst_ahead;
 int sst_ahead_create(struct sst_context *context, struct sst_ahead **ahead);
