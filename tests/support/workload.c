@@ -481,30 +481,10 @@ static int act_declared_index(struct run *run, const struct model_schema *schema
     }
     options.name = name;
     options.kind = kind;
+    options.metric = kind == MOTE_INDEX_VECTOR ? 1 + random_below(&run->random, 3) : 0;
     options.columns = &column;
     options.column_count = 1;
     return run_judge(run, mote_index_create(table, &options), "creating an index of %s", schema->name);
-}
-
-/* The same for a table with a vector. */
-static int act_vector_index(struct run *run, const struct model_schema *schema, uint32_t column)
-{
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
-    struct mote_index_info info = {.size_bytes = sizeof info};
-    mote_table *table;
-    int result = mote_table_open(run->db, schema->name, &table);
-    if (result)
-        return run_judge(run, result, "opening %s", schema->name);
-    if (mote_index_describe(table, "like", &info) == MOTE_OK) {
-        bool drop = random_one_in(&run->random, 3);
-        return run_judge(run, drop ? mote_index_drop(table, "like") : mote_index_rebuild(table, "like"), "%s the vector index of %s", drop ? "dropping" : "rebuilding", schema->name);
-    }
-    options.name = "like";
-    options.kind = MOTE_INDEX_VECTOR;
-    options.metric = 1 + random_below(&run->random, 3);
-    options.columns = &column;
-    options.column_count = 1;
-    return run_judge(run, mote_index_create(table, &options), "creating a vector index of %s", schema->name);
 }
 
 static int find_vector(const struct model_schema *schema)
@@ -519,15 +499,12 @@ int act_indexes(struct run *run)
 {
     for (uint32_t t = 0; t < run->model->table_count; t++) {
         const struct model_schema *schema = &run->model->tables[t].schema;
-        int column = run->model->tables[t].live ? find_vector(schema) : -1;
-        if (column >= 0 && random_one_in(&run->random, 2))
-            return act_vector_index(run, schema, (uint32_t)column);
-    }
-    for (uint32_t t = 0; t < run->model->table_count; t++) {
-        const struct model_schema *schema = &run->model->tables[t].schema;
         int column = run->model->tables[t].live ? find_point(schema) : -1;
         if (column >= 0 && random_one_in(&run->random, 2))
             return act_declared_index(run, schema, MOTE_INDEX_SPATIAL, "near", (uint32_t)column);
+        column = run->model->tables[t].live ? find_vector(schema) : -1;
+        if (column >= 0 && random_one_in(&run->random, 2))
+            return act_declared_index(run, schema, MOTE_INDEX_VECTOR, "like", (uint32_t)column);
         column = run->model->tables[t].live ? find_value(schema, random_below(&run->random, schema->column_count)) : -1;
         if (column >= 0 && random_one_in(&run->random, 2))
             return act_declared_index(run, schema, MOTE_INDEX_COLUMN, schema->columns[column].type == MOTE_TYPE_TEXT ? "text" : "value", (uint32_t)column);
