@@ -10,8 +10,8 @@
 #include "blockdev/base/units.h"
 
 #define BUDGET_SHARE 8u
-#define SEGMENT_ROWS_MAX (1u << 22)
-#define SEGMENT_ROWS_MIN 64u
+#define SEGMENT_ROWS_MIN 16384u
+#define LONG_ROWS_MIN 64u
 
 /* The positions of the index's columns in the schema; false: it lacks one, or nobody knows this kind. */
 static bool resolve_feed(const struct lsm_output *output, const struct manifest_index *definition, struct sst_index_feed *feed)
@@ -28,22 +28,23 @@ static bool resolve_feed(const struct lsm_output *output, const struct manifest_
     return feed->ops != NULL;
 }
 
-static bool builders_fit(const struct lsm_indexes *indexes, uint64_t rows, uint64_t share_bytes)
+/* Whether the builders that do not tell when they are full, but take so much for each row, have room for so many. */
+static bool plain_builders_fit(const struct lsm_indexes *indexes, uint64_t rows, uint64_t share_bytes)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < indexes->count; i++)
-        bytes += indexes->feeds[i].ops->builder_bytes(indexes->definitions[i].options, indexes->definitions[i].options_bytes, rows);
+        if (!indexes->feeds[i].ops->full)
+            bytes += indexes->feeds[i].ops->builder_bytes(indexes->definitions[i].options, indexes->definitions[i].options_bytes, rows);
     return bytes <= share_bytes;
 }
 
-/* To an eighth of the greatest number of rows whose builders fit: rows may be of 10 bytes or of 64 KiB. */
-static uint64_t choose_rows_max(const struct lsm_indexes *indexes, uint64_t share_bytes)
+/* Of long rows (a vector may have 64 KiB) fewer than the least of short ones: to an eighth of the greatest number that fits. */
+static uint64_t fit_long_rows(const struct lsm_indexes *indexes, uint64_t rows_max, uint64_t share_bytes)
 {
-    uint64_t rows = SEGMENT_ROWS_MAX;
-    while (rows > SEGMENT_ROWS_MIN && !builders_fit(indexes, rows, share_bytes))
+    uint64_t rows = rows_max;
+    while (rows > LONG_ROWS_MIN && !plain_builders_fit(indexes, rows, share_bytes))
         rows /= 2;
-    uint64_t step = rows / 8;
-    for (uint32_t i = 0; i < 7 && rows < SEGMENT_ROWS_MAX && builders_fit(indexes, rows + step, share_bytes); i++)
+    for (uint64_t step = rows / 8; rows + step <= rows_max && plain_builders_fit(indexes, rows + step, share_bytes);)
         rows += step;
     return rows;
 }
@@ -64,8 +65,16 @@ int lsm_indexes_begin(struct lsm_output *output)
             continue;
         indexes->definitions[indexes->count++] = indexes->definitions[i];
     }
+    uint64_t share_bytes = memory_budget_bytes(memory) / BUDGET_SHARE, rows = 1u << 22;
+    for (bool fits = indexes->count == 0; !fits && rows > SEGMENT_ROWS_MIN;) {
+        uint64_t bytes = 0;
+        for (uint32_t i = 0; i < indexes->count; i++)
+            bytes += indexes->feeds[i].ops->builder_bytes(indexes->definitions[i].options, indexes->definitions[i].options_bytes, rows);
+        fits = bytes <= share_bytes;
+        rows = fits ? rows : rows / 2;
+    }
     if (indexes->count) {
-        indexes->segment_rows_max = choose_rows_max(indexes, memory_budget_bytes(memory) / BUDGET_SHARE);
+        indexes->segment_rows_max = fit_long_rows(indexes, rows, share_bytes);
     } else {
         memory_free(memory, indexes->definitions);
         indexes->definitions = NULL;
