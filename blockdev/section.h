@@ -87,6 +87,18 @@ struct ordinal_index_ops {
 #define ROW_INDEX_OPTIONS_BYTES_MAX 64u
 struct codec_vector;
 struct row_index;
+/* Of a kind whose best section takes too long for a flush: it is built afterwards, in the background, in steps. In place of create and finish; add, section_bytes_bound and destroy are those of the ops. */
+struct row_index_steps {
+    /* Whether a better section than this one, of a segment of row_count rows, can be made with memory_bytes_max: from little reading. */
+    int (*due)(const uint8_t *options, uint32_t options_bytes, const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count,
+               uint64_t memory_bytes_max, bool *due);
+    /* The best section that memory_bytes_max allows; 0: the one that is made soonest. fetch: rows that were added, again, mostly in order: their columns, and which row in these is meant; they live until the next call. */
+    int (*create)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, uint64_t rows_max, uint64_t memory_bytes_max, int (*fetch)(void *context, uint32_t ordinal, const struct codec_vector **columns, uint32_t *row),
+                  void *fetch_context, struct row_index **builder);
+    int (*begin)(struct row_index *builder, const struct section_identity *identity, const struct section_sink *sink); /* no more rows come; both stay until the end */
+    int (*step)(struct row_index *builder, bool *finished); /* a piece of work of at most a millisecond or two */
+    void (*root)(const struct row_index *builder, struct section_root *root); /* of a finished one */
+};
 struct row_index_ops {
     uint32_t kind;                              /* of its roots */
     uint64_t (*builder_bytes)(const uint8_t *options, uint32_t options_bytes, uint64_t rows_max); /* memory that a builder takes, the writing included */
@@ -104,6 +116,7 @@ struct row_index_ops {
     int (*finish)(struct row_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
     void (*destroy)(struct row_index *builder); /* NULL is allowed */
     int (*verify)(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count);
+    const struct row_index_steps *steps; /* NULL: what a flush makes is the best there is */
 };
 
 /* No section of an ordinal index takes more than this a row, and this in all beside. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/engine_private.h"
+#include "engine/vector_cache.h"
 
 /* ---- Timestamp index ---- */
 
@@ -96,7 +97,7 @@ int mote_rebuild_timestamp_index(mote_db *db)
 int mote_flush_all_indexes(mote_db *db)
 {
     int result = db_check_writable(db);
-    struct index_build build = {0};
+    struct index_build build = {.best = true};
     if (result)
         return result;
     result = rebuild_timestamps(db, false);
@@ -105,7 +106,7 @@ int mote_flush_all_indexes(mote_db *db)
     return db_settle(db, result);
 }
 
-/* An index that lacks memory or space for now keeps nobody from cutting the log. */
+/* An index that lacks memory or space for now keeps nobody from cutting the log, nor does what takes minutes to build. */
 static int build_indexes(struct mote_db *db)
 {
     struct index_build build = {0};
@@ -310,6 +311,10 @@ static int compact_and_let_go(struct mote_db *db, const struct mote_table *table
     pthread_mutex_unlock(&db->compact_mutex);
     if (result == MOTE_EBUDGET)
         result = compact_alone(db, table, everything, did);
+    if (*did && indexes_any(db)) {
+        indexes_want(db);
+        vector_cache_sweep(db->vector_cache);
+    }
     if (result == MOTE_EIO || result == MOTE_ENODEV)
         db_poison(db, result);
     return result;

@@ -9,6 +9,7 @@
  *
  * Locks, in the order in which they may be taken together:
  *     table->insert_mutex > table->unique_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex and reader_mutex are leaves.
+ * Beside compact_mutex, and never held together with it but by whoever abandons (flush of a full memory): the mutex of index_steps.c, before those of the manifest.
  * Between the first two: the producers' drain_mutex (producer_private.h), since appends are made under it.
  * visible_seq, poisoned, and a table's schema pointer are atomics. No lock is taken by append unless a memtable or the log is full.
  *
@@ -133,6 +134,8 @@ struct mote_db {
     pthread_mutex_t index_mutex; /* of the copy of the declared indexes below, which the manifest has */
     struct manifest_index *indexes; /* MANIFEST_INDEXES_MAX */
     uint32_t index_count;
+    struct index_steps *index_steps; /* what is built in steps (index_steps.c) */
+    struct vector_cache *vector_cache; /* open vector indexes (vector_cache.h) */
 
     pthread_mutex_t snapshot_mutex;
     uint64_t *snapshots; /* live cursors' seqs, cursors_max slots, 0: unused */
@@ -196,10 +199,13 @@ void table_raise_rowid(struct mote_table *table, int64_t seen);
 const struct schema *catalog_live_schema(void *context, uint64_t table_id); /* NULL: dropped */
 void catalog_free(struct mote_db *db);
 
-/* ---- index.c, index_build.c, index_spatial.c ---- */
+/* ---- index.c, index_build.c, index_steps.c, index_<kind>.c ---- */
 int indexes_create(struct mote_db *db);
 void indexes_load(struct mote_db *db); /* from the manifest, after each change */
 void indexes_free(struct mote_db *db);
+bool indexes_any(struct mote_db *db);
+/* Copies the n-th of the indexes, in the order of their ids; false: there are not so many. */
+bool index_get(struct mote_db *db, uint32_t n, struct manifest_index *index);
 /* The table's index of that name (NULL: its only one of that kind); MOTE_ENOTFOUND. */
 int index_find(const mote_table *table, const char *name, uint32_t kind, struct manifest_index *index);
 /* The positions of its columns. */
@@ -207,16 +213,32 @@ void index_columns(const struct schema *schema, const struct manifest_index *ind
 struct index_build {
     uint64_t table_id, index_id; /* 0: all */
     bool everything;             /* also what is there and good */
+    bool best;                   /* and what a better section is due for: takes minutes */
     uint32_t section_max;        /* 0: all */
     uint32_t built;              /* out */
     uint64_t first_section_id;   /* its own: sections from this one on were made here */
+    uint64_t segment_id_end;     /* its own: segments from this one on came later. 0: none did */
 };
-/* Builds sections that lack or failed a check. Takes compact_mutex. */
+/* Builds sections that lack or failed a check. Takes compact_mutex, but for what is built in steps. */
 int indexes_build(struct mote_db *db, struct index_build *build);
 void indexes_want(struct mote_db *db);
+/* The section, written and not durable, is made durable and published; if that is refused its extents are free again, and where index or segment are gone that is no failure. */
+int index_commit_section(struct mote_db *db, struct blockdev_queue *queue, const struct index_section *section);
+bool index_is_wanted(const struct segment *segment, uint64_t index_id, const struct index_build *build);
 /* What a worker does of it at a time; whether it did something. */
 bool indexes_build_some(struct mote_db *db);
+int index_steps_create(struct mote_db *db);
+void index_steps_destroy(struct mote_db *db);
+/* All that is wanted of kinds that are built in steps, by this thread, beside a worker that does the same. */
+int index_steps_build(struct mote_db *db, struct index_build *build);
+/* A few milliseconds of it, by a worker; whether it did something. *again: there is more to do, now or in a while. */
+bool index_steps_some(struct mote_db *db, bool *again);
+/* Gives up what is under way, with its memory: it begins anew when it is wanted again. */
+void index_steps_abandon(struct mote_db *db);
+/* Whether a better section of the segment is due in the background. A section that cannot be looked at is marked as unusable. */
+bool index_is_due(struct mote_db *db, struct blockdev_queue *queue, struct segment *segment, struct segment_index *section, const struct manifest_index *index);
 int indexes_verify(struct mote_db *db, struct segment *segment, const struct schema *schema, void (*report)(void *context), void *context);
+extern const struct row_index_ops vector_row_index_ops;
 extern const struct row_index_ops spatial_row_index_ops;
 extern const struct row_index_ops column_row_index_ops;
 extern const struct row_index_ops text_row_index_ops;
@@ -317,6 +339,8 @@ void jobs_inline(struct mote_db *db);
 bool jobs_make_space(struct mote_db *db);
 /* Called by long jobs now and then: small urgent work of others (log space) is done in between. */
 int jobs_pace(void *context, uint64_t bytes_written);
+/* Whether the background has written all that background_mib_per_s allows so far. */
+bool jobs_over_rate(struct mote_db *db);
 /* Called by a compaction now and then, under compact_mutex: flushes where rows lack memory and no worker is free to do it. */
 void jobs_flush_between(struct mote_db *db);
 /* What an LSM job needs of the volume; snapshots[] must have room for cursors_max + 1. */

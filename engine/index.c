@@ -9,6 +9,7 @@
 
 #include "engine/index_type.h"
 #include "engine/unique.h"
+#include "engine/vector_cache.h"
 
 static const struct schema *table_schema(const mote_table *table) { return atomic_load_explicit(&((mote_table *)(uintptr_t)table)->schema, memory_order_acquire); }
 
@@ -19,7 +20,28 @@ int indexes_create(struct mote_db *db)
         return MOTE_EBUDGET;
     pthread_mutex_init(&db->index_mutex, NULL);
     indexes_load(db);
-    return uniques_load(db);
+    int result = index_steps_create(db);
+    if (!result)
+        result = vector_cache_create(db, &db->vector_cache);
+    return result ? result : uniques_load(db);
+}
+
+bool indexes_any(struct mote_db *db)
+{
+    pthread_mutex_lock(&db->index_mutex);
+    bool any = db->index_count > 0;
+    pthread_mutex_unlock(&db->index_mutex);
+    return any;
+}
+
+bool index_get(struct mote_db *db, uint32_t n, struct manifest_index *index)
+{
+    pthread_mutex_lock(&db->index_mutex);
+    bool found = n < db->index_count;
+    if (found)
+        *index = db->indexes[n];
+    pthread_mutex_unlock(&db->index_mutex);
+    return found;
 }
 
 void indexes_load(struct mote_db *db)
@@ -35,6 +57,8 @@ void indexes_load(struct mote_db *db)
 
 void indexes_free(struct mote_db *db)
 {
+    index_steps_destroy(db);
+    vector_cache_destroy(db->vector_cache);
     if (!db->indexes)
         return;
     pthread_mutex_destroy(&db->index_mutex);
@@ -166,7 +190,7 @@ int mote_index_create(mote_table *table, const struct mote_index_options *option
         return MOTE_OK;
     }
     /* The index is declared and answers; what memory or space does not suffice for now is built later. */
-    struct index_build build = {.table_id = table->id, .index_id = index.id};
+    struct index_build build = {.table_id = table->id, .index_id = index.id, .best = true};
     result = indexes_build(db, &build);
     return result == MOTE_ENOSPC || result == MOTE_EBUDGET ? MOTE_OK : db_settle(db, result);
 }
@@ -215,11 +239,26 @@ int mote_index_rebuild(mote_table *table, const char *name)
         result = flush_up_to(table->db, atomic_load(&table->db->visible_seq));
     if (result)
         return result;
-    struct index_build build = {.table_id = table->id, .index_id = index.id, .everything = true};
+    struct index_build build = {.table_id = table->id, .index_id = index.id, .everything = true, .best = true};
     return db_settle(table->db, indexes_build(table->db, &build));
 }
 
 /* ---- Looking at indexes ---- */
+
+/* The segments whose better section is due; looks at those that nobody has looked at. */
+static uint64_t count_waiting(struct mote_db *db, const struct segment_list *list, const struct manifest_index *index)
+{
+    const struct row_index_ops *ops = sst_index_ops(&db->sst, index->kind);
+    struct reader *reader = list && ops && ops->steps ? reader_take(db, false) : NULL;
+    uint64_t count = 0;
+    for (uint32_t i = 0; reader && i < list->count; i++) {
+        struct segment_index *section = segment_find_index(list->segments[i], index->id);
+        count += section && !atomic_load(&section->unusable) && index_is_due(db, reader->queue, list->segments[i], section, index);
+    }
+    if (reader)
+        reader_give(db, reader, false);
+    return count;
+}
 
 static void describe(const mote_table *table, const struct manifest_index *index, struct mote_index_info *info)
 {
@@ -244,6 +283,7 @@ static void describe(const mote_table *table, const struct manifest_index *index
         info->segments_damaged += atomic_load(&section->unusable);
         info->bytes += section->section.length_bytes;
     }
+    info->segments_waiting = count_waiting(db, list, index);
     version_release(db->manifest, version);
 }
 

@@ -17,6 +17,7 @@ struct index_type {
 /* NULL: there is no such kind. */
 const struct index_type *index_type_find(uint32_t kind);
 
+extern const struct index_type vector_index_type;
 extern const struct index_type spatial_index_type;
 extern const struct index_type column_index_type;
 extern const struct index_type text_index_type;

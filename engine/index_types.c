@@ -3,6 +3,7 @@
 
 static const struct index_type *const kinds[] = {
     &spatial_index_type,
+    &vector_index_type,
     &column_index_type,
     &text_index_type,
     NULL,
@@ -10,6 +11,7 @@ static const struct index_type *const kinds[] = {
 
 const struct row_index_ops *const engine_index_ops[] = {
     &spatial_row_index_ops,
+    &vector_row_index_ops,
     &column_row_index_ops,
     &text_row_index_ops,
     NULL,

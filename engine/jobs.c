@@ -71,6 +71,8 @@ static void limit_rate(struct mote_db *db)
     }
 }
 
+bool jobs_over_rate(struct mote_db *db) { return db->options.background_mib_per_s != 0 && db->options.workers != MOTE_NO_THREADS && due_ns(db) > now_ns() && !is_urgent(db); }
+
 int jobs_pace(void *context, uint64_t bytes_written)
 {
     struct mote_db *db = context;
@@ -236,7 +238,8 @@ static bool do_one_job(struct mote_db *db)
         if (result == MOTE_ENOSPC && !(did = jobs_make_space(db)))
             wal_set_space_error(db->wal, MOTE_ENOSPC); /* writers that wait for log space would wait for ever */
     }
-    return did || compact_some(db) || indexes_build_some(db) || trim_freed(db) || populate_some(db);
+    /* Indexes last: they may have work for minutes. */
+    return did || compact_some(db) || trim_freed(db) || populate_some(db) || indexes_build_some(db);
 }
 
 static void wait_for_work(struct mote_db *db)
@@ -286,6 +289,8 @@ int workers_start(struct mote_db *db)
         worker->started = true;
         db->worker_count = i + 1;
     }
+    if (count && indexes_any(db))
+        indexes_want(db); /* what the last owner did not come to */
     return MOTE_OK;
 }
 

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "engine/engine_private.h"
+#include "engine/vector_cache.h"
 
 /* ---- The list that readers see; all under the version mutex ---- */
 
@@ -278,11 +279,14 @@ static int flush_locked(struct mote_db *db, struct generation *generation)
 /* Whether a failure leaves everything as it was (and may pass), or ends all promises. */
 static bool flush_may_retry(int result) { return result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM; }
 
-/* A flush found no memory: a compaction that is under way gives its own back, and none begins before the flush ends. */
+/* A flush found no memory: a compaction that is under way gives its own back, and none begins before the flush ends; so does the building of an index; and what is only kept for later goes. */
 static int flush_starved(struct mote_db *db, struct generation *generation)
 {
     atomic_fetch_add(&db->flushes_starved, 1);
     pthread_mutex_lock(&db->compact_mutex);
+    index_steps_abandon(db);
+    vector_cache_drop_idle(db->vector_cache);
+    sst_scratch_drain(&db->sst);
     int result = flush_locked(db, generation);
     pthread_mutex_unlock(&db->compact_mutex);
     atomic_fetch_sub(&db->flushes_starved, 1);
@@ -314,9 +318,11 @@ static int flush_and_let_go(struct mote_db *db, bool in_compaction, bool *did)
         return MOTE_OK;
     if (result && !flush_may_retry(result) && result != MOTE_EPOISONED)
         db_poison(db, result);
+    bool indexed = indexes_any(db);
     pthread_mutex_lock(&db->job_mutex);
     db->job_count++;
     db->compact_wanted = db->compact_wanted || !result;
+    db->index_wanted = db->index_wanted || (!result && indexed);
     db->flush_retry_ns = result ? now_ns() + 100 * NS_PER_MS : 0;
     pthread_cond_broadcast(&db->done_cond);
     pthread_mutex_unlock(&db->job_mutex);

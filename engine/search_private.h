@@ -174,6 +174,8 @@ int search_match(struct search *search, const struct search_source *source, bool
 int search_values(struct search *search, const struct search_source *source, const struct search_term *term, struct mote_value *values);
 /* A row of the present segment. rank NULL: its values tell; else *unwanted (may be NULL) tells whether it comes after all that are wanted. */
 int search_offer(struct search *search, uint32_t ordinal, const struct search_rank *rank, bool *unwanted);
+/* Before a section offers rows with their ranks: of each row only its key is read then, and the columns that no section has answered, not the block of vectors or texts that it lies in. */
+void search_narrow(struct search *search);
 /* Looks at every row of the present segment whose block the zone maps do not exclude. */
 int search_scan(struct search *search);
 /* The same for the term's survey; every row whatever the terms. */

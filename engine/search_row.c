@@ -116,6 +116,19 @@ int search_offer(struct search *search, uint32_t ordinal, const struct search_ra
     return add_newest(search, &record, alone, rank ? rank : search->ranking ? &made : &search_no_rank);
 }
 
+void search_narrow(struct search *search)
+{
+    uint32_t columns[MOTE_SEARCH_TERMS_MAX * ROW_INDEX_COLUMNS_MAX + 1], count = 0;
+    for (uint32_t i = 0; i < search->part_count; i++) {
+        const struct search_part *part = &search->parts[i];
+        for (uint32_t k = 0; k < part->term.column_count && !part->sure && part != search->ranking; k++)
+            columns[count++] = part->term.columns[k];
+    }
+    if (!search->time_sure)
+        columns[count++] = (uint32_t)search->schema->time_column;
+    sst_iterator_set_columns(search->iterator, columns, count, true, true);
+}
+
 /* ---- All rows of a segment ---- */
 
 /* Which columns a scan asks for; it reads ahead, and keeps in the cache what of a table so large is small against it. */

@@ -273,6 +273,7 @@ static int look_ranked(struct search *search, bool *usable)
     search->ranks = (struct search_ranking){.marks = search->has_marks ? search->marks : NULL, .marked_share = 1, .wanted = search->list->limit, .bound = search_list_bound(search->list), .offer = offer_ranked, .context = search};
     if (search->has_marks)
         search->ranks.marked_share = (double)search->marked_count / (double)rows;
+    search_narrow(search);
     int result = part->term.ops->rank(&part->term, &part->section, &search->ranks);
     /* A row that cannot be read is no fault of the section. */
     *usable = search->offer_result || !is_section_fault(result);

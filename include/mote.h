@@ -654,6 +654,7 @@ struct mote_index_info {
     uint64_t bytes;                /* of the index on the device */
     uint32_t unique, metric, degree, build_list, keep_diacritics; /* as in mote_index_options, defaults filled in; 0 where the kind has no such option */
     char language[32];
+    uint64_t segments_waiting;     /* VECTOR: of the indexed ones, those that await their graph, which is built in the background; a search looks at all of their vectors until then */
 };
 /* MOTE_ENOTFOUND: the table has no index of that name. */
 MOTE_API int mote_index_describe(mote_table *table, const char *name, struct mote_index_info *info);

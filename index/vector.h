@@ -81,8 +81,11 @@ struct vector_index;
 int vector_open(const struct vector_section *section, uint64_t resident_bytes_max, struct vector_index **index);
 void vector_close(struct vector_index *index);
 
+/* The same open index, read through another source of the same section (section->memory as before): for a thread with a source of its own. It borrows what `index` has in memory, which must outlive it. */
+int vector_share(const struct vector_index *index, const struct vector_section *section, struct vector_index **shared);
+
 struct vector_facts {
-    uint64_t rows;
+    uint64_t rows, ordinal_end; /* ordinals are below it */
     uint32_t dimension, degree;
     enum vector_metric metric;
     bool flat, codes_resident;
@@ -91,6 +94,15 @@ struct vector_facts {
     uint64_t section_pages;
 };
 void vector_describe(const struct vector_index *index, struct vector_facts *facts);
+/* What the root alone tells: reads one page. resident_bytes: what an open index takes with its codes. */
+int vector_peek(const struct vector_section *section, struct vector_facts *facts);
+
+/* ---- Vectors that are in no section ---- */
+
+/* The vector as a section would keep it. false: not all elements are finite. */
+bool vector_accept(enum vector_metric metric, const float *vector, uint32_t dimension, float *accepted);
+/* The distance of two accepted vectors as a search would tell it, bit for bit. */
+double vector_measure(enum vector_metric metric, const float *query, const float *vector, uint32_t dimension);
 
 /* ---- Searching ---- */
 

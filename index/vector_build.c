@@ -188,9 +188,15 @@ uint64_t vector_bytes_bound(const struct vector_options *options, uint64_t rows)
     if (!resolve_options(options, &resolved))
         return 0;
     struct vector_shape shape = shape_of(&resolved, rows, rows + 1);
-    uint64_t bytes = shape.directory_pages * INDEX_PAGE_BYTES_MAX + round_up(VECTOR_ROOT_FIXED_BYTES + shape.directory_pages * VECTOR_ENTRY_BYTES, VECTOR_UNIT_BYTES);
-    for (uint32_t stream = 0; stream < VECTOR_STREAMS; stream++)
-        bytes += shape.streams[stream].pages * shape.streams[stream].page_bytes;
+    uint64_t entries = shape.directory_pages > 0 ? shape.pages - (shape.directory_pages - 1) * VECTOR_DIRECTORY_ENTRIES : 0;
+    uint64_t bytes = round_up(VECTOR_ROOT_FIXED_BYTES + shape.directory_pages * VECTOR_ENTRY_BYTES, VECTOR_UNIT_BYTES);
+    if (entries > 0)
+        bytes += (shape.directory_pages - 1) * INDEX_PAGE_BYTES_MAX + round_up(VECTOR_HEADER_BYTES + entries * VECTOR_ENTRY_BYTES, VECTOR_UNIT_BYTES);
+    for (uint32_t stream = 0; stream < VECTOR_STREAMS; stream++) {
+        const struct vector_stream_shape *of = &shape.streams[stream];
+        if (of->pages > 0)
+            bytes += (of->pages - 1) * of->page_bytes + vector_page_bytes(&shape, (enum vector_stream)stream, of->pages - 1);
+    }
     return bytes;
 }
 

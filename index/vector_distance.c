@@ -85,3 +85,10 @@ bool vector_accept(enum vector_metric metric, const float *vector, uint32_t dime
         accepted[i] = (float)((double)vector[i] / length);
     return true;
 }
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vectors in memory are laid out as on the device");
+
+double vector_measure(enum vector_metric metric, const float *query, const float *vector, uint32_t dimension)
+{
+    return vector_distance(vector_kernels(), metric, query, (const uint8_t *)(const void *)vector, dimension);
+}

@@ -2,6 +2,8 @@
  *
  * Threads: read-only once open. Failures: MOTE_EDAMAGED, MOTE_EBUDGET and what the source returns.
  */
+#include <assert.h>
+
 #include "blockdev/base/errors.h"
 #include "blockdev/base/memory.h"
 #include "index/vector_private.h"
@@ -11,10 +13,12 @@ void vector_close(struct vector_index *index)
     if (!index)
         return;
     struct memory *memory = index->section.memory;
-    memory_free(memory, index->codes);
-    memory_free(memory, index->entries);
-    memory_free(memory, index->model.mean);
-    memory_free(memory, index->directory);
+    if (!index->borrows) {
+        memory_free(memory, index->codes);
+        memory_free(memory, index->entries);
+        memory_free(memory, index->model.mean);
+        memory_free(memory, index->directory);
+    }
     memory_free(memory, index);
 }
 
@@ -90,16 +94,46 @@ int vector_open(const struct vector_section *section, uint64_t resident_bytes_ma
     return result;
 }
 
-void vector_describe(const struct vector_index *index, struct vector_facts *facts)
+int vector_share(const struct vector_index *index, const struct vector_section *section, struct vector_index **shared)
 {
-    const struct vector_shape *shape = &index->shape;
+    assert(section->memory == index->section.memory);
+    *shared = memory_alloc(section->memory, sizeof **shared);
+    if (!*shared)
+        return MOTE_EBUDGET;
+    **shared = *index;
+    (*shared)->section = *section;
+    (*shared)->borrows = true;
+    return MOTE_OK;
+}
+
+static void describe_shape(const struct vector_shape *shape, struct vector_facts *facts)
+{
     *facts = (struct vector_facts){.rows = shape->nodes,
+                                   .ordinal_end = shape->ordinal_end,
                                    .dimension = shape->dimension,
                                    .degree = shape->degree,
                                    .metric = shape->metric,
                                    .flat = shape->kind == VECTOR_FLAT,
-                                   .codes_resident = index->codes != NULL,
-                                   .resident_bytes = index->resident_bytes,
                                    .codes_bytes = shape->streams[VECTOR_CODES].records * shape->streams[VECTOR_CODES].record_bytes,
                                    .section_pages = shape->pages + shape->directory_pages + 1};
+}
+
+void vector_describe(const struct vector_index *index, struct vector_facts *facts)
+{
+    describe_shape(&index->shape, facts);
+    facts->codes_resident = index->codes != NULL;
+    facts->resident_bytes = index->resident_bytes;
+}
+
+int vector_peek(const struct vector_section *section, struct vector_facts *facts)
+{
+    struct vector_shape shape;
+    int result = vector_read_shape(section, &shape);
+    if (result)
+        return result;
+    describe_shape(&shape, facts);
+    facts->resident_bytes = sizeof(struct vector_index) + shape.pages * sizeof(struct vector_page_place) + facts->codes_bytes;
+    if (!facts->flat)
+        facts->resident_bytes += vector_model_floats(shape.dimension, shape.centroids) * sizeof(float) + shape.centroids * sizeof(uint32_t);
+    return MOTE_OK;
 }

@@ -262,43 +262,58 @@ static int load_directory(struct vector_index *index, const uint8_t *root_page)
     return MOTE_OK;
 }
 
-int vector_open_pages(const struct vector_section *section, struct vector_index **index)
+/* The root, pinned, and what it says. */
+static int read_root(const struct vector_section *section, struct vector_shape *shape, const uint8_t **page, void **handle)
 {
     const struct section_root *root = section->root;
     struct page_expected expected = {.identity = section->identity, .place = {root->root_offset_bytes, root->root_crc}, .length_bytes = root->root_bytes, .stream = VECTOR_ROOT};
+    if (root->kind != INDEX_VECTOR || root->root_bytes < VECTOR_UNIT_BYTES || root->root_bytes > INDEX_PAGE_BYTES_MAX || root->root_bytes % VECTOR_UNIT_BYTES != 0)
+        return vector_refuse(section, root->root_offset_bytes, "no root of a vector index");
+    if (!lies_inside(section, &expected))
+        return vector_refuse(section, root->root_offset_bytes, "its root lies outside");
+    int result = section->source->read(section->source->context, root->root_offset_bytes, root->root_bytes, check_page, &expected, page, handle);
+    if (result)
+        return result;
+    /* How many entries the root has it says itself, under its checksum. */
+    expected.records = load_u32(*page + 44);
+    if (header_fits(&expected, *page, root->root_bytes) && load_shape(*page, root, shape) && expected.records == shape->directory_pages)
+        return MOTE_OK;
+    section->source->release(section->source->context, *handle);
+    return vector_refuse(section, root->root_offset_bytes, "a root that contradicts itself");
+}
+
+int vector_read_shape(const struct vector_section *section, struct vector_shape *shape)
+{
+    const uint8_t *page;
+    void *handle;
+    int result = read_root(section, shape, &page, &handle);
+    if (!result)
+        section->source->release(section->source->context, handle);
+    return result;
+}
+
+int vector_open_pages(const struct vector_section *section, struct vector_index **index)
+{
+    struct vector_shape shape;
     const uint8_t *page;
     void *handle;
     *index = NULL;
-    if (root->kind != INDEX_VECTOR || root->root_bytes < VECTOR_UNIT_BYTES || root->root_bytes > INDEX_PAGE_BYTES_MAX || root->root_bytes % VECTOR_UNIT_BYTES != 0)
-        return vector_refuse(section, root->root_offset_bytes, "no root of a vector index");
-    struct vector_index *made = memory_alloc_zero(section->memory, sizeof *made);
-    if (!made)
-        return MOTE_EBUDGET;
-    made->section = *section;
-    made->kernels = vector_kernels();
-    /* How many entries the root has it says itself, under its checksum. */
-    if (!lies_inside(section, &expected)) {
-        memory_free(section->memory, made);
-        return vector_refuse(section, root->root_offset_bytes, "its root lies outside");
-    }
-    int result = section->source->read(section->source->context, root->root_offset_bytes, root->root_bytes, check_page, &expected, &page, &handle);
-    if (result) {
-        memory_free(section->memory, made);
+    int result = read_root(section, &shape, &page, &handle);
+    if (result)
         return result;
+    struct vector_index *made = memory_alloc_zero(section->memory, sizeof *made);
+    if (made) {
+        made->section = *section;
+        made->kernels = vector_kernels();
+        made->shape = shape;
+        made->resident_bytes = sizeof *made + shape.pages * sizeof *made->directory;
+        made->directory = memory_alloc(section->memory, (size_t)(shape.pages + 1) * sizeof *made->directory);
     }
-    expected.records = load_u32(page + 44);
-    if (!header_fits(&expected, page, root->root_bytes) || !load_shape(page, root, &made->shape) || expected.records != made->shape.directory_pages) {
-        result = vector_refuse(section, root->root_offset_bytes, "a root that contradicts itself");
-    } else {
-        made->resident_bytes = sizeof *made + made->shape.pages * sizeof *made->directory;
-        made->directory = memory_alloc(section->memory, (size_t)(made->shape.pages + 1) * sizeof *made->directory);
-        result = made->directory ? load_directory(made, page) : MOTE_EBUDGET;
-    }
+    result = made && made->directory ? load_directory(made, page) : MOTE_EBUDGET;
     section->source->release(section->source->context, handle);
-    *index = made;
-    if (result) {
+    if (result)
         vector_close(made);
-        *index = NULL;
-    }
+    else
+        *index = made;
     return result;
 }

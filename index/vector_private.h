@@ -59,8 +59,6 @@ static inline double vector_distance(const struct vector_kernels *kernels, enum 
     double product = kernels->product(query, vector, dimension);
     return metric == VECTOR_COSINE ? 1 - product : 0 - product;
 }
-/* Divides by the length, if there is one. false: not all elements are finite. */
-bool vector_accept(enum vector_metric metric, const float *vector, uint32_t dimension, float *accepted);
 
 /* ---- vector_page.c: what a section's parts measure ---- */
 
@@ -196,8 +194,11 @@ struct vector_index {
     uint32_t *entries; /* one for each centroid */
     uint8_t *codes;    /* NULL: not resident */
     uint64_t resident_bytes;
+    bool borrows; /* directory, model, entries and codes are another's */
 };
 int vector_refuse(const struct vector_section *section, uint64_t offset_bytes, const char *what);
+/* The shape alone. */
+int vector_read_shape(const struct vector_section *section, struct vector_shape *shape);
 /* Directory only: model and codes are not looked at. */
 int vector_open_pages(const struct vector_section *section, struct vector_index **index);
 /* Pins the page of a record, unless *pin holds it already, and gives the record. */

@@ -158,6 +158,9 @@ struct version *version_acquire(struct manifest *manifest);
 void version_release(struct manifest *manifest, struct version *version);
 /* The table's list, or NULL. Lives as long as the version. */
 const struct segment_list *version_find(const struct version *version, uint64_t table_id);
+/* Keeps one segment, and what it lies in, beyond the version from which it was taken (and which is held at this moment); and gives it back. */
+void segment_hold(struct segment *segment);
+void segment_let_go(struct manifest *manifest, struct segment *segment);
 /* Runs `body` under the version mutex: nothing is installed meanwhile. For acquiring a version and memtable pins as one. */
 void version_exclusive(struct manifest *manifest, void (*body)(void *context), void *context);
 /* As version_acquire, from inside version_exclusive. */

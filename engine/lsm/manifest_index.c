@@ -83,6 +83,7 @@ static int copy_sections(struct stage *stage, const struct segment *from, uint64
         copy->index_id = index->index_id;
         copy->section = index->section;
         atomic_init(&copy->unusable, atomic_load(&index->unusable));
+        atomic_init(&copy->better, atomic_load(&index->better));
     }
     return MOTE_OK;
 }
@@ -291,6 +292,7 @@ int manifest_apply_section(struct stage *stage, struct byte_reader *reader)
     index->index_id = section.index_id;
     index->section = section.section;
     atomic_init(&index->unusable, 0);
+    atomic_init(&index->better, 0);
     stage->state->section_count++;
     return MOTE_OK;
 }

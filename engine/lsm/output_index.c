@@ -11,6 +11,7 @@
 #include "blockdev/base/units.h"
 
 #define SEGMENT_ROWS_MIN 16384u
+#define LONG_ROWS_MIN 64u
 
 /* The positions of the index's columns in the schema; false: it lacks one, or nobody knows this kind. */
 static bool resolve_feed(const struct lsm_output *output, const struct manifest_index *definition, struct sst_index_feed *feed)
@@ -25,6 +26,27 @@ static bool resolve_feed(const struct lsm_output *output, const struct manifest_
         feed->columns[i] = position;
     }
     return feed->ops != NULL;
+}
+
+/* Whether the builders that do not tell when they are full, but take so much for each row, have room for so many. */
+static bool plain_builders_fit(const struct lsm_indexes *indexes, uint64_t rows, uint64_t share_bytes)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < indexes->count; i++)
+        if (!indexes->feeds[i].ops->full)
+            bytes += indexes->feeds[i].ops->builder_bytes(indexes->definitions[i].options, indexes->definitions[i].options_bytes, rows);
+    return bytes <= share_bytes;
+}
+
+/* Of long rows (a vector may have 64 KiB) fewer than the least of short ones: to an eighth of the greatest number that fits. */
+static uint64_t fit_long_rows(const struct lsm_indexes *indexes, uint64_t rows_max, uint64_t share_bytes)
+{
+    uint64_t rows = rows_max;
+    while (rows > LONG_ROWS_MIN && !plain_builders_fit(indexes, rows, share_bytes))
+        rows /= 2;
+    for (uint64_t step = rows / 8; rows + step <= rows_max && plain_builders_fit(indexes, rows + step, share_bytes);)
+        rows += step;
+    return rows;
 }
 
 int lsm_indexes_begin(struct lsm_output *output)
@@ -52,7 +74,7 @@ int lsm_indexes_begin(struct lsm_output *output)
         rows = fits ? rows : rows / 2;
     }
     if (indexes->count) {
-        indexes->segment_rows_max = rows;
+        indexes->segment_rows_max = fit_long_rows(indexes, rows, share_bytes);
     } else {
         memory_free(memory, indexes->definitions);
         indexes->definitions = NULL;

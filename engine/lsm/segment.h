@@ -57,6 +57,7 @@ struct segment_index {
     uint64_t index_id;
     struct segment_section section;
     _Atomic uint32_t unusable; /* 1: it failed a check; rebuild it */
+    _Atomic uint32_t better;   /* of kinds that are built in steps: 0: nobody has looked; 1: there is no better section; 2: one is due */
 };
 
 /* A segment in use: immutable but for its counters; freed when no version holds it. */

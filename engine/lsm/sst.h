@@ -112,6 +112,8 @@ void sst_iterator_destroy(struct sst_iterator *iterator);
 int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, const struct schema *schema);
 /* Lets go of what the iterator holds in the cache (a footer, a partition, a block); it stays where it is and takes it again when needed. For iterators that rest. */
 void sst_iterator_unpin(struct sst_iterator *iterator);
+/* Frees the codecs' scratch that nobody uses at the moment: some MiB, for whoever lacks memory. */
+void sst_scratch_drain(struct sst_context *context);
 /* Reading ahead: what the iterators of one thread share; iterators without read block by block through the cache. An iterator gives its part up when it is closed, destroyed or set to NULL. */
 struct sst_ahead;
 int sst_ahead_create(struct sst_context *context, struct sst_ahead **ahead);
@@ -226,6 +228,29 @@ int sst_index_write(struct sst_context *context, struct blockdev_queue *queue, u
 /* The same from the rows of a segment. feed: its builder is made and destroyed here. */
 int sst_index_build(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, const uint8_t *options, uint32_t options_bytes, struct sst_index_feed *feed, uint64_t section_id,
                     struct segment_section *place);
+/* The same in steps, by kinds that have them (struct row_index_steps): may take minutes, holds no lock, and may be given up at any moment. Caller: keeps the segment; two queues of its own, both idle at first, which one thread at a time
+ * uses (BLOCKDEV_QUEUE_SHARED). */
+struct sst_index_work_options {
+    struct sst_context *context;
+    struct blockdev_queue *read_queue, *write_queue;
+    struct segment *segment;
+    const struct schema *schema;
+    const uint8_t *options; /* of the index; copied */
+    uint32_t options_bytes;
+    const struct sst_index_feed *feed; /* ops and columns */
+    uint64_t section_id;
+    uint64_t memory_bytes_max; /* 0: the section that is made soonest */
+};
+struct sst_index_work;
+int sst_index_work_create(const struct sst_index_work_options *options, struct sst_index_work **work);
+/* A piece: some rows read, or a millisecond or two of building. After a failure it can but be destroyed. */
+int sst_index_work_step(struct sst_index_work *work, bool *finished);
+/* Between steps: it holds nothing of the cache until the next one. */
+void sst_index_work_rest(struct sst_index_work *work);
+/* Of a finished one: the section, whose extents are the caller's from here on. NOT durable. */
+void sst_index_work_take(struct sst_index_work *work, struct segment_section *place);
+/* Waits for writes in flight; what was not taken is given back. */
+void sst_index_work_destroy(struct sst_index_work *work);
 /* Checks every page. */
 int sst_index_verify(struct sst_context *context, struct blockdev_queue *queue, const struct segment *segment, const struct segment_section *place, const struct row_index_ops *ops);
 

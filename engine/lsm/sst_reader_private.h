@@ -278,8 +278,6 @@ int sst_pages_verify(struct sst_iterator *iterator, const struct sst_block_entry
 /* Scratch for one decoding; NULL with MOTE_EBUDGET. */
 void *sst_scratch_take(struct sst_context *context, size_t size_bytes);
 void sst_scratch_give(struct sst_context *context, void *scratch);
-/* Frees what is idle. */
-void sst_scratch_drain(struct sst_context *context);
 
 /* ---- sst_reader.c ---- */
 int sst_enter(struct sst_iterator *iterator, uint32_t partition, uint32_t index);

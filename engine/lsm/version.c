@@ -1,7 +1,7 @@
 /* version.c: segments by id, and the versions that readers hold.
  *
  * Invariants
- *   1. A segment's references: one of the manifest while the segment is in the state, one of each segment list, one of each predecessor (a copy with other sections).
+ *   1. A segment's references: one of the manifest while the segment is in the state, one of each segment list, one of each predecessor (a copy with other sections), one of whoever holds it by itself.
  *   2. A list's references: one of each version; a version's: one of the manifest while it is the current one, one of each reader.
  *   3. `dropped` and `successor` are set before the last list that holds the segment can be released; so whoever gives back the last reference knows which extents to free: of a dropped one all, of
  *      a predecessor the sections that its successor has not, of any other (the manifest is being closed, an edit failed) none.
@@ -82,6 +82,10 @@ void manifest_release_segment(struct manifest *manifest, struct segment *segment
         segment = successor;
     }
 }
+
+void segment_hold(struct segment *segment) { atomic_fetch_add_explicit(&segment->references, 1, memory_order_relaxed); }
+
+void segment_let_go(struct manifest *manifest, struct segment *segment) { manifest_release_segment(manifest, segment); }
 
 /* ---- Lists ---- */
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/support/oracle.h"
+#include "tests/support/oracle_vector.h"
 
 struct searching {
     struct oracle *oracle;
@@ -120,6 +121,8 @@ static int check_index(const struct mote_index_info *info, void *context)
         return oracle_check_column_index(searching->oracle, searching->table, info);
     if (info->kind == MOTE_INDEX_TEXT)
         return oracle_check_text(searching->oracle, searching->table, info);
+    if (info->kind == MOTE_INDEX_VECTOR)
+        return oracle_check_vectors(searching->oracle, searching->table, info);
     if (info->kind != MOTE_INDEX_SPATIAL)
         return MOTE_OK;
     int result = check_box(context, info);

@@ -481,9 +481,18 @@ static int act_declared_index(struct run *run, const struct model_schema *schema
     }
     options.name = name;
     options.kind = kind;
+    options.metric = kind == MOTE_INDEX_VECTOR ? 1 + random_below(&run->random, 3) : 0;
     options.columns = &column;
     options.column_count = 1;
     return run_judge(run, mote_index_create(table, &options), "creating an index of %s", schema->name);
+}
+
+static int find_vector(const struct model_schema *schema)
+{
+    for (uint32_t i = 0; i < schema->column_count; i++)
+        if (schema->columns[i].type == MOTE_TYPE_VECTOR_F32)
+            return (int)i;
+    return -1;
 }
 
 int act_indexes(struct run *run)
@@ -496,6 +505,9 @@ int act_indexes(struct run *run)
         column = run->model->tables[t].live ? find_column(schema, MOTE_TYPE_TEXT) : -1;
         if (column >= 0 && random_one_in(&run->random, 3))
             return act_declared_index(run, schema, MOTE_INDEX_TEXT, "words", (uint32_t)column);
+        column = run->model->tables[t].live ? find_vector(schema) : -1;
+        if (column >= 0 && random_one_in(&run->random, 2))
+            return act_declared_index(run, schema, MOTE_INDEX_VECTOR, "like", (uint32_t)column);
         column = run->model->tables[t].live ? find_value(schema, random_below(&run->random, schema->column_count)) : -1;
         if (column >= 0 && random_one_in(&run->random, 2))
             return act_declared_index(run, schema, MOTE_INDEX_COLUMN, schema->columns[column].type == MOTE_TYPE_TEXT ? "text" : "value", (uint32_t)column);
