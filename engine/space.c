@@ -98,7 +98,7 @@ int space_extend(struct mote_db *db, bool force)
     pthread_mutex_lock(&db->space_mutex);
     while (!result && !full && space_ahead(db) < wanted) {
         uint64_t in_use = atomic_load(&db->mapped_end_lsn) - atomic_load(&db->head_lsn);
-        full = !force && !db->options.inline_io && in_use + db->log_chunk_bytes > db->superblock.layout.log_bytes_max;
+        full = !force && db->options.workers != MOTE_NO_THREADS && in_use + db->log_chunk_bytes > db->superblock.layout.log_bytes_max;
         if (!full)
             result = extend_locked(db, force);
     }
@@ -123,7 +123,8 @@ int space_extend(struct mote_db *db, bool force)
 void space_needed(void *context)
 {
     struct mote_db *db = context;
-    if (db->options.inline_io) {
+    /* Without workers the log's thread does it: a writer may be waiting, and nobody else would come. */
+    if (db->options.workers == MOTE_NO_THREADS) {
         space_extend(db, false);
         return;
     }

@@ -263,7 +263,7 @@ struct mote_options {
     uint64_t memory_bytes;          /* the one budget; at least 32 MiB for the usual block and batch sizes */
     uint64_t memtable_bytes;        /* size of one memtable; reaching it starts a flush */
     uint32_t memtable_count;        /* active and immutable ones together, at least 2 */
-    uint32_t workers;               /* background workers for flush, compaction and checkpoint; MOTE_NO_THREADS: see inline_io */
+    uint32_t workers;               /* background workers for flush, compaction and checkpoint; MOTE_NO_THREADS: none; a writer that needs a flush does it, compactions and checkpoints are for mote_compact, mote_checkpoint and close */
     uint64_t cache_bytes;           /* block cache */
     uint64_t checkpoint_log_bytes;  /* log size that starts a checkpoint; default half of the log's maximum */
     uint32_t checkpoint_period_ms;  /* time that starts one, if anything was written; default 60000; MOTE_NEVER: by size only */
