@@ -28,23 +28,23 @@ static bool resolve_feed(const struct lsm_output *output, const struct manifest_
     return feed->ops != NULL;
 }
 
-/* Whether the builders that do not tell when they are full, but take so much for each row, have room for so many. */
-static bool plain_builders_fit(const struct lsm_indexes *indexes, uint64_t rows, uint64_t share_bytes)
+/* Whether the builders have room for so many rows: all of them, or those that do not tell when they are full, but take so much for each row. */
+static bool builders_fit(const struct lsm_indexes *indexes, uint64_t rows, uint64_t share_bytes, bool all)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < indexes->count; i++)
-        if (!indexes->feeds[i].ops->full)
+        if (all || !indexes->feeds[i].ops->full)
             bytes += indexes->feeds[i].ops->builder_bytes(indexes->definitions[i].options, indexes->definitions[i].options_bytes, rows);
     return bytes <= share_bytes;
 }
 
-/* Of long rows (a vector may have 64 KiB) fewer than the least of short ones: to an eighth of the greatest number that fits. */
-static uint64_t fit_long_rows(const struct lsm_indexes *indexes, uint64_t rows_max, uint64_t share_bytes)
+/* Of long rows (a vector may have 64 KiB) fewer than the least of short ones; to an eighth of the greatest number that fits, so that a memtable of them need not become a long segment and a short one. */
+static uint64_t fit_long_rows(const struct lsm_indexes *indexes, uint64_t found, uint64_t share_bytes)
 {
-    uint64_t rows = rows_max;
-    while (rows > LONG_ROWS_MIN && !plain_builders_fit(indexes, rows, share_bytes))
+    uint64_t rows = found;
+    while (rows > LONG_ROWS_MIN && !builders_fit(indexes, rows, share_bytes, false))
         rows /= 2;
-    for (uint64_t step = rows / 8; rows + step <= rows_max && plain_builders_fit(indexes, rows + step, share_bytes);)
+    for (uint64_t step = rows / 8, end = 2 * rows; rows + step < end && builders_fit(indexes, rows + step, share_bytes, rows + step > found);)
         rows += step;
     return rows;
 }
