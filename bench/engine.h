@@ -87,6 +87,9 @@ struct engine_type {
 };
 
 extern const struct engine_type engine_mote, engine_mote_pages;
+/* Flushed, and the compactions that this called for done: nothing was written for a tenth of a second. */
+struct mote_db;
+int engine_mote_settle(struct mote_db *db, uint64_t *settled_ns);
 /* Ended by NULL; mote first, the peers where they were built in. */
 extern const struct engine_type *const engine_types[];
 

@@ -166,18 +166,16 @@ static int mote_bench_sync(void *opaque)
     return mote_wait(state->db, mote_visible_seq(state->db), MOTE_FOREVER) ? bench_fail_mote("cannot wait") : 0;
 }
 
-/* Flushed, and the compactions that this called for done: nothing was written for a tenth of a second. */
-static int mote_bench_settle(void *opaque, uint64_t *settled_ns)
+int engine_mote_settle(mote_db *db, uint64_t *settled_ns)
 {
-    struct mote_state *state = opaque;
     struct mote_stats stats = {.size_bytes = sizeof stats};
-    if (mote_flush(state->db) || mote_get_stats(state->db, &stats))
+    if (mote_flush(db) || mote_get_stats(db, &stats))
         return bench_fail_mote("cannot flush");
     uint64_t seen_bytes = stats.bytes_compaction;
     *settled_ns = clock_ns();
     while (clock_ns() - *settled_ns < 100000000) {
         usleep(2000);
-        if (mote_get_stats(state->db, &stats))
+        if (mote_get_stats(db, &stats))
             return bench_fail_mote("no statistics");
         if (stats.bytes_compaction != seen_bytes)
             *settled_ns = clock_ns();
@@ -185,6 +183,8 @@ static int mote_bench_settle(void *opaque, uint64_t *settled_ns)
     }
     return 0;
 }
+
+static int mote_bench_settle(void *opaque, uint64_t *settled_ns) { return engine_mote_settle(((struct mote_state *)opaque)->db, settled_ns); }
 
 static int mote_bench_next_table(void *opaque)
 {
