@@ -202,7 +202,43 @@ class chunk
 
   private:
     template <typename H, int (*N)(H *, mote_chunk *), void (*C)(H *)> friend class chunks;
+    friend class hits;
     mote_chunk chunk_{};
+};
+
+/* The rows that a search found, in its order. */
+class hits
+{
+  public:
+    /* The next rows, or nullptr at the end. They live until the next call. */
+    const chunk *next()
+    {
+        mote_hit_chunk c{};
+        check(mote_hits_next(handle_.get(), &c));
+        chunk_.chunk_ = {c.row_count, c.column_count, c.columns};
+        scores_ = {c.scores, c.row_count};
+        return c.row_count ? &chunk_ : nullptr;
+    }
+    /* Of the rows of the present chunk. */
+    std::span<const double> scores() const noexcept { return scores_; }
+    std::uint64_t count() const noexcept { return mote_hits_count(handle_.get()); }
+    /* How they were found, for people. */
+    std::string explain() const
+    {
+        const char *text = mote_hits_explain(handle_.get());
+        return text ? text : "";
+    }
+    mote_hits *c() const noexcept { return handle_.get(); }
+
+  private:
+    friend class table;
+    struct closer {
+        void operator()(mote_hits *handle) const noexcept { mote_hits_close(handle); }
+    };
+    explicit hits(mote_hits *handle) : handle_(handle) {}
+    std::unique_ptr<mote_hits, closer> handle_;
+    chunk chunk_;
+    std::span<const double> scores_;
 };
 
 /* What a call yields chunk by chunk: next(), or a range-based for. */
@@ -299,6 +335,43 @@ struct aggregate_options {
     bool by_series = false;
     std::int64_t bucket_ns = 0; /* 0: no buckets */
     std::int64_t origin_ns = 0;
+    std::uint32_t chunk_rows = 0;
+};
+
+struct index_options {
+    std::string name;
+    mote_index_kind kind;
+    std::vector<std::string> columns;
+    bool unique = false;
+    mote_metric metric = MOTE_METRIC_L2;
+    std::uint32_t degree = 0, build_list = 0; /* 0: the library's choice */
+    std::string language = {};                /* empty: no stemmer */
+    bool keep_diacritics = false;
+};
+
+/* A condition of a search: struct mote_term with names for positions. What values, vector and bounds point to must live until
+ * the search has returned. */
+struct term {
+    mote_term_kind kind;
+    std::vector<std::string> columns = {}; /* or the index; neither: the table's only index of the kind */
+    std::string index = {};
+    std::uint32_t flags = 0; /* mote_term_flags */
+    value from = nullptr, to = nullptr;
+    std::vector<value> values = {};
+    std::array<double, 3> min = {}, max = {}, centre = {};
+    double radius = 0;
+    std::span<const float> vector = {};
+    std::uint32_t list = 0;
+    std::string words = {};
+};
+
+struct search_options {
+    std::vector<term> terms = {};
+    std::uint32_t rank_by = 0;             /* as in C */
+    std::vector<std::string> columns = {}; /* empty: all but a hidden row id */
+    std::optional<std::int64_t> time_from_ns = std::nullopt;
+    std::optional<std::int64_t> time_to_ns = std::nullopt;
+    std::uint64_t limit = 0;
     std::uint32_t chunk_rows = 0;
 };
 
@@ -405,9 +478,97 @@ class table
         check(mote_aggregate(table_, &c, &handle));
         return aggregation(handle);
     }
+    void create_index(const index_options &options)
+    {
+        const std::vector<std::uint32_t> columns = positions(options.columns);
+        mote_index_options c{};
+        c.size_bytes = sizeof c;
+        c.name = options.name.c_str();
+        c.kind = static_cast<std::uint32_t>(options.kind);
+        c.columns = columns.data();
+        c.column_count = columns.size();
+        c.unique = options.unique;
+        if (options.kind == MOTE_INDEX_VECTOR)
+            c.metric = static_cast<std::uint32_t>(options.metric);
+        c.degree = options.degree;
+        c.build_list = options.build_list;
+        c.language = options.language.empty() ? nullptr : options.language.c_str();
+        c.keep_diacritics = options.keep_diacritics;
+        check(mote_index_create(table_, &c));
+    }
+    void drop_index(const std::string &name) { check(mote_index_drop(table_, name.c_str())); }
+    void rebuild_index(const std::string &name) { check(mote_index_rebuild(table_, name.c_str())); }
+    mote_index_info describe_index(const std::string &name) const
+    {
+        mote_index_info info{};
+        info.size_bytes = sizeof info;
+        check(mote_index_describe(table_, name.c_str(), &info));
+        return info;
+    }
+    /* The rows that satisfy all terms. */
+    hits search(const search_options &options) const
+    {
+        const std::vector<std::uint32_t> columns = positions(options.columns);
+        std::vector<std::vector<std::uint32_t>> term_columns;
+        std::vector<std::vector<mote_value>> term_values;
+        std::vector<mote_term> terms;
+        for (const term &one : options.terms) {
+            term_columns.push_back(positions(one.columns));
+            term_values.push_back(unwrap(one.values));
+        }
+        for (std::size_t i = 0; i < options.terms.size(); i++)
+            terms.push_back(make_term(options.terms[i], term_columns[i], term_values[i]));
+        mote_search_options c{};
+        c.size_bytes = sizeof c;
+        c.terms = terms.data();
+        c.term_count = terms.size();
+        c.rank_by = options.rank_by;
+        c.use_time_range = options.time_from_ns || options.time_to_ns;
+        c.time_from_ns = options.time_from_ns.value_or(INT64_MIN);
+        c.time_to_ns = options.time_to_ns.value_or(INT64_MAX);
+        c.limit = options.limit;
+        c.columns = columns.empty() ? nullptr : columns.data();
+        c.column_count = columns.size();
+        c.chunk_rows = options.chunk_rows;
+        mote_hits *handle = nullptr;
+        check(mote_search(table_, &c, &handle));
+        return hits(handle);
+    }
     mote_table *c() const noexcept { return table_; }
 
   private:
+    std::vector<std::uint32_t> positions(const std::vector<std::string> &names) const
+    {
+        std::vector<std::uint32_t> found;
+        for (const std::string &name : names)
+            found.push_back(find_column(name));
+        return found;
+    }
+    static mote_term make_term(const term &from, const std::vector<std::uint32_t> &columns,
+                               const std::vector<mote_value> &values)
+    {
+        mote_term c{};
+        c.kind = static_cast<std::uint32_t>(from.kind);
+        c.flags = from.flags;
+        c.index = from.index.empty() ? nullptr : from.index.c_str();
+        c.columns = columns.empty() ? nullptr : columns.data();
+        c.column_count = columns.size();
+        c.from = from.from.c();
+        c.to = from.to.c();
+        c.values = values.data();
+        c.value_count = values.size();
+        for (std::size_t i = 0; i < 3; i++) {
+            c.min[i] = from.min[i];
+            c.max[i] = from.max[i];
+            c.centre[i] = from.centre[i];
+        }
+        c.radius = from.radius;
+        c.vector = from.vector.data();
+        c.dimension = static_cast<std::uint32_t>(from.vector.size());
+        c.list = from.list;
+        c.words = from.words.empty() ? nullptr : from.words.c_str();
+        return c;
+    }
     /* The members that scans and aggregates share. */
     template <typename C, typename Options>
     static void set_range(C &c, const std::vector<mote_value> &prefix, const std::vector<mote_value> &from,

@@ -27,7 +27,7 @@ same test_shared_library_exports_what_the_header_declares declared exported
 if readelf -d "$LIB/libmote.so" | grep -q jemalloc; then fail test_shared_library_does_not_link_jemalloc; else pass; fi
 if readelf -d "$PREFIX/bin/mote" | grep -q jemalloc; then pass; else fail test_command_links_jemalloc; fi
 
-# use NAME LOGGER READER CONTROL_LOOP: the examples on a fresh volume.
+# use NAME LOGGER READER CONTROL_LOOP FINDER: the examples on a fresh volume.
 use() {
     rm -f example.img
     "$PREFIX/bin/mote" format --quiet --sparse --size 64M example.img
@@ -38,23 +38,26 @@ use() {
     says "test_reader_$1_reads_the_row" out 'q1 at 2.5 s: 0.598472'
     expect "test_control_loop_$1_runs" 0 "$4" example.img
     says "test_control_loop_$1_loses_nothing" out '5000 cycles durable, 0 dropped'
+    rm -f seen.img
+    expect "test_finder_$1_runs" 0 "$5" seen.img
+    says "test_finder_$1_finds_the_cup" out '45.50 s  (2.00, 0.11, 0.00)  a red cup on the table  distance 0.001'
 }
 for kind in shared static; do
     expect "test_cmake_package_${kind}_configures" 0 cmake -G Ninja -S "$ROOT/examples" -B "cmake-$kind" -DCMAKE_PREFIX_PATH="$PREFIX" \
         -DMOTE_EXAMPLES_STATIC=$([ $kind = static ] && echo ON || echo OFF)
     expect "test_cmake_package_${kind}_builds" 0 cmake --build "cmake-$kind"
-    use "cmake_$kind" "cmake-$kind/logger" "cmake-$kind/reader" "cmake-$kind/control_loop"
+    use "cmake_$kind" "cmake-$kind/logger" "cmake-$kind/reader" "cmake-$kind/control_loop" "cmake-$kind/finder"
 done
 mkdir pkg-shared pkg-static
-for name in logger reader control_loop; do
+for name in logger reader control_loop finder; do
     # shellcheck disable=SC2046
     expect "test_pkg_config_shared_builds_$name" 0 cc -o pkg-shared/$name "$ROOT/examples/$name.c" $(pkg-config --cflags --libs mote) -lm
     # shellcheck disable=SC2046
     expect "test_pkg_config_static_builds_$name" 0 cc -o pkg-static/$name "$ROOT/examples/$name.c" $(pkg-config --cflags mote) "$LIB/libmote.a" \
         $(pkg-config --static --libs mote | sed 's/-lmote//')
 done
-use pkg_config_shared pkg-shared/logger pkg-shared/reader pkg-shared/control_loop
-use pkg_config_static pkg-static/logger pkg-static/reader pkg-static/control_loop
+use pkg_config_shared pkg-shared/logger pkg-shared/reader pkg-shared/control_loop pkg-shared/finder
+use pkg_config_static pkg-static/logger pkg-static/reader pkg-static/control_loop pkg-static/finder
 if readelf -d pkg-static/logger | grep -q libmote; then fail test_static_example_needs_no_libmote; else pass; fi
 
 cat >program.cpp <<'CPP'
@@ -131,6 +134,13 @@ int main()
     for (const mote::chunk &chunk : joints.latest({.columns = {"time"}}))
         if (chunk.row_count() != 1 || chunk.column<std::int64_t>(0)[0] != 2049)
             return 14;
+    joints.create_index({.name = "by_q1", .kind = MOTE_INDEX_COLUMN, .columns = {"q1"}});
+    mote::hits hits = joints.search({.terms = {{.kind = MOTE_TERM_RANGE, .columns = {"q1"}, .from = 100.0, .to = 200.0}, {.kind = MOTE_TERM_EQUAL, .columns = {"note"}, .from = "odd"}},
+                                     .rank_by = 1, .columns = {"q1"}, .time_to_ns = 999, .limit = 10});
+    const mote::chunk *first = hits.next();
+    if (hits.count() != 10 || !first || first->row_count() != 10 || first->column<double>(0)[0] != 100.5 || first->column<double>(0)[9] != 109.5 || hits.explain().find("by_q1") == std::string::npos || hits.next())
+        return 15;
+    joints.drop_index("by_q1");
     const auto pushed = joints.get({mote::timestamp(2049)});
     if (!pushed || pushed->f64(1) != 49)
         return 8;
