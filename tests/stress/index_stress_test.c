@@ -1,5 +1,5 @@
 /* index_stress_test.c: searches beside writers, flushes, compactions and rebuilds. Rows with an id below STEADY are moved about but never deleted: whatever the moment, a box around everything holds each of them once, in key order, and
- * the nearest rows come nearest first. Rows above come and go. Run it under ThreadSanitizer. MOTE_TEST_SCALE: percent of the usual time. */
+ * the nearest rows come nearest first; a word holds each of them once, and a value one. Rows above come and go. Run it under ThreadSanitizer. MOTE_TEST_SCALE: percent of the usual time. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,8 +21,8 @@ struct stress {
 static void put(struct stress *stress, int64_t id, uint64_t *random)
 {
     double spread = (double)(fixture_random(random) % 1000) / 10.0;
-    struct mote_value values[] = {value_i64(id), value_point(spread, (double)id, (double)(fixture_random(random) % 7))};
-    must(mote_append(stress->table, values, 2, NULL, NULL));
+    struct mote_value values[] = {value_i64(id), value_point(spread, (double)id, (double)(fixture_random(random) % 7)), value_i64(-id), value_text(id < STEADY ? "a steady thing" : "a passing thing")};
+    must(mote_append(stress->table, values, 4, NULL, NULL));
 }
 
 static void *write_rows(void *context)
@@ -50,8 +50,9 @@ static void *maintain(void *context)
         must(mote_flush(stress->fixture.db));
         if (round % 3 == 0)
             must(mote_compact(stress->fixture.db, NULL));
+        static const char *const names[] = {"near", "said", "value"};
         if (round % 5 == 1)
-            must(mote_index_rebuild(stress->table, "near"));
+            must(mote_index_rebuild(stress->table, names[round / 5 % 3]));
         if (round % 7 == 2)
             must(mote_checkpoint(stress->fixture.db));
     }
@@ -117,6 +118,34 @@ static void search_nearest(struct stress *stress, uint64_t *random)
     mote_hits_close(hits);
 }
 
+/* All steady rows by their word, in any order; one of them by its word and its value. */
+static void search_words(struct stress *stress, uint64_t *random)
+{
+    struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
+    const uint32_t value = 2;
+    const int64_t wanted = (int64_t)(fixture_random(random) % STEADY);
+    const struct mote_term terms[] = {{.kind = MOTE_TERM_WORDS, .words = "steady"}, {.kind = MOTE_TERM_EQUAL, .columns = &value, .column_count = 1, .from = value_i64(-wanted)}};
+    struct mote_hit_chunk chunk;
+    mote_hits *hits;
+    uint8_t seen[STEADY] = {0};
+    uint64_t count = 0;
+    options.terms = terms;
+    for (options.term_count = 1; options.term_count <= 2; options.term_count++) {
+        must(mote_search(stress->table, &options, &hits));
+        do {
+            must(mote_hits_next(hits, &chunk));
+            for (size_t i = 0; i < chunk.row_count; i++, count++) {
+                int64_t id = ((const int64_t *)chunk.columns[0].values)[i];
+                if (id >= STEADY || seen[id]++ != (options.term_count == 1 ? 0 : 1) || (options.term_count == 2 && id != wanted))
+                    fail(stress, "a row of a word is double or another's", id);
+            }
+        } while (chunk.row_count > 0);
+        mote_hits_close(hits);
+    }
+    if (count != STEADY + 1)
+        fail(stress, "rows of a word or a value are missing, so many there are", (int64_t)count);
+}
+
 static void *search_rows(void *context)
 {
     struct stress *stress = context;
@@ -124,21 +153,26 @@ static void *search_rows(void *context)
     while (!atomic_load(&stress->stop)) {
         search_box(stress);
         search_nearest(stress, &random);
-        atomic_fetch_add(&stress->searches, 2);
+        search_words(stress, &random);
+        atomic_fetch_add(&stress->searches, 4);
     }
     return NULL;
 }
 
 static void create(struct stress *stress)
 {
-    const struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64, .flags = MOTE_COLUMN_NOT_NULL}, {.name = "place", .type = MOTE_TYPE_POINT3}};
-    const uint32_t key = 0, place = 1;
+    const struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64, .flags = MOTE_COLUMN_NOT_NULL}, {.name = "place", .type = MOTE_TYPE_POINT3}, {.name = "value", .type = MOTE_TYPE_INT64}, {.name = "note", .type = MOTE_TYPE_TEXT}};
+    static const struct {
+        const char *name;
+        uint32_t kind, column;
+    } indexes[] = {{"near", MOTE_INDEX_SPATIAL, 1}, {"value", MOTE_INDEX_COLUMN, 2}, {"said", MOTE_INDEX_TEXT, 3}};
+    const uint32_t key = 0;
     struct mote_schema schema = MOTE_SCHEMA_INIT;
     struct mote_index_options index = MOTE_INDEX_OPTIONS_INIT;
     uint64_t random = 3;
     schema.name = "places";
     schema.columns = columns;
-    schema.column_count = 2;
+    schema.column_count = 4;
     schema.key_columns = &key;
     schema.key_column_count = 1;
     schema.time_column = -1;
@@ -146,11 +180,13 @@ static void create(struct stress *stress)
     for (int64_t id = 0; id < STEADY; id++)
         put(stress, id, &random);
     must(mote_flush(stress->fixture.db));
-    index.name = "near";
-    index.kind = MOTE_INDEX_SPATIAL;
-    index.columns = &place;
-    index.column_count = 1;
-    must(mote_index_create(stress->table, &index));
+    for (unsigned i = 0; i < 3; i++) {
+        index.name = indexes[i].name;
+        index.kind = indexes[i].kind;
+        index.columns = &indexes[i].column;
+        index.column_count = 1;
+        must(mote_index_create(stress->table, &index));
+    }
 }
 
 int main(void)

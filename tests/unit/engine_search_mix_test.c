@@ -314,12 +314,13 @@ static void check_hits(struct mix *mix, const struct query *query, const struct 
         fail(mix, query, explained, found, "the chunks do not hold all hits");
 }
 
-/* A limit takes the first of all, to the bit of their scores. */
-static void check_first(struct mix *mix, const struct query *query)
+/* Whether a limit takes the first of all, to the bit of their scores. */
+static bool takes_first(struct mix *mix, const struct query *query, bool last_try)
 {
     struct query all = *query;
     struct mote_hit_chunk first, of_all;
     mote_hits *some_hits, *all_hits;
+    bool same = true;
     all.options.limit = 0;
     all.options.chunk_rows = KEYS;
     struct mote_search_options some = query->options;
@@ -328,11 +329,22 @@ static void check_first(struct mix *mix, const struct query *query)
     must(mote_search(mix->table, &all.options, &all_hits));
     must(mote_hits_next(some_hits, &first));
     must(mote_hits_next(all_hits, &of_all));
-    for (size_t i = 0; i < first.row_count; i++)
-        if (((const int64_t *)first.columns[0].values)[i] != ((const int64_t *)of_all.columns[0].values)[i] || memcmp(&first.scores[i], &of_all.scores[i], sizeof(double)) != 0)
+    for (size_t i = 0; i < first.row_count && same; i++) {
+        same = ((const int64_t *)first.columns[0].values)[i] == ((const int64_t *)of_all.columns[0].values)[i] && memcmp(&first.scores[i], &of_all.scores[i], sizeof(double)) == 0;
+        if (!same && last_try)
             fail(mix, query, mote_hits_explain(some_hits), i, "a limit takes others than the first");
+    }
     mote_hits_close(some_hits);
     mote_hits_close(all_hits);
+    return same;
+}
+
+/* Dead rows of a section count in the statistics, and those of rows that no section holds do not: a worker that builds one between the two searches changes every score. */
+static void check_first(struct mix *mix, const struct query *query)
+{
+    enum { TRIES = 6 };
+    for (unsigned i = 1; i <= TRIES && !takes_first(mix, query, i == TRIES); i++)
+        ;
 }
 
 static void check(struct mix *mix, uint32_t searches)
