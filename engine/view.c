@@ -197,6 +197,9 @@ static void close_iterators(struct reader *reader)
         if (reader->iterators[i])
             sst_iterator_set_ahead(reader->iterators[i], NULL);
     sst_ahead_rest(reader->ahead);
+    for (uint32_t i = 0; i < READER_ITERATORS_KEPT; i++)
+        if (reader->iterators[i])
+            sst_iterator_shrink(reader->iterators[i]);
     for (uint32_t i = READER_ITERATORS_KEPT; i < READER_ITERATORS_MAX; i++) {
         if (reader->iterators[i])
             sst_iterator_destroy(reader->iterators[i]);

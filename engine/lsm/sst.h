@@ -114,6 +114,8 @@ int sst_iterator_open(struct sst_iterator *iterator, struct segment *segment, co
 void sst_iterator_unpin(struct sst_iterator *iterator);
 /* Frees the codecs' scratch that nobody uses at the moment: some MiB, for whoever lacks memory. */
 void sst_scratch_drain(struct sst_context *context);
+/* Gives the memory of decoded columns back where it is more than a little: for iterators that nobody uses for now. Such a one is on no record then. */
+void sst_iterator_shrink(struct sst_iterator *iterator);
 /* Reading ahead: what the iterators of one thread share; iterators without read block by block through the cache. An iterator gives its part up when it is closed, destroyed or set to NULL. */
 struct sst_ahead;
 int sst_ahead_create(struct sst_context *context, struct sst_ahead **ahead);

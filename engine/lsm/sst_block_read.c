@@ -127,11 +127,13 @@ int sst_slot_reserve(struct sst_iterator *iterator, struct sst_slot *slot, uint3
     size_t needed = offsets_bytes + validity_bytes + values_bytes + 16;
     if (needed > slot->memory_bytes) {
         memory_free(iterator->context->memory, slot->memory);
+        iterator->slots_bytes -= slot->memory_bytes;
         slot->memory_bytes = 0;
         slot->memory = memory_alloc(iterator->context->memory, needed + needed / 8);
         if (!slot->memory)
             return MOTE_EBUDGET;
         slot->memory_bytes = needed + needed / 8;
+        iterator->slots_bytes += slot->memory_bytes;
     }
     *offsets = (uint32_t *)(void *)slot->memory;
     *validity = slot->memory + offsets_bytes;

@@ -12,6 +12,8 @@
 #include "engine/lsm/sst_filter.h"
 #include "engine/lsm/sst_reader_private.h"
 
+#define SLOTS_BYTES_IDLE (512u * 1024u) /* of an iterator that nobody uses for now: a block of 60 columns of 8 bytes */
+
 int sst_iterator_create(struct sst_context *context, struct blockdev_queue *queue, struct sst_iterator **iterator)
 {
     *iterator = memory_alloc_zero(context->memory, sizeof **iterator);
@@ -34,6 +36,20 @@ void sst_iterator_unpin(struct sst_iterator *iterator)
     sst_unpin(iterator, &iterator->footer_pin);
 }
 
+void sst_iterator_shrink(struct sst_iterator *iterator)
+{
+    if (iterator->slots_bytes <= SLOTS_BYTES_IDLE)
+        return;
+    sst_block_leave(iterator);
+    for (uint32_t i = 0; i < iterator->slot_count; i++) {
+        struct sst_slot *slot = &iterator->slots[i];
+        memory_free(iterator->context->memory, slot->memory);
+        slot->memory = NULL;
+        slot->memory_bytes = slot->stamp = slot->row_stamp = 0;
+    }
+    iterator->slots_bytes = 0;
+}
+
 static void free_slots(struct sst_iterator *iterator)
 {
     for (uint32_t i = 0; i < iterator->slot_count; i++)
@@ -41,6 +57,7 @@ static void free_slots(struct sst_iterator *iterator)
     memory_free(iterator->context->memory, iterator->slots);
     iterator->slots = NULL;
     iterator->slot_count = 0;
+    iterator->slots_bytes = 0;
 }
 
 /* Forgets the segment. */

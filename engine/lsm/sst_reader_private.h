@@ -152,6 +152,7 @@ struct sst_iterator {
     uint64_t stamps;
     struct sst_slot *slots;  /* columns of the schema, seqs, kinds */
     uint32_t slot_count;
+    size_t slots_bytes; /* memory of all slots */
     uint32_t row;
     bool on_record, key_valid;
     uint64_t searched_stamp; /* of the block in which a search ended at searched_row */
