@@ -115,6 +115,7 @@ static char *take_text(const char **at, const char *stop, size_t *length)
             from += *from == '\'';
             text[(*length)++] = *from;
         }
+        text[*length] = 0;
         *at = skip_blanks(from + (*from == '\''));
         if (*from && (!**at || strchr(stop, **at)))
             return text;
@@ -125,6 +126,7 @@ static char *take_text(const char **at, const char *stop, size_t *length)
         text[(*length)++] = *from++;
     while (*length > 0 && (text[*length - 1] == ' ' || text[*length - 1] == '\t'))
         (*length)--;
+    text[*length] = 0;
     *at = from;
     return text;
 }
