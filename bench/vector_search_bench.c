@@ -224,5 +224,9 @@ int main(int argc, char **argv)
         vector_data_clusters(&data, quick ? 3000 : count, quick ? 50 : 1000, quick ? 32 : 128);
     }
     bench(&data, argc > 3 ? argv[3] : path, argc <= 3, argc > 4 ? strtoul(argv[4], NULL, 10) : 0);
+    if (data.queries != data.rows + data.count * data.dimension) /* else they lie behind the rows */
+        free(data.queries);
+    free(data.rows);
+    free(data.exact);
     return 0;
 }
