@@ -194,6 +194,7 @@ int main(void)
     static struct stress stress;
     pthread_t threads[2 + SEARCHERS];
     fixture_image(&stress.fixture, 64 << 20);
+    stress.fixture.options.memory_bytes = 128 << 20; /* a rebuild beside four searches, a flush and a compaction may be refused in the fixture's 40 MiB */
     fixture_open(&stress.fixture);
     create(&stress);
     require(pthread_create(&threads[0], NULL, write_rows, &stress) == 0);
