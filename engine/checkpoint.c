@@ -19,17 +19,9 @@ struct rebuild {
 
 static int rebuild_segment(struct mote_db *db, struct segment *segment, const struct schema *schema)
 {
-    const struct layout *layout = &db->superblock.layout;
-    struct extent_reservation reservation;
     struct segment_section section;
     struct manifest_edit *edit;
-    /* A section takes at most 16 bytes a row and its pages' headers. */
-    uint64_t bytes = segment->record.row_count * 16 + 64 * PAGE_BYTES;
-    int result = extents_reserve(db->extents, (uint32_t)divide_up(bytes, layout->extent_bytes) + 1, true, &reservation);
-    if (result)
-        return result;
-    result = sst_rebuild_timestamp(&db->sst, db->compact_queue, segment, schema, &reservation, manifest_take_section_id(db->manifest), &section);
-    extents_unreserve(db->extents, &reservation);
+    int result = sst_rebuild_timestamp(&db->sst, db->compact_queue, segment, schema, manifest_take_section_id(db->manifest), &section);
     if (result)
         return result;
     result = blockdev_flush(db->compact_queue);

@@ -260,8 +260,8 @@ int sst_index_verify(struct sst_context *context, struct blockdev_queue *queue, 
 
 /* Reads everything: footer, partitions, every block (decoded: order of keys and seqs, counts, zone maps), filter, timestamp section. report as in mote_verify. */
 int sst_verify(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, void (*report)(const struct mote_error *fault, void *context), void *report_context);
-/* Builds the timestamp section anew from the rows into extents of its own. */
-int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, struct extent_reservation *reservation, uint64_t section_id, struct segment_section *section);
+/* Builds the timestamp section anew from the rows into extents of its own, from the standing reserve if need be. */
+int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, uint64_t section_id, struct segment_section *section);
 /* Searches the segment's timestamp section (the rebuilt one if there is one): ordinals in the segment, of tombstones with a time too. MOTE_ENOTFOUND without a sentence: the table has no time column. MOTE_EDAMAGED or MOTE_EIO set
  * segment->timestamp_unusable. */
 int sst_timestamp_search(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, int64_t from_ns, int64_t to_ns, int (*visit)(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count), void *visit_context);

@@ -207,13 +207,14 @@ uint64_t sst_block_bytes_bound(const struct schema *schema, uint32_t rows, uint6
 int sst_block_write(struct sst_builder *builder);
 /* sst_index.c: the gathered rows to the declared indexes. */
 void sst_feeds_add(struct sst_builder *builder);
-/* A section into extents of its own, which are reserved and trimmed here. */
+/* A section into extents of its own, which are reserved and trimmed here. An extent that cannot be written is retired. */
 struct sst_section_write {
     struct sst_context *context;
     struct blockdev_queue *queue;
     uint64_t segment_id, section_id, bytes_max;
     int (*fill)(void *context, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
     void *fill_context;
+    bool standing; /* the standing reserve may be used */
     struct sst_stream **stream; /* may be NULL: where it stands while fill is called, for who reads by the same queue */
 };
 int sst_section_write(const struct sst_section_write *write, struct segment_section *place);

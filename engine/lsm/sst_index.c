@@ -166,7 +166,7 @@ int sst_section_write(const struct sst_section_write *write, struct segment_sect
     struct sst_stream stream = {.context = context, .queue = write->queue, .reservation = &reservation, .segment_id = write->segment_id, .source = BLOCKDEV_SOURCE_INDEX};
     uint64_t bound_bytes = write->bytes_max + PAGE_BYTES, extents = divide_up(bound_bytes, context->layout->extent_bytes) + 1;
     memcpy(identity.uuid, context->uuid, sizeof identity.uuid);
-    int result = extents_reserve(context->extents, extents < UINT32_MAX ? (uint32_t)extents : UINT32_MAX, false, &reservation);
+    int result = extents_reserve(context->extents, extents < UINT32_MAX ? (uint32_t)extents : UINT32_MAX, write->standing, &reservation);
     if (result)
         return result;
     if (write->stream)

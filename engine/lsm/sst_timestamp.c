@@ -149,57 +149,34 @@ static int collect_rows(struct sst_iterator *iterator, struct ordinal_index *bui
     return moved;
 }
 
-static int place_page(void *context, uint32_t length_bytes, uint64_t *offset_bytes) { return sst_stream_place(context, length_bytes, 0, offset_bytes); }
-static int write_page(void *context, const void *data, uint32_t length_bytes) { return sst_stream_write(context, data, length_bytes); }
+struct rebuilt {
+    const struct ordinal_index_ops *ops;
+    struct ordinal_index *builder;
+};
 
-static int write_section(struct ordinal_index *builder, struct sst_stream *stream, const struct section_identity *identity, uint64_t bound_bytes, struct segment_section *section)
+static int fill_section(void *context, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root)
 {
-    struct section_sink sink = {.place = place_page, .write = write_page, .context = stream};
-    struct section_root root;
-    uint64_t start;
-    /* A section lies in one run: it is taken as a whole before the first page. */
-    int result = sst_stream_place(stream, bound_bytes, 0, &start);
-    if (!result)
-        result = stream->context->timestamps->finish(builder, identity, &sink, &root);
-    if (!result)
-        result = sst_stream_finish(stream);
-    if (result)
-        return result;
-    assert(start == 0 && stream->run_count == 1);
-    sst_stream_trim(stream);
-    *section = (struct segment_section){.run = stream->runs[0], .section_id = identity->section_id, .length_bytes = root.length_bytes, .root_offset_bytes = root.root_offset_bytes};
-    section->root_bytes = root.root_bytes;
-    section->root_crc = root.root_crc;
-    return MOTE_OK;
+    struct rebuilt *rebuilt = context;
+    return rebuilt->ops->finish(rebuilt->builder, identity, sink, root);
 }
 
-int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, struct extent_reservation *reservation, uint64_t section_id,
-                          struct segment_section *section)
+int sst_rebuild_timestamp(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, uint64_t section_id, struct segment_section *section)
 {
-    struct section_identity identity = {.segment_id = segment->record.id, .section_id = section_id};
-    struct sst_stream stream = {.context = context, .queue = queue, .reservation = reservation, .segment_id = segment->record.id, .source = BLOCKDEV_SOURCE_INDEX};
-    struct ordinal_index *builder = NULL;
+    struct rebuilt rebuilt = {.ops = context->timestamps};
+    struct sst_section_write write = {.context = context, .queue = queue, .segment_id = segment->record.id, .section_id = section_id, .fill = fill_section, .fill_context = &rebuilt, .standing = true};
     struct sst_iterator *iterator;
-    uint64_t bound_bytes = context->timestamps->bytes_bound(segment->record.row_count) + PAGE_BYTES;
-    memcpy(identity.uuid, context->uuid, sizeof identity.uuid);
+    write.bytes_max = context->timestamps->bytes_bound(segment->record.row_count);
     int result = sst_iterator_create(context, queue, &iterator);
     if (result)
         return result;
     result = sst_iterator_open(iterator, segment, schema);
     if (!result)
-        result = context->timestamps->create(context->memory, segment->record.row_count, &builder);
+        result = context->timestamps->create(context->memory, segment->record.row_count, &rebuilt.builder);
     if (!result)
-        result = collect_rows(iterator, builder);
+        result = collect_rows(iterator, rebuilt.builder);
     sst_iterator_destroy(iterator);
-    if (!result) {
-        result = sst_stream_create(&stream);
-        if (!result)
-            result = write_section(builder, &stream, &identity, bound_bytes, section);
-        sst_stream_destroy(&stream, result == MOTE_OK);
-        /* Nobody else learns of the extent that failed: it is out of use until the next open, which may try it again. */
-        if (result && stream.failed_extent != UINT32_MAX)
-            extents_retire(context->extents, stream.failed_extent);
-    }
-    context->timestamps->destroy(builder);
+    if (!result)
+        result = sst_section_write(&write, section);
+    context->timestamps->destroy(rebuilt.builder);
     return result;
 }

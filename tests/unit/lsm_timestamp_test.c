@@ -263,8 +263,6 @@ Test(lsm_timestamp, tombstones_without_a_time_are_never_skipped)
 
 /* ---- Rebuilding and damage ---- */
 
-static void reserve(struct sst_world *world, uint32_t count, struct extent_reservation *reservation) { sst_world_check(extents_reserve(world->extents, count, false, reservation), "reserve"); }
-
 Test(lsm_timestamp, rebuilt_section_answers_as_the_first)
 {
     struct sst_world_options options = {.seed = requests_seed("lsm_timestamp_rebuild")};
@@ -274,15 +272,12 @@ Test(lsm_timestamp, rebuilt_section_answers_as_the_first)
         struct schema *schema = keyed_schema(&world, MOTE_TYPE_TIMESTAMP);
         struct model model = keyed_rows(&world, schema, 9000, shape, 3);
         struct segment segment;
-        struct extent_reservation reservation;
         struct extents_counts before, after;
         struct segment_section section;
         sst_world_segment(&world, schema, &model, 1 + shape, 256, &segment);
         extents_get_counts(world.extents, &before);
         for (uint64_t id = 1000; id < 1003; id++) {
-            reserve(&world, 40, &reservation);
-            sst_world_check(sst_rebuild_timestamp(&world.context, world.queue, &segment, schema, &reservation, id, &section), "rebuild");
-            extents_unreserve(world.extents, &reservation);
+            sst_world_check(sst_rebuild_timestamp(&world.context, world.queue, &segment, schema, id, &section), "rebuild");
             extents_get_counts(world.extents, &after);
             cr_assert_eq(after.used, before.used + section.run.count);
             cr_assert_eq(after.reserved, 0);
@@ -305,9 +300,7 @@ Test(lsm_timestamp, rebuilt_section_answers_as_the_first)
         cr_assert_eq(atomic_load(&segment.timestamp_unusable), 1);
         /* A write that fails: the extents come back, but for the failed one. */
         faulty_add(world.device, &(struct faulty_rule){.kind = FAULTY_ERRNO, .op_mask = 1u << BLOCKDEV_WRITE, .times = 1, .system_errno = 5});
-        reserve(&world, 40, &reservation);
-        cr_assert_eq(sst_rebuild_timestamp(&world.context, world.queue, &segment, schema, &reservation, 2000, &section), MOTE_EIO);
-        extents_unreserve(world.extents, &reservation);
+        cr_assert_eq(sst_rebuild_timestamp(&world.context, world.queue, &segment, schema, 2000, &section), MOTE_EIO);
         extents_get_counts(world.extents, &after);
         cr_assert_eq(after.used, before.used);
         cr_assert_eq(after.bad, before.bad + 1);
