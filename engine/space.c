@@ -1,7 +1,7 @@
 /* space.c: log space: extents mapped ahead of the log, so that the committer never waits for the manifest.
  *
  * The log is a sequence of ranges, each a contiguous run of extents, mapped by a durable edit before the log may use it. log_bytes_max is the size at which mapping stops and a checkpoint is asked for; a rotation may exceed it by
- * what its own stage needs, since the checkpoint needs the rotation. Extents come back when an edit moves the head (checkpoint.c).
+ * what its own stage needs, since the checkpoint needs the rotation, and so may a handle without workers, where nobody but a writer that waits could make one. Extents come back when an edit moves the head (checkpoint.c).
  */
 #include "engine/engine_private.h"
 
