@@ -4,6 +4,7 @@
  * With libFuzzer: clang -DMOTE_LIBFUZZER -fsanitize=fuzzer,address ... Without it the program replays the files it is given, or runs a
  * seeded number of random inputs: codec_fuzz [-n count] [-s seed] [file ...]. */
 #include "tests/support/codec_check.h"
+#include "tests/support/fuzz_run.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,20 +58,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 #ifndef MOTE_LIBFUZZER
 enum { INPUT_BYTES_MAX = 1 << 15 };
 
-static bool replay_file(const char *path)
-{
-    static uint8_t data[1 << 16];
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        fprintf(stderr, "%s cannot be read\n", path);
-        return false;
-    }
-    size_t size_bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    (void)LLVMFuzzerTestOneInput(data, size_bytes);
-    return true;
-}
-
 /* A random input: values to encode, or the encoding of random values with a few bytes changed, so that the decoder's depths are reached. */
 static size_t make_input(uint64_t *state, uint8_t *data)
 {
@@ -107,26 +94,7 @@ static size_t make_input(uint64_t *state, uint8_t *data)
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1, count = 3000, files = 0, failed = 0;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "-n") && i + 1 < argc) {
-            count = strtoull(argv[++i], NULL, 0);
-        } else if (!strcmp(argv[i], "-s") && i + 1 < argc) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else {
-            files++;
-            failed += !replay_file(argv[i]);
-        }
-    }
-    if (files == 0) {
-        static uint8_t data[INPUT_BYTES_MAX];
-        uint64_t state = seed ? seed : 1;
-        printf("seed %llu\n", (unsigned long long)seed);
-        for (uint64_t i = 0; i < count; i++)
-            (void)LLVMFuzzerTestOneInput(data, make_input(&state, data));
-        files = count;
-    }
-    printf("%llu passed, %llu failed\n", (unsigned long long)(files - failed), (unsigned long long)failed);
-    return failed != 0;
+    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 3000, .bytes_max = 2 * INPUT_BYTES_MAX};
+    return fuzz_run(&run, argc, argv);
 }
 #endif

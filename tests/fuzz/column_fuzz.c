@@ -10,6 +10,7 @@
 #include "blockdev/base/memory.h"
 #include "index/column_format.h"
 #include "tests/support/codec_check.h"
+#include "tests/support/fuzz_run.h"
 #include "tests/support/column_world.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
@@ -81,9 +82,9 @@ static void merge(const struct column_world *world, struct memory *memory, uint3
     struct column_world merged;
     struct column_merge_options options = {.type = type, .page_bytes = 4096, .map = map_same};
     column_world_begin(&merged, memory, false, false);
-    int result = column_merge(&world->section, 1, &options, memory, &merged.identity, &merged.sink, &merged.root);
+    int result = column_merge(&world->section, 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root);
     need(result == MOTE_EINVAL || is_answer(result), "merge");
-    column_world_end(&merged);
+    section_world_end(&merged.pages);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
@@ -92,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     if (size_bytes < 8 || size_bytes > 1u << 12)
         return 0;
     uint64_t state = 1 + data[0];
-    struct memory *memory = column_world_memory(6u << 20);
+    struct memory *memory = section_world_memory(6u << 20);
     struct column_rows rows = column_rows_make(&state, column_types[data[1] % COLUMN_TYPES], data[1] / COLUMN_TYPES % COLUMN_SHAPES, counts[data[2] % 6], data[3] & 1);
     struct column_world world;
     column_world_begin(&world, memory, false, data[3] & 2);
@@ -100,9 +101,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     uint64_t used_bytes = memory_used_bytes(memory);
     bool changed = false;
     for (size_t i = 8; i + 4 <= size_bytes; i += 4) {
-        uint64_t at = (load_u16(data + i) | (uint64_t)data[i + 2] << 16) % world.length;
-        changed |= world.bytes[at] != data[i + 3];
-        world.bytes[at] = data[i + 3];
+        uint64_t at = (load_u16(data + i) | (uint64_t)data[i + 2] << 16) % world.pages.length;
+        changed |= world.pages.bytes[at] != data[i + 3];
+        world.pages.bytes[at] = data[i + 3];
     }
     if (changed)
         column_world_reseal(&world);
@@ -116,29 +117,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     merge(&world, memory, rows.type);
     int result = column_verify(&world.section, rows.count);
     need(is_answer(result) && (changed || result == 0), "verify");
-    need(world.pinned == 0 && memory_used_bytes(memory) == used_bytes, "something was kept");
-    column_world_end(&world);
+    need(world.pages.pinned == 0 && memory_used_bytes(memory) == used_bytes, "something was kept");
+    section_world_end(&world.pages);
     column_rows_free(&rows);
     memory_destroy(memory);
     return 0;
 }
 
 #ifndef MOTE_LIBFUZZER
-enum { INPUT_BYTES_MAX = 8 + 4 * 12 };
-
-static bool replay_file(const char *path)
-{
-    static uint8_t data[1 << 13];
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        fprintf(stderr, "%s cannot be read\n", path);
-        return false;
-    }
-    size_t size_bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    (void)LLVMFuzzerTestOneInput(data, size_bytes);
-    return true;
-}
+enum { INPUT_BYTES_MAX = 1 << 13 }; /* those that are made have at most 8 + 4 * 12 */
 
 static size_t make_input(uint64_t *state, uint8_t *data)
 {
@@ -160,27 +147,7 @@ static size_t make_input(uint64_t *state, uint8_t *data)
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1, count = 4000, files = 0, failed = 0;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "-n") && i + 1 < argc) {
-            count = strtoull(argv[++i], NULL, 0);
-        } else if (!strcmp(argv[i], "-s") && i + 1 < argc) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else {
-            files++;
-            failed += !replay_file(argv[i]);
-        }
-    }
-    if (files == 0) {
-        static uint8_t data[INPUT_BYTES_MAX];
-        uint64_t state = seed ? seed : 1;
-        printf("seed %llu\n", (unsigned long long)seed);
-        for (uint64_t i = 0; i < count; i++)
-            (void)LLVMFuzzerTestOneInput(data, make_input(&state, data));
-        files = count;
-    }
-    printf("%llu answers were MOTE_EDAMAGED\n", (unsigned long long)damaged_count);
-    printf("%llu passed, %llu failed\n", (unsigned long long)(files - failed), (unsigned long long)failed);
-    return failed != 0;
+    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 4000, .bytes_max = INPUT_BYTES_MAX};
+    return fuzz_run(&run, argc, argv);
 }
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/lsm/manifest_format.h"
+#include "tests/support/fuzz_run.h"
 #include "tests/support/lsm_volume.h"
 
 #define DEVICE_BYTES (9u << 20)
@@ -238,41 +239,9 @@ static size_t make_input(uint64_t *state, uint8_t *data)
     return size_bytes;
 }
 
-static bool replay_file(const char *path)
-{
-    static uint8_t data[PAYLOAD_BYTES_MAX + 1];
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        perror(path);
-        return false;
-    }
-    size_t size_bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    return LLVMFuzzerTestOneInput(data, size_bytes) == 0;
-}
-
 int main(int argc, char **argv)
 {
-    static uint8_t data[PAYLOAD_BYTES_MAX + 1];
-    uint64_t seed = 1, count = 3000, files = 0, failed = 0;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "-n") && i + 1 < argc) {
-            count = strtoull(argv[++i], NULL, 0);
-        } else if (!strcmp(argv[i], "-s") && i + 1 < argc) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else {
-            files++;
-            failed += !replay_file(argv[i]);
-        }
-    }
-    if (files == 0) {
-        uint64_t state = seed;
-        printf("seed %llu\n", (unsigned long long)seed);
-        for (uint64_t i = 0; i < count; i++)
-            (void)LLVMFuzzerTestOneInput(data, make_input(&state, data));
-        files = count;
-    }
-    printf("%llu passed, %llu failed\n", (unsigned long long)(files - failed), (unsigned long long)failed);
-    return failed != 0;
+    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 3000, .bytes_max = PAYLOAD_BYTES_MAX + 1};
+    return fuzz_run(&run, argc, argv);
 }
 #endif

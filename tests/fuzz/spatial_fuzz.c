@@ -11,6 +11,7 @@
 #include "blockdev/base/memory.h"
 #include "index/spatial_format.h"
 #include "tests/support/codec_check.h"
+#include "tests/support/fuzz_run.h"
 #include "tests/support/spatial_world.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
@@ -61,44 +62,30 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     if (size_bytes < 8 || size_bytes > 1u << 12)
         return 0;
     uint64_t state = 1 + data[0];
-    struct memory *memory = spatial_world_memory(4u << 20);
+    struct memory *memory = section_world_memory(4u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&state, data[1] % SPATIAL_SHAPES, counts[data[2] % 4]);
     struct spatial_world world;
     double centre[3] = {(double)data[4] / 256, (double)data[5] / 256 - 0.5, 500 + (double)data[6] / 30};
     spatial_world_begin(&world, memory, false, data[3] % 2);
     spatial_world_build(&world, &cloud);
-    uint64_t pages = world.length / SPATIAL_PAGE_BYTES, used_bytes = memory_used_bytes(memory);
+    uint64_t pages = world.pages.length / SPATIAL_PAGE_BYTES, used_bytes = memory_used_bytes(memory);
     for (size_t i = 8; i + 4 <= size_bytes; i += 4) {
         uint64_t page = data[i] % pages * SPATIAL_PAGE_BYTES;
-        world.bytes[page + load_u16(data + i + 1) % SPATIAL_PAGE_BYTES] = data[i + 3];
+        world.pages.bytes[page + load_u16(data + i + 1) % SPATIAL_PAGE_BYTES] = data[i + 3];
         spatial_world_reseal(&world, page);
     }
     ask(&world.section, centre, data[7]);
     need(is_answer(spatial_verify(&world.section, cloud.row_count)), "verify");
     need(size_bytes >= 12 || spatial_verify(&world.section, cloud.row_count) == 0, "a good section is refused");
-    need(world.pinned == 0 && memory_used_bytes(memory) == used_bytes, "something was kept");
-    spatial_world_end(&world);
+    need(world.pages.pinned == 0 && memory_used_bytes(memory) == used_bytes, "something was kept");
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
     return 0;
 }
 
 #ifndef MOTE_LIBFUZZER
-enum { INPUT_BYTES_MAX = 8 + 4 * 12 };
-
-static bool replay_file(const char *path)
-{
-    static uint8_t data[1 << 13];
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        fprintf(stderr, "%s cannot be read\n", path);
-        return false;
-    }
-    size_t size_bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    (void)LLVMFuzzerTestOneInput(data, size_bytes);
-    return true;
-}
+enum { INPUT_BYTES_MAX = 1 << 13 }; /* those that are made have at most 8 + 4 * 12 */
 
 static size_t make_input(uint64_t *state, uint8_t *data)
 {
@@ -119,26 +106,7 @@ static size_t make_input(uint64_t *state, uint8_t *data)
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1, count = 2000, files = 0, failed = 0;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "-n") && i + 1 < argc) {
-            count = strtoull(argv[++i], NULL, 0);
-        } else if (!strcmp(argv[i], "-s") && i + 1 < argc) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else {
-            files++;
-            failed += !replay_file(argv[i]);
-        }
-    }
-    if (files == 0) {
-        static uint8_t data[INPUT_BYTES_MAX];
-        uint64_t state = seed ? seed : 1;
-        printf("seed %llu\n", (unsigned long long)seed);
-        for (uint64_t i = 0; i < count; i++)
-            (void)LLVMFuzzerTestOneInput(data, make_input(&state, data));
-        files = count;
-    }
-    printf("%llu passed, %llu failed\n", (unsigned long long)(files - failed), (unsigned long long)failed);
-    return failed != 0;
+    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 2000, .bytes_max = INPUT_BYTES_MAX};
+    return fuzz_run(&run, argc, argv);
 }
 #endif

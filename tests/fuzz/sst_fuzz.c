@@ -10,6 +10,7 @@
 #include "blockdev/base/errors.h"
 #include "blockdev/base/units.h"
 #include "engine/lsm/sst_format.h"
+#include "tests/support/fuzz_run.h"
 #include "tests/support/requests.h"
 #include "tests/support/sst_world.h"
 
@@ -173,23 +174,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 }
 
 #ifndef MOTE_LIBFUZZER
-static bool replay_file(const char *path)
-{
-    static uint8_t data[4096];
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        fprintf(stderr, "%s cannot be read\n", path);
-        return false;
-    }
-    size_t size_bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    (void)LLVMFuzzerTestOneInput(data, size_bytes);
-    return true;
-}
+enum { INPUT_BYTES_MAX = 4096 };
 
 /* A few changes: anywhere, or in one of the heads, where the numbers are. */
-static size_t make_input(uint8_t *data)
+static size_t make_input(uint64_t *random, uint8_t *data)
 {
+    world.random = *random;
     uint32_t changes = 1 + sst_random_below(&world, 4);
     data[0] = (uint8_t)sst_random(&world);
     const struct segment_record *record = &tables[data[0] % TABLES].segment.record;
@@ -205,28 +195,13 @@ static size_t make_input(uint8_t *data)
     }
     data[1 + changes * 6] = sst_random_below(&world, 20) == 0;
     data[2 + changes * 6] = data[1 + changes * 6];
+    *random = world.random;
     return 3 + changes * 6;
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t count = 500, seed = 1, files = 0, failed = 0;
-    prepare();
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-n") == 0 && i + 1 < argc)
-            count = strtoull(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "-s") == 0 && i + 1 < argc)
-            seed = strtoull(argv[++i], NULL, 10);
-        else if (files++, !replay_file(argv[i]))
-            failed++;
-    }
-    printf("seed %llu\n", (unsigned long long)seed);
-    world.random = seed * 2 + 1;
-    for (uint64_t i = 0; files == 0 && i < count; i++) {
-        uint8_t data[64];
-        (void)LLVMFuzzerTestOneInput(data, make_input(data));
-    }
-    printf("%llu passed, %llu failed\n", (unsigned long long)((files ? files : count) - failed), (unsigned long long)failed);
-    return failed != 0;
+    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 500, .bytes_max = INPUT_BYTES_MAX, .prepare = prepare};
+    return fuzz_run(&run, argc, argv);
 }
 #endif

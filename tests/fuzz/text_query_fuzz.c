@@ -13,6 +13,7 @@
 #include "blockdev/base/memory.h"
 #include "index/text.h"
 #include "tests/support/codec_check.h"
+#include "tests/support/fuzz_run.h"
 #include "tests/support/text_rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
@@ -132,19 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 }
 
 #ifndef MOTE_LIBFUZZER
-static bool replay_file(const char *path)
-{
-    static uint8_t data[20000];
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        fprintf(stderr, "%s cannot be read\n", path);
-        return false;
-    }
-    size_t size_bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    (void)LLVMFuzzerTestOneInput(data, size_bytes);
-    return true;
-}
+enum { INPUT_BYTES_MAX = 20000 };
 
 static uint32_t below(uint64_t *random, uint32_t limit) { return (uint32_t)(codec_check_random(random) >> 33) % limit; }
 
@@ -180,29 +169,17 @@ static size_t make_input(uint64_t *random, uint8_t *data)
     return length;
 }
 
-int main(int argc, char **argv)
+static void finish(void)
 {
-    uint64_t count = 10000, seed = 1, files = 0, failed = 0;
-    prepare();
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-n") == 0 && i + 1 < argc)
-            count = strtoull(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "-s") == 0 && i + 1 < argc)
-            seed = strtoull(argv[++i], NULL, 10);
-        else if (files++, !replay_file(argv[i]))
-            failed++;
-    }
-    printf("seed %llu\n", (unsigned long long)seed);
-    uint64_t random = seed * 2 + 1;
-    for (uint64_t i = 0; files == 0 && i < count; i++) {
-        static uint8_t data[20000];
-        (void)LLVMFuzzerTestOneInput(data, make_input(&random, data));
-    }
     printf("%llu queries parsed, %llu matched\n", (unsigned long long)parsed_count, (unsigned long long)matching_count);
     for (uint32_t i = 0; i < ANALYSERS; i++)
         text_analyser_destroy(analysers[i]);
     memory_destroy(memory);
-    printf("%llu passed, %llu failed\n", (unsigned long long)((files ? files : count) - failed), (unsigned long long)failed);
-    return failed != 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 10000, .bytes_max = INPUT_BYTES_MAX, .prepare = prepare, .finish = finish};
+    return fuzz_run(&run, argc, argv);
 }
 #endif

@@ -11,6 +11,7 @@
 #include "blockdev/base/memory.h"
 #include "index/vector_format.h"
 #include "tests/support/codec_check.h"
+#include "tests/support/fuzz_run.h"
 #include "tests/support/vector_world.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
@@ -62,11 +63,11 @@ static void merge(const struct vector_index *index, struct memory *memory, uint3
     vector_world_begin(&world, memory, false, false);
     int result = vector_merge_create(&index, 1, &options, memory, &builder);
     if (!result) {
-        result = vector_builder_finish(builder, &world.identity, &world.sink, &world.root);
+        result = vector_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root);
         vector_builder_destroy(builder);
     }
     need(is_answer(result) || result == MOTE_EINVAL, "merge");
-    vector_world_end(&world);
+    section_world_end(&world.pages);
 }
 
 static void ask_all(const struct vector_world *world, const uint8_t *data, uint32_t dimension, bool resident)
@@ -99,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         return 0;
     uint64_t state = 1 + data[0], pages[256];
     uint32_t dimension = dimensions[data[3] / 2 % 32 ? data[3] / 2 % 3 : 3], count = dimension > 1000 ? 5 : counts[data[2] % 4];
-    struct memory *memory = vector_world_memory(8u << 20);
+    struct memory *memory = section_world_memory(8u << 20);
     struct vector_rows rows = vector_rows_make(&state, data[1] % VECTOR_SHAPES, count, dimension, data[2] / 4 % 2);
     struct vector_options options = {.size_bytes = sizeof options, .dimension = dimension, .metric = (enum vector_metric)(1 + data[2] / 8 % 3), .degree = 8, .build_list = 10, .rows_flat_max = data[2] / 32 % 3 ? 1 : 0};
     struct vector_world world;
@@ -109,36 +110,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     uint32_t page_count = vector_world_pages(&world, pages, 256);
     for (size_t i = 8; i + 4 <= size_bytes; i += 4) {
         uint64_t page = pages[page_count - 1 - data[i] % page_count];
-        uint32_t bytes = page == pages[page_count - 1] ? world.root.root_bytes : (uint32_t)(pages[page_count - data[i] % page_count] - page);
-        world.bytes[page + load_u16(data + i + 1) % bytes] = data[i + 3];
+        uint32_t bytes = page == pages[page_count - 1] ? world.pages.root.root_bytes : (uint32_t)(pages[page_count - data[i] % page_count] - page);
+        world.pages.bytes[page + load_u16(data + i + 1) % bytes] = data[i + 3];
         vector_world_reseal(&world, page);
     }
     ask_all(&world, data, dimension, data[3] % 2);
     need(is_answer(vector_verify(&world.section, rows.row_count, NULL)), "verify");
     need(size_bytes >= 12 || vector_verify(&world.section, rows.row_count, NULL) == 0, "a good section is refused");
-    need(world.pinned == 0 && memory_used_bytes(memory) == empty_bytes, "something was kept");
-    vector_world_end(&world);
+    need(world.pages.pinned == 0 && memory_used_bytes(memory) == empty_bytes, "something was kept");
+    section_world_end(&world.pages);
     vector_rows_free(&rows);
     memory_destroy(memory);
     return 0;
 }
 
 #ifndef MOTE_LIBFUZZER
-enum { INPUT_BYTES_MAX = 8 + 4 * 12 };
-
-static bool replay_file(const char *path)
-{
-    static uint8_t data[1 << 13];
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        fprintf(stderr, "%s cannot be read\n", path);
-        return false;
-    }
-    size_t size_bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    (void)LLVMFuzzerTestOneInput(data, size_bytes);
-    return true;
-}
+enum { INPUT_BYTES_MAX = 1 << 13 }; /* those that are made have at most 8 + 4 * 12 */
 
 static size_t make_input(uint64_t *state, uint8_t *data)
 {
@@ -159,26 +146,7 @@ static size_t make_input(uint64_t *state, uint8_t *data)
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1, count = 2000, files = 0, failed = 0;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "-n") && i + 1 < argc) {
-            count = strtoull(argv[++i], NULL, 0);
-        } else if (!strcmp(argv[i], "-s") && i + 1 < argc) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else {
-            files++;
-            failed += !replay_file(argv[i]);
-        }
-    }
-    if (files == 0) {
-        static uint8_t data[INPUT_BYTES_MAX];
-        uint64_t state = seed ? seed : 1;
-        printf("seed %llu\n", (unsigned long long)seed);
-        for (uint64_t i = 0; i < count; i++)
-            (void)LLVMFuzzerTestOneInput(data, make_input(&state, data));
-        files = count;
-    }
-    printf("%llu passed, %llu failed\n", (unsigned long long)(files - failed), (unsigned long long)failed);
-    return failed != 0;
+    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 2000, .bytes_max = INPUT_BYTES_MAX};
+    return fuzz_run(&run, argc, argv);
 }
 #endif
