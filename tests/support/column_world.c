@@ -22,93 +22,16 @@ static void need(bool holds, const char *what)
     }
 }
 
-static int place(void *context, uint32_t length_bytes, uint64_t *offset_bytes)
-{
-    struct column_world *world = context;
-    (void)length_bytes;
-    if (world->gaps && world->length > 0)
-        world->length += 64 * (codec_check_random(&world->random) % 5);
-    *offset_bytes = world->length;
-    return 0;
-}
-
-static int append(void *context, const void *data, uint32_t length_bytes)
-{
-    struct column_world *world = context;
-    if (world->length + length_bytes > world->capacity) {
-        world->capacity = 2 * (world->length + length_bytes);
-        world->bytes = realloc(world->bytes, world->capacity);
-        need(world->bytes != NULL, "no memory");
-    }
-    memset(world->bytes + world->written, 0, world->length - world->written); /* the gap */
-    world->written = world->length + length_bytes;
-    memcpy(world->bytes + world->length, data, length_bytes);
-    world->length += length_bytes;
-    return 0;
-}
-
-static int read_part(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*check)(const uint8_t *, uint32_t, void *), void *check_context, const uint8_t **data, void **handle)
-{
-    struct column_world *world = context;
-    if (offset_bytes > world->length || length_bytes > world->length - offset_bytes)
-        return MOTE_EDAMAGED;
-    uint8_t *copy = malloc(length_bytes);
-    need(copy != NULL, "no memory");
-    memcpy(copy, world->bytes + offset_bytes, length_bytes);
-    world->reads++;
-    int result = check(copy, length_bytes, check_context);
-    if (result) {
-        free(copy);
-        return result;
-    }
-    world->pinned++;
-    *data = copy;
-    *handle = copy;
-    return 0;
-}
-
-static void release_part(void *context, void *handle)
-{
-    ((struct column_world *)context)->pinned--;
-    free(handle);
-}
-
-/* What is announced must be pages that their check accepts. */
-static void prefetch_parts(void *context, const struct section_page *pages, uint32_t count, int (*check)(const uint8_t *, uint32_t, void *))
-{
-    struct column_world *world = context;
-    for (uint32_t i = 0; i < count; i++)
-        if (pages[i].offset_bytes <= world->length && pages[i].length_bytes <= world->length - pages[i].offset_bytes)
-            world->announced += check(world->bytes + pages[i].offset_bytes, pages[i].length_bytes, pages[i].check_context) == 0;
-}
-
-struct memory *column_world_memory(uint64_t budget_bytes)
-{
-    struct memory *memory;
-    need(memory_create(budget_bytes, false, &memory) == 0 && memory_seal(memory) == 0, "no memory");
-    return memory;
-}
-
 void column_world_begin(struct column_world *world, struct memory *memory, bool gaps, bool prefetch)
 {
-    *world = (struct column_world){.random = 99, .gaps = gaps, .identity = {.segment_id = 77, .section_id = 5}};
-    for (uint8_t i = 0; i < 16; i++)
-        world->identity.uuid[i] = i;
-    world->sink = (struct section_sink){place, append, world};
-    world->source = (struct section_source){.read = read_part, .release = release_part, .context = world, .prefetch = prefetch ? prefetch_parts : NULL};
-    world->section = (struct column_section){&world->identity, &world->root, &world->source, memory};
-}
-
-void column_world_end(struct column_world *world)
-{
-    free(world->bytes);
-    world->bytes = NULL;
+    section_world_begin(&world->pages, gaps, prefetch);
+    world->section = (struct column_section){&world->pages.identity, &world->pages.root, &world->pages.source, memory};
 }
 
 static uint32_t seal(struct column_world *world, uint64_t offset, uint32_t length)
 {
-    uint8_t *page = world->bytes + offset;
-    uint32_t magic = load_u32(page), crc = crc32c(crc32c_seed(world->identity.uuid, magic, world->identity.segment_id, offset), page + 8, length - 8);
+    uint8_t *page = world->pages.bytes + offset;
+    uint32_t magic = load_u32(page), crc = crc32c(crc32c_seed(world->pages.identity.uuid, magic, world->pages.identity.segment_id, offset), page + 8, length - 8);
     store_u32(page + 4, crc);
     return crc;
 }
@@ -118,11 +41,11 @@ void column_world_reseal(struct column_world *world)
 {
     uint64_t offsets[4096];
     uint32_t lengths[4096], crcs[4096], count = 0;
-    for (uint64_t at = 0; at + COLUMN_HEADER_BYTES <= world->length && count < 4096;) {
-        uint32_t length = load_u32(world->bytes + at + 32);
-        if (length < COLUMN_HEADER_BYTES || length > world->length - at)
+    for (uint64_t at = 0; at + COLUMN_HEADER_BYTES <= world->pages.length && count < 4096;) {
+        uint32_t length = load_u32(world->pages.bytes + at + 32);
+        if (length < COLUMN_HEADER_BYTES || length > world->pages.length - at)
             return; /* the lie goes too far: what follows fails its checksum */
-        uint8_t *page = world->bytes + at;
+        uint8_t *page = world->pages.bytes + at;
         uint32_t magic = load_u32(page), children = load_u32(page + 40), entries = COLUMN_INNER_HEADER_BYTES;
         if (magic == COLUMN_MAGIC_ROOT) {
             bool is_bytes = load_u32(page + 44) == MOTE_TYPE_TEXT || load_u32(page + 44) == MOTE_TYPE_BLOB;
@@ -135,8 +58,8 @@ void column_world_reseal(struct column_world *world)
         offsets[count] = at;
         lengths[count] = length;
         crcs[count++] = seal(world, at, length);
-        if (at == world->root.root_offset_bytes)
-            world->root.root_crc = crcs[count - 1];
+        if (at == world->pages.root.root_offset_bytes)
+            world->pages.root.root_crc = crcs[count - 1];
         at += length;
     }
 }
@@ -285,7 +208,7 @@ int column_world_build(struct column_world *world, struct memory *memory, const 
         result = column_builder_add_many(builder, at, &v);
     }
     if (!result)
-        result = column_builder_finish(builder, &world->identity, &world->sink, &world->root);
+        result = column_builder_finish(builder, &world->pages.identity, &world->pages.sink, &world->pages.root);
     column_builder_destroy(builder);
     free(validity);
     return result;

@@ -4,24 +4,14 @@
 #define MOTE_TESTS_SUPPORT_COLUMN_WORLD_H
 
 #include "index/column_index.h"
+#include "tests/support/section_world.h"
 
-/* A section in memory; gaps: some pages are preceded by bytes that belong to nothing. As a source it hands out copies of the exact size, for the address sanitizer. */
 struct column_world {
-    uint8_t *bytes;
-    uint64_t length, written, capacity;
-    uint64_t random; /* of the gaps; not 0 */
-    bool gaps;
-    uint64_t reads, announced, pinned; /* pages read, pages announced by prefetch, pages pinned now */
-    struct section_identity identity;
-    struct section_root root;
-    struct section_sink sink;
-    struct section_source source;
+    struct section_world pages;
     struct column_section section;
 };
 
-struct memory *column_world_memory(uint64_t budget_bytes);
 void column_world_begin(struct column_world *world, struct memory *memory, bool gaps, bool prefetch);
-void column_world_end(struct column_world *world);
 /* Makes all pages' checksums, and what parents repeat of them, agree with what stands in them: an author who lies, not a device that fails. Only for sections without gaps. */
 void column_world_reseal(struct column_world *world);
 

@@ -20,83 +20,10 @@ static void need(bool holds)
     }
 }
 
-static int place(void *context, uint32_t length_bytes, uint64_t *offset_bytes)
-{
-    struct spatial_world *world = context;
-    uint64_t gap = world->gaps && world->length > 0 ? 64 * (codec_check_random(&world->random) % 5) : 0;
-    if (world->length + gap + length_bytes > world->capacity) {
-        world->capacity = 2 * (world->length + gap + length_bytes);
-        world->bytes = realloc(world->bytes, world->capacity);
-        need(world->bytes != NULL);
-    }
-    memset(world->bytes + world->length, 0xa5, gap);
-    world->length += gap;
-    *offset_bytes = world->length;
-    return 0;
-}
-
-static int append(void *context, const void *data, uint32_t length_bytes)
-{
-    struct spatial_world *world = context;
-    memcpy(world->bytes + world->length, data, length_bytes);
-    world->length += length_bytes;
-    return 0;
-}
-
-static int read_page(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*check)(const uint8_t *, uint32_t, void *), void *check_context, const uint8_t **data, void **handle)
-{
-    struct spatial_world *world = context;
-    if (offset_bytes > world->length || length_bytes > world->length - offset_bytes)
-        return MOTE_EDAMAGED;
-    uint8_t *copy = malloc(length_bytes);
-    need(copy != NULL);
-    memcpy(copy, world->bytes + offset_bytes, length_bytes);
-    world->reads++;
-    int result = check(copy, length_bytes, check_context);
-    if (result) {
-        free(copy);
-        return result;
-    }
-    world->pinned++;
-    *data = copy;
-    *handle = copy;
-    return 0;
-}
-
-static void release_page(void *context, void *handle)
-{
-    struct spatial_world *world = context;
-    world->pinned--;
-    free(handle);
-}
-
-static void announce_pages(void *context, const struct section_page *pages, uint32_t count, int (*check)(const uint8_t *, uint32_t, void *))
-{
-    struct spatial_world *world = context;
-    for (uint32_t i = 0; i < count; i++) {
-        need(pages[i].offset_bytes <= world->length && pages[i].length_bytes <= world->length - pages[i].offset_bytes);
-        (void)check(world->bytes + pages[i].offset_bytes, pages[i].length_bytes, pages[i].check_context);
-    }
-    world->announced += count;
-}
-
-struct memory *spatial_world_memory(uint64_t budget_bytes)
-{
-    struct memory *memory;
-    need(memory_create(budget_bytes, false, &memory) == 0 && memory_seal(memory) == 0);
-    return memory;
-}
-
 void spatial_world_begin(struct spatial_world *world, struct memory *memory, bool gaps, bool prefetch)
 {
-    *world = (struct spatial_world){.random = 99, .gaps = gaps};
-    for (uint8_t i = 0; i < 16; i++)
-        world->identity.uuid[i] = i;
-    world->identity.segment_id = 77;
-    world->identity.section_id = 5;
-    world->sink = (struct section_sink){place, append, world};
-    world->source = (struct section_source){.read = read_page, .release = release_page, .context = world, .prefetch = prefetch ? announce_pages : NULL};
-    world->section = (struct spatial_section){&world->identity, &world->root, &world->source, memory};
+    section_world_begin(&world->pages, gaps, prefetch);
+    world->section = (struct spatial_section){&world->pages.identity, &world->pages.root, &world->pages.source, memory};
 }
 
 void spatial_world_build(struct spatial_world *world, const struct spatial_cloud *cloud)
@@ -105,17 +32,15 @@ void spatial_world_build(struct spatial_world *world, const struct spatial_cloud
     need(spatial_builder_create(world->section.memory, cloud->count, &builder) == 0);
     for (uint32_t i = 0; i < cloud->count; i++)
         need(spatial_builder_add(builder, cloud->ordinals[i], cloud->points[i]) == 0);
-    need(spatial_builder_finish(builder, &world->identity, &world->sink, &world->root) == 0);
-    need(world->root.length_bytes == world->length && (world->gaps || world->length <= spatial_bytes_bound(cloud->count)));
+    need(spatial_builder_finish(builder, &world->pages.identity, &world->pages.sink, &world->pages.root) == 0);
+    need(world->pages.root.length_bytes == world->pages.length && (world->pages.gaps || world->pages.length <= spatial_bytes_bound(cloud->count)));
     spatial_builder_destroy(builder);
 }
 
-void spatial_world_end(struct spatial_world *world) { free(world->bytes); }
-
 static uint32_t seal_page(struct spatial_world *world, uint64_t offset_bytes)
 {
-    uint8_t *page = world->bytes + offset_bytes;
-    uint32_t crc = crc32c(crc32c_seed(world->identity.uuid, SPATIAL_MAGIC, world->identity.segment_id, offset_bytes), page + 8, SPATIAL_PAGE_BYTES - 8);
+    uint8_t *page = world->pages.bytes + offset_bytes;
+    uint32_t crc = crc32c(crc32c_seed(world->pages.identity.uuid, SPATIAL_MAGIC, world->pages.identity.segment_id, offset_bytes), page + 8, SPATIAL_PAGE_BYTES - 8);
     store_u32(page + 4, crc);
     return crc;
 }
@@ -123,10 +48,10 @@ static uint32_t seal_page(struct spatial_world *world, uint64_t offset_bytes)
 void spatial_world_reseal(struct spatial_world *world, uint64_t offset_bytes)
 {
     uint32_t crc = seal_page(world, offset_bytes);
-    bool found = offset_bytes != world->root.root_offset_bytes;
+    bool found = offset_bytes != world->pages.root.root_offset_bytes;
     /* Parents come after their children, so that one walk forward goes all the way up. */
-    for (uint64_t at = offset_bytes + SPATIAL_PAGE_BYTES; found && at + SPATIAL_PAGE_BYTES <= world->length;) {
-        uint8_t *page = world->bytes + at;
+    for (uint64_t at = offset_bytes + SPATIAL_PAGE_BYTES; found && at + SPATIAL_PAGE_BYTES <= world->pages.length;) {
+        uint8_t *page = world->pages.bytes + at;
         bool is_page = load_u32(page) == SPATIAL_MAGIC && load_u64(page + 24) == at;
         for (uint32_t i = 0; is_page && load_u16(page + 38) > 0 && i < load_u32(page + 40) && i < SPATIAL_FANOUT; i++)
             if (load_u64(page + SPATIAL_OFFSETS_AT + 8 * (size_t)i) == offset_bytes) {
@@ -135,10 +60,10 @@ void spatial_world_reseal(struct spatial_world *world, uint64_t offset_bytes)
                 offset_bytes = at;
                 break;
             }
-        found = offset_bytes != world->root.root_offset_bytes;
+        found = offset_bytes != world->pages.root.root_offset_bytes;
         at += is_page ? SPATIAL_PAGE_BYTES : 64;
     }
-    world->root.root_crc = seal_page(world, world->root.root_offset_bytes);
+    world->pages.root.root_crc = seal_page(world, world->pages.root.root_offset_bytes);
 }
 
 double spatial_world_square(const double point[3], const double centre[3])

@@ -20,83 +20,10 @@ static void need(bool holds)
     }
 }
 
-static int place(void *context, uint32_t length_bytes, uint64_t *offset_bytes)
-{
-    struct vector_world *world = context;
-    uint64_t gap = world->gaps && world->length > 0 ? 64 * (codec_check_random(&world->random) % 5) : 0;
-    if (world->length + gap + length_bytes > world->capacity) {
-        world->capacity = 2 * (world->length + gap + length_bytes);
-        world->bytes = realloc(world->bytes, world->capacity);
-        need(world->bytes != NULL);
-    }
-    memset(world->bytes + world->length, 0xa5, gap);
-    world->length += gap;
-    *offset_bytes = world->length;
-    return 0;
-}
-
-static int append(void *context, const void *data, uint32_t length_bytes)
-{
-    struct vector_world *world = context;
-    memcpy(world->bytes + world->length, data, length_bytes);
-    world->length += length_bytes;
-    return 0;
-}
-
-static int read_page(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*check)(const uint8_t *, uint32_t, void *), void *check_context, const uint8_t **data, void **handle)
-{
-    struct vector_world *world = context;
-    if (offset_bytes > world->length || length_bytes > world->length - offset_bytes)
-        return MOTE_EDAMAGED;
-    uint8_t *copy = malloc(length_bytes);
-    need(copy != NULL);
-    memcpy(copy, world->bytes + offset_bytes, length_bytes);
-    world->reads++;
-    int result = check(copy, length_bytes, check_context);
-    if (result) {
-        free(copy);
-        return result;
-    }
-    world->pinned++;
-    *data = copy;
-    *handle = copy;
-    return 0;
-}
-
-static void release_page(void *context, void *handle)
-{
-    struct vector_world *world = context;
-    world->pinned--;
-    free(handle);
-}
-
-static void announce_pages(void *context, const struct section_page *pages, uint32_t count, int (*check)(const uint8_t *, uint32_t, void *))
-{
-    struct vector_world *world = context;
-    for (uint32_t i = 0; i < count; i++) {
-        need(pages[i].offset_bytes <= world->length && pages[i].length_bytes <= world->length - pages[i].offset_bytes);
-        (void)check(world->bytes + pages[i].offset_bytes, pages[i].length_bytes, pages[i].check_context);
-    }
-    world->announced += count;
-}
-
-struct memory *vector_world_memory(uint64_t budget_bytes)
-{
-    struct memory *memory;
-    need(memory_create(budget_bytes, false, &memory) == 0 && memory_seal(memory) == 0);
-    return memory;
-}
-
 void vector_world_begin(struct vector_world *world, struct memory *memory, bool gaps, bool prefetch)
 {
-    *world = (struct vector_world){.random = 99, .gaps = gaps};
-    for (uint8_t i = 0; i < 16; i++)
-        world->identity.uuid[i] = i;
-    world->identity.segment_id = 77;
-    world->identity.section_id = 5;
-    world->sink = (struct section_sink){place, append, world};
-    world->source = (struct section_source){.read = read_page, .release = release_page, .context = world, .prefetch = prefetch ? announce_pages : NULL};
-    world->section = (struct vector_section){&world->identity, &world->root, &world->source, memory};
+    section_world_begin(&world->pages, gaps, prefetch);
+    world->section = (struct vector_section){&world->pages.identity, &world->pages.root, &world->pages.source, memory};
 }
 
 void vector_world_build(struct vector_world *world, const struct vector_rows *rows, const struct vector_options *options)
@@ -105,12 +32,10 @@ void vector_world_build(struct vector_world *world, const struct vector_rows *ro
     need(vector_builder_create(world->section.memory, options, rows->count, &builder) == 0);
     for (uint32_t i = 0; i < rows->count; i++)
         need(vector_builder_add(builder, rows->ordinals[i], vector_row(rows, i)) == 0);
-    need(vector_builder_finish(builder, &world->identity, &world->sink, &world->root) == 0);
-    need(world->root.length_bytes == world->length && (world->gaps || world->length <= vector_bytes_bound(options, rows->count)));
+    need(vector_builder_finish(builder, &world->pages.identity, &world->pages.sink, &world->pages.root) == 0);
+    need(world->pages.root.length_bytes == world->pages.length && (world->pages.gaps || world->pages.length <= vector_bytes_bound(options, rows->count)));
     vector_builder_destroy(builder);
 }
-
-void vector_world_end(struct vector_world *world) { free(world->bytes); }
 
 struct vector_index *vector_world_open(const struct vector_world *world, bool resident)
 {
@@ -122,8 +47,8 @@ struct vector_index *vector_world_open(const struct vector_world *world, bool re
 uint32_t vector_world_pages(const struct vector_world *world, uint64_t *offsets, uint32_t max)
 {
     uint32_t count = 0;
-    for (uint64_t at = 0; at + 4096 <= world->length && count < max;) {
-        const uint8_t *page = world->bytes + at;
+    for (uint64_t at = 0; at + 4096 <= world->pages.length && count < max;) {
+        const uint8_t *page = world->pages.bytes + at;
         bool is_page = load_u32(page) == VECTOR_MAGIC && load_u64(page + 24) == at;
         if (is_page)
             offsets[count++] = at;
@@ -134,11 +59,11 @@ uint32_t vector_world_pages(const struct vector_world *world, uint64_t *offsets,
 
 static uint32_t seal_page(struct vector_world *world, uint64_t offset_bytes)
 {
-    uint8_t *page = world->bytes + offset_bytes;
+    uint8_t *page = world->pages.bytes + offset_bytes;
     uint32_t length_bytes = load_u32(page + 32);
-    if (length_bytes < 8 || length_bytes > world->length - offset_bytes) /* a lie about the length itself */
+    if (length_bytes < 8 || length_bytes > world->pages.length - offset_bytes) /* a lie about the length itself */
         length_bytes = 4096;
-    uint32_t crc = crc32c(crc32c_seed(world->identity.uuid, VECTOR_MAGIC, world->identity.segment_id, offset_bytes), page + 8, length_bytes - 8);
+    uint32_t crc = crc32c(crc32c_seed(world->pages.identity.uuid, VECTOR_MAGIC, world->pages.identity.segment_id, offset_bytes), page + 8, length_bytes - 8);
     store_u32(page + 4, crc);
     return crc;
 }
@@ -156,22 +81,22 @@ static bool enter_checksum(uint8_t *from, uint32_t count, uint64_t offset_bytes,
 
 void vector_world_reseal(struct vector_world *world, uint64_t offset_bytes)
 {
-    uint8_t *root = world->bytes + world->root.root_offset_bytes;
-    uint32_t crc = seal_page(world, offset_bytes), room = (world->root.root_bytes - VECTOR_ROOT_FIXED_BYTES) / VECTOR_ENTRY_BYTES, directories = load_u32(root + 44);
+    uint8_t *root = world->pages.bytes + world->pages.root.root_offset_bytes;
+    uint32_t crc = seal_page(world, offset_bytes), room = (world->pages.root.root_bytes - VECTOR_ROOT_FIXED_BYTES) / VECTOR_ENTRY_BYTES, directories = load_u32(root + 44);
     directories = directories < room ? directories : room;
-    for (uint32_t i = 0; offset_bytes != world->root.root_offset_bytes && i < directories; i++) {
+    for (uint32_t i = 0; offset_bytes != world->pages.root.root_offset_bytes && i < directories; i++) {
         uint64_t at = load_u64(root + VECTOR_ROOT_FIXED_BYTES + (size_t)i * VECTOR_ENTRY_BYTES);
-        if (at == offset_bytes || at > world->length || world->length - at < 4096)
+        if (at == offset_bytes || at > world->pages.length || world->pages.length - at < 4096)
             continue;
-        uint32_t bytes = load_u32(world->bytes + at + 32), count = load_u32(world->bytes + at + 44);
-        if (bytes <= world->length - at && bytes > VECTOR_HEADER_BYTES && count <= (bytes - VECTOR_HEADER_BYTES) / VECTOR_ENTRY_BYTES && enter_checksum(world->bytes + at + VECTOR_HEADER_BYTES, count, offset_bytes, crc))
+        uint32_t bytes = load_u32(world->pages.bytes + at + 32), count = load_u32(world->pages.bytes + at + 44);
+        if (bytes <= world->pages.length - at && bytes > VECTOR_HEADER_BYTES && count <= (bytes - VECTOR_HEADER_BYTES) / VECTOR_ENTRY_BYTES && enter_checksum(world->pages.bytes + at + VECTOR_HEADER_BYTES, count, offset_bytes, crc))
             (void)enter_checksum(root + VECTOR_ROOT_FIXED_BYTES, directories, at, seal_page(world, at));
     }
-    if (offset_bytes != world->root.root_offset_bytes)
+    if (offset_bytes != world->pages.root.root_offset_bytes)
         (void)enter_checksum(root + VECTOR_ROOT_FIXED_BYTES, directories, offset_bytes, crc);
-    uint32_t root_crc = crc32c(crc32c_seed(world->identity.uuid, VECTOR_MAGIC, world->identity.segment_id, world->root.root_offset_bytes), root + 8, world->root.root_bytes - 8);
+    uint32_t root_crc = crc32c(crc32c_seed(world->pages.identity.uuid, VECTOR_MAGIC, world->pages.identity.segment_id, world->pages.root.root_offset_bytes), root + 8, world->pages.root.root_bytes - 8);
     store_u32(root + 4, root_crc);
-    world->root.root_crc = root_crc;
+    world->pages.root.root_crc = root_crc;
 }
 
 /* ---- Vectors ---- */

@@ -3,18 +3,10 @@
 #define MOTE_TESTS_SUPPORT_VECTOR_WORLD_H
 
 #include "index/vector.h"
+#include "tests/support/section_world.h"
 
-/* A section in memory; gaps: some pages are preceded by bytes that belong to nothing. As a source it hands out copies of the exact size, for the address sanitizer. */
 struct vector_world {
-    uint8_t *bytes;
-    uint64_t length, capacity;
-    uint64_t random; /* of the gaps; not 0 */
-    bool gaps;
-    uint64_t reads, announced, pinned; /* pages read, pages announced by prefetch, pages pinned now */
-    struct section_identity identity;
-    struct section_root root;
-    struct section_sink sink;
-    struct section_source source;
+    struct section_world pages;
     struct vector_section section;
 };
 
@@ -34,11 +26,9 @@ struct vector_rows vector_rows_make(uint64_t *state, uint32_t shape, uint32_t co
 void vector_rows_free(struct vector_rows *rows);
 static inline const float *vector_row(const struct vector_rows *rows, uint32_t i) { return rows->vectors + (size_t)i * rows->dimension; }
 
-struct memory *vector_world_memory(uint64_t budget_bytes);
 void vector_world_begin(struct vector_world *world, struct memory *memory, bool gaps, bool prefetch);
 /* Builds the section of the rows; vector_world_begin before. */
 void vector_world_build(struct vector_world *world, const struct vector_rows *rows, const struct vector_options *options);
-void vector_world_end(struct vector_world *world);
 /* Makes the page at offset_bytes and its way up to the root agree with what stands in it: an author who lies, not a device that fails. */
 void vector_world_reseal(struct vector_world *world, uint64_t offset_bytes);
 /* The offsets of all pages, at most max; how many there are. */

@@ -51,7 +51,7 @@ Test(index_column_damage, every_bit_flipped_gives_the_same_answer_or_damage)
 {
     static const uint32_t types[] = {MOTE_TYPE_INT64, MOTE_TYPE_TEXT, MOTE_TYPE_BOOL};
     uint64_t random = requests_seed("index_column_bits") | 1;
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     for (uint32_t t = 0; t < 3; t++) {
         struct column_rows rows = column_rows_make(&random, types[t], 8, t == 2 ? 300 : 90, true);
         struct column_query queries[QUERIES];
@@ -62,8 +62,8 @@ Test(index_column_damage, every_bit_flipped_gives_the_same_answer_or_damage)
         make_queries(&rows, queries);
         for (uint32_t q = 0; q < QUERIES; q++)
             cr_assert_eq(run(&world.section, &queries[q], &right[q]), 0);
-        for (uint64_t bit = 0; bit < world.length * 8; bit++) {
-            world.bytes[bit / 8] = (uint8_t)(world.bytes[bit / 8] ^ 1u << bit % 8);
+        for (uint64_t bit = 0; bit < world.pages.length * 8; bit++) {
+            world.pages.bytes[bit / 8] = (uint8_t)(world.pages.bytes[bit / 8] ^ 1u << bit % 8);
             for (uint32_t q = 0; q < QUERIES; q++) {
                 int result = run(&world.section, &queries[q], &sum);
                 cr_assert(result == MOTE_EDAMAGED || (result == 0 && sum == right[q]), "type %u bit %llu query %u", types[t], (unsigned long long)bit, q);
@@ -71,10 +71,10 @@ Test(index_column_damage, every_bit_flipped_gives_the_same_answer_or_damage)
             }
             int result = column_verify(&world.section, rows.count);
             cr_assert(result == MOTE_EDAMAGED || result == 0);
-            world.bytes[bit / 8] = (uint8_t)(world.bytes[bit / 8] ^ 1u << bit % 8);
+            world.pages.bytes[bit / 8] = (uint8_t)(world.pages.bytes[bit / 8] ^ 1u << bit % 8);
         }
-        cr_assert(damaged > 0 && world.pinned == 0 && memory_used_bytes(memory) == used_bytes);
-        column_world_end(&world);
+        cr_assert(damaged > 0 && world.pages.pinned == 0 && memory_used_bytes(memory) == used_bytes);
+        section_world_end(&world.pages);
         column_rows_free(&rows);
     }
     memory_destroy(memory);
@@ -84,25 +84,25 @@ Test(index_column_damage, every_bit_flipped_gives_the_same_answer_or_damage)
 Test(index_column_damage, foreign_pages_are_damage)
 {
     uint64_t random = 3, sum;
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct column_rows rows = column_rows_make(&random, MOTE_TYPE_INT32, 1, 500, false);
     struct column_query all = {.kind = COLUMN_ALL};
     struct column_world world;
     column_world_begin(&world, memory, false, false);
     cr_assert_eq(column_world_build(&world, memory, &rows, 0, &random), 0);
     cr_assert_eq(run(&world.section, &all, &sum), 0);
-    world.identity.segment_id++;
+    world.pages.identity.segment_id++;
     cr_assert_eq(run(&world.section, &all, &sum), MOTE_EDAMAGED);
-    world.identity.segment_id--;
-    world.identity.uuid[3]++;
+    world.pages.identity.segment_id--;
+    world.pages.identity.uuid[3]++;
     cr_assert_eq(run(&world.section, &all, &sum), MOTE_EDAMAGED);
-    world.identity.uuid[3]--;
-    world.root.root_offset_bytes -= 8;
+    world.pages.identity.uuid[3]--;
+    world.pages.root.root_offset_bytes -= 8;
     cr_assert_eq(run(&world.section, &all, &sum), MOTE_EDAMAGED);
-    world.root.root_offset_bytes += 8;
-    world.root.root_bytes = 20;
+    world.pages.root.root_offset_bytes += 8;
+    world.pages.root.root_bytes = 20;
     cr_assert_eq(run(&world.section, &all, &sum), MOTE_EDAMAGED);
-    column_world_end(&world);
+    section_world_end(&world.pages);
     column_rows_free(&rows);
     memory_destroy(memory);
 }
@@ -111,7 +111,7 @@ Test(index_column_damage, foreign_pages_are_damage)
 Test(index_column_damage, sections_of_other_rows_fail_verify)
 {
     uint64_t random = 9;
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct column_rows rows = column_rows_make(&random, MOTE_TYPE_FLOAT64, 6, 3000, true);
     struct column_world world;
     column_world_begin(&world, memory, false, false);
@@ -119,24 +119,24 @@ Test(index_column_damage, sections_of_other_rows_fail_verify)
     cr_assert_eq(column_verify(&world.section, 3000), 0);
     cr_assert_eq(column_verify(&world.section, 3001), 0);
     cr_assert_eq(column_verify(&world.section, 2999), MOTE_EDAMAGED);
-    struct section_root root = world.root;
+    struct section_root root = world.pages.root;
     uint64_t caught = 0, changes = 0;
-    uint8_t *kept = malloc(world.length);
-    memcpy(kept, world.bytes, world.length);
-    for (uint64_t at = 40; at < world.length; at += 7) { /* one byte of what is below the checksum, sealed again */
-        world.bytes[at] ^= 1;
+    uint8_t *kept = malloc(world.pages.length);
+    memcpy(kept, world.pages.bytes, world.pages.length);
+    for (uint64_t at = 40; at < world.pages.length; at += 7) { /* one byte of what is below the checksum, sealed again */
+        world.pages.bytes[at] ^= 1;
         column_world_reseal(&world);
         int result = column_verify(&world.section, 3000);
         cr_assert(result == 0 || result == MOTE_EDAMAGED);
         caught += result == MOTE_EDAMAGED;
         changes++;
-        memcpy(world.bytes, kept, world.length);
-        world.root = root;
+        memcpy(world.pages.bytes, kept, world.pages.length);
+        world.pages.root = root;
     }
     cr_assert_gt(caught * 10, changes * 3, "%llu of %llu", (unsigned long long)caught, (unsigned long long)changes); /* the lowest bit of a unique value may well be another value */
     cr_assert_eq(column_verify(&world.section, 3000), 0);
     free(kept);
-    column_world_end(&world);
+    section_world_end(&world.pages);
     column_rows_free(&rows);
     memory_destroy(memory);
 }
@@ -144,7 +144,7 @@ Test(index_column_damage, sections_of_other_rows_fail_verify)
 Test(index_column_damage, memory_that_runs_out_is_told_and_given_back)
 {
     uint64_t random = 3;
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     for (uint32_t t = 0; t < 2; t++) {
         struct column_rows rows = column_rows_make(&random, t ? MOTE_TYPE_TEXT : MOTE_TYPE_INT64, 1, 2000, true);
         struct column_world world;
@@ -162,7 +162,7 @@ Test(index_column_damage, memory_that_runs_out_is_told_and_given_back)
             cr_assert(result == 0 || result == MOTE_EBUDGET);
             cr_assert_eq(memory_used_bytes(memory), used_bytes);
             if (result)
-                column_world_end(&world);
+                section_world_end(&world.pages);
         }
         cr_assert_gt(failures, 8);
         for (int64_t n = 0; n < 12; n++) {
@@ -175,7 +175,7 @@ Test(index_column_damage, memory_that_runs_out_is_told_and_given_back)
                 column_set_destroy(memory, &set);
             cr_assert_eq(memory_used_bytes(memory), used_bytes);
         }
-        column_world_end(&world);
+        section_world_end(&world.pages);
         column_rows_free(&rows);
     }
     memory_destroy(memory);
@@ -188,11 +188,11 @@ Test(index_column_damage, builder_stays_within_its_formula)
     for (uint32_t t = 0; t < 2; t++) {
         struct column_rows rows = column_rows_make(&random, t ? MOTE_TYPE_TEXT : MOTE_TYPE_FLOAT64, 1, 100000, false);
         uint64_t most = column_builder_bytes(rows.type, rows.count, rows.count, rows.offsets ? rows.offsets[rows.count] : 0);
-        struct memory *memory = column_world_memory(most + (64u << 10));
+        struct memory *memory = section_world_memory(most + (64u << 10));
         struct column_world world;
         column_world_begin(&world, memory, false, false);
         cr_assert_eq(column_world_build(&world, memory, &rows, 0, &random), 0, "type %u", rows.type);
-        column_world_end(&world);
+        section_world_end(&world.pages);
         column_rows_free(&rows);
         memory_destroy(memory);
     }
@@ -213,7 +213,7 @@ static int take_write(void *context, const void *data, uint32_t length_bytes)
 Test(index_column_damage, failing_sink_is_passed_on)
 {
     uint64_t random = 3;
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct column_rows rows = column_rows_make(&random, MOTE_TYPE_INT64, 1, 20000, true);
     uint64_t used_bytes = memory_used_bytes(memory);
     int pages = 0;
@@ -221,11 +221,11 @@ Test(index_column_damage, failing_sink_is_passed_on)
         struct column_world world;
         int left = pages;
         column_world_begin(&world, memory, false, false);
-        world.sink = (struct section_sink){refuse_place, take_write, &left};
+        world.pages.sink = (struct section_sink){refuse_place, take_write, &left};
         result = column_world_build(&world, memory, &rows, 4096, &random);
         cr_assert(result == 0 || result == MOTE_ENOSPC);
         cr_assert_eq(memory_used_bytes(memory), used_bytes);
-        column_world_end(&world);
+        section_world_end(&world.pages);
     }
     cr_assert_gt(pages, 5);
     column_rows_free(&rows);
@@ -235,7 +235,7 @@ Test(index_column_damage, failing_sink_is_passed_on)
 Test(index_column_damage, misuse_is_refused)
 {
     uint64_t random = 3, sum;
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct column_builder *builder;
     struct column_rows rows = column_rows_make(&random, MOTE_TYPE_INT32, 1, 10, false);
     struct column_world world;
@@ -254,8 +254,8 @@ Test(index_column_damage, misuse_is_refused)
     v.count = 2;
     cr_assert_eq(column_builder_add_many(builder, UINT32_MAX - 1, &v), MOTE_EINVAL, "ordinals end before");
     column_world_begin(&world, memory, false, false);
-    cr_assert_eq(column_builder_finish(builder, &world.identity, &world.sink, &world.root), 0);
-    cr_assert_eq(column_builder_finish(builder, &world.identity, &world.sink, &world.root), MOTE_EINVAL);
+    cr_assert_eq(column_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root), 0);
+    cr_assert_eq(column_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root), MOTE_EINVAL);
     column_builder_destroy(builder);
     struct column_query query = {.kind = COLUMN_EQUAL, .from.value = {.type = MOTE_TYPE_INT64}};
     cr_assert_eq(run(&world.section, &query, &sum), MOTE_EINVAL, "another type");
@@ -268,7 +268,7 @@ Test(index_column_damage, misuse_is_refused)
     cr_assert_eq(run(&world.section, &query, &sum), MOTE_EINVAL);
     query = (struct column_query){.kind = COLUMN_RANGE, .from.kind = (enum column_bound_kind)7};
     cr_assert_eq(run(&world.section, &query, &sum), MOTE_EINVAL);
-    column_world_end(&world);
+    section_world_end(&world.pages);
     column_rows_free(&rows);
     memory_destroy(memory);
 }
@@ -277,7 +277,7 @@ Test(index_column_damage, misuse_is_refused)
 Test(index_column_damage, floats_are_ordered_as_stated)
 {
     double values[] = {NAN, INFINITY, -0.0, 0.0, -INFINITY, -NAN, 1};
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct column_rows rows = {.type = MOTE_TYPE_FLOAT64, .count = 7, .values = (uint8_t *)values};
     struct column_world world;
     struct column_search *search;
@@ -299,7 +299,7 @@ Test(index_column_damage, floats_are_ordered_as_stated)
     cr_assert(column_count(&world.section, &zero, &count, NULL) == 0 && count == 2);
     cr_assert(column_count(&world.section, &nan, &count, NULL) == 0 && count == 2);
     cr_assert(column_count(&world.section, &to_infinity, &count, NULL) == 0 && count == 5);
-    column_world_end(&world);
+    section_world_end(&world.pages);
     memory_destroy(memory);
 }
 
@@ -313,18 +313,18 @@ Test(index_column_damage, golden_bytes)
     } golden[] = {
 #include "tests/unit/index_column_golden.inc"
     };
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     for (uint32_t i = 0; i < sizeof golden / sizeof golden[0]; i++) {
         uint64_t random = 1 + i;
         struct column_rows rows = column_rows_make(&random, golden[i].type, golden[i].shape, golden[i].count, i % 2);
         struct column_world world;
         column_world_begin(&world, memory, false, false);
         cr_assert_eq(column_world_build(&world, memory, &rows, 4096, &random), 0);
-        uint32_t crc = crc32c(0, world.bytes, world.length);
-        if (world.length != golden[i].length || crc != golden[i].crc) /* the line as it would have to be after a change of format, which needs another version */
-            printf("    {%u, %u, %u, %llu, 0x%08xu},\n", golden[i].type, golden[i].shape, golden[i].count, (unsigned long long)world.length, crc);
-        cr_expect(world.length == golden[i].length && crc == golden[i].crc);
-        column_world_end(&world);
+        uint32_t crc = crc32c(0, world.pages.bytes, world.pages.length);
+        if (world.pages.length != golden[i].length || crc != golden[i].crc) /* the line as it would have to be after a change of format, which needs another version */
+            printf("    {%u, %u, %u, %llu, 0x%08xu},\n", golden[i].type, golden[i].shape, golden[i].count, (unsigned long long)world.pages.length, crc);
+        cr_expect(world.pages.length == golden[i].length && crc == golden[i].crc);
+        section_world_end(&world.pages);
         column_rows_free(&rows);
     }
     memory_destroy(memory);
@@ -344,22 +344,22 @@ Test(index_column_damage, golden_page)
     int32_t values[] = {5, 77, 5};
     uint8_t validity[] = {5};
     uint64_t random = 1;
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct column_rows rows = {.type = MOTE_TYPE_INT32, .count = 3, .values = (uint8_t *)values, .validity = validity};
     struct column_world world;
     column_world_begin(&world, memory, false, false);
     cr_assert_eq(column_world_build(&world, memory, &rows, 0, &random), 0);
-    cr_assert_gt(world.length, sizeof leaf);
+    cr_assert_gt(world.pages.length, sizeof leaf);
     for (uint32_t i = 0; i < sizeof leaf; i++)
-        cr_assert((i >= 4 && i < 8) || world.bytes[i] == leaf[i], "byte %u is %02x", i, world.bytes[i]);
+        cr_assert((i >= 4 && i < 8) || world.pages.bytes[i] == leaf[i], "byte %u is %02x", i, world.pages.bytes[i]);
     cr_assert_eq(column_verify(&world.section, 3), 0);
-    store_u32(world.bytes + 104, 2); /* the rows of 5 as 2, 0: each exists once, out of order */
-    store_u32(world.bytes + 108, (uint32_t)-2);
+    store_u32(world.pages.bytes + 104, 2); /* the rows of 5 as 2, 0: each exists once, out of order */
+    store_u32(world.pages.bytes + 108, (uint32_t)-2);
     column_world_reseal(&world);
     cr_assert_eq(column_verify(&world.section, 3), MOTE_EDAMAGED);
-    store_u32(world.bytes + 108, 0); /* as 2, 2 */
+    store_u32(world.pages.bytes + 108, 0); /* as 2, 2 */
     column_world_reseal(&world);
     cr_assert_eq(column_verify(&world.section, 3), MOTE_EDAMAGED);
-    column_world_end(&world);
+    section_world_end(&world.pages);
     memory_destroy(memory);
 }

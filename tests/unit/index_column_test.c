@@ -85,7 +85,7 @@ static void check_query(struct column_world *world, const struct column_rows *ro
     while ((result = column_search_next(search, &hits)) > 0) {
         cr_assert_leq(hits.count, expected_count - at, "more rows than %u", expected_count);
         cr_assert(column_rows_fit(rows, &hits, expected + at), "type %u kind %d descending %d at %u of %u", rows->type, (int)query->kind, query->descending, at, expected_count);
-        cr_assert_eq(world->pinned, 0);
+        cr_assert_eq(world->pages.pinned, 0);
         at += hits.count;
     }
     cr_assert_eq(result, 0);
@@ -96,7 +96,7 @@ static void check_query(struct column_world *world, const struct column_rows *ro
     cr_assert_eq(column_estimate(&world->section, query, &estimate), 0);
     cr_assert(estimate.least <= expected_count && estimate.most >= expected_count && estimate.expected >= (double)estimate.least && estimate.expected <= (double)estimate.most);
     check_set(world, rows, query, expected, expected_count);
-    cr_assert_eq(world->pinned, 0);
+    cr_assert_eq(world->pages.pinned, 0);
     free(expected);
 }
 
@@ -136,7 +136,7 @@ Test(index_column, random_columns_answers_equal_brute_force)
 {
     static const uint32_t page_bytes[] = {4096, 0, 65536};
     uint64_t random = requests_seed("index_column_random") | 1;
-    struct memory *memory = column_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     uint64_t used_bytes = memory_used_bytes(memory);
     for (uint64_t seed = 0; seed < 3000; seed++) {
         uint32_t type = column_types[codec_check_random(&random) % COLUMN_TYPES], shape = (uint32_t)(codec_check_random(&random) % COLUMN_SHAPES), count = choose_count(&random, seed);
@@ -144,9 +144,9 @@ Test(index_column, random_columns_answers_equal_brute_force)
         struct column_world world;
         column_world_begin(&world, memory, codec_check_random(&random) % 2, seed % 2);
         cr_assert_eq(column_world_build(&world, memory, &rows, page_bytes[codec_check_random(&random) % 3], &random), 0);
-        cr_assert_eq(world.root.length_bytes, world.length);
-        if (!world.gaps)
-            cr_assert_leq(world.length, column_bytes_bound(type, count, rows.offsets ? rows.offsets[count] : 0));
+        cr_assert_eq(world.pages.root.length_bytes, world.pages.length);
+        if (!world.pages.gaps)
+            cr_assert_leq(world.pages.length, column_bytes_bound(type, count, rows.offsets ? rows.offsets[count] : 0));
         cr_assert_eq(column_verify(&world.section, count), 0, "seed %llu type %u shape %u count %u: %s", (unsigned long long)seed, type, shape, count, why());
         check_statistics(&world, &rows);
         for (uint32_t i = 0; i < (count > 10000 ? 30 : 12); i++) {
@@ -154,7 +154,7 @@ Test(index_column, random_columns_answers_equal_brute_force)
             make_query(&random, &rows, &others, &ask);
             check_query(&world, &rows, &ask.query);
         }
-        column_world_end(&world);
+        section_world_end(&world.pages);
         column_rows_free(&rows);
         column_rows_free(&others);
         cr_assert_eq(memory_used_bytes(memory), used_bytes, "memory was not given back");
@@ -166,7 +166,7 @@ Test(index_column, random_columns_answers_equal_brute_force)
 Test(index_column, deep_trees_answers_equal_brute_force)
 {
     uint64_t random = requests_seed("index_column_deep") | 1;
-    struct memory *memory = column_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     for (uint32_t t = 0; t < COLUMN_TYPES; t++)
         for (uint32_t shape = 0; shape < COLUMN_SHAPES; shape++) {
             if (t % 3 == 1 && shape % 2)
@@ -183,9 +183,9 @@ Test(index_column, deep_trees_answers_equal_brute_force)
                 make_query(&random, &rows, &others, &ask);
                 check_query(&world, &rows, &ask.query);
             }
-            if (world.length > 100000)
-                cr_assert_gt(world.announced, 0);
-            column_world_end(&world);
+            if (world.pages.length > 100000)
+                cr_assert_gt(world.pages.announced, 0);
+            section_world_end(&world.pages);
             column_rows_free(&rows);
             column_rows_free(&others);
         }
@@ -196,31 +196,31 @@ Test(index_column, deep_trees_answers_equal_brute_force)
 Test(index_column, equality_reads_one_path_and_count_two)
 {
     uint64_t random = 5;
-    struct memory *memory = column_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     struct column_rows rows = column_rows_make(&random, MOTE_TYPE_INT64, 1, 200000, false);
     struct column_world world;
     column_world_begin(&world, memory, false, false);
     cr_assert_eq(column_world_build(&world, memory, &rows, 4096, &random), 0);
     uint64_t most = 0, most_of_count = 0;
-    uint32_t levels = load_u16(world.bytes + world.root.root_offset_bytes + 38);
+    uint32_t levels = load_u16(world.pages.bytes + world.pages.root.root_offset_bytes + 38);
     for (uint32_t i = 0; i < 500; i++) {
         struct column_query query = {.kind = COLUMN_EQUAL, .from.value = column_rows_value(&rows, i * 7)};
         struct column_search *search;
         struct column_hits hits;
         uint64_t count, reads;
         cr_assert_eq(column_search_create(&world.section, &query, &search), 0);
-        reads = world.reads;
+        reads = world.pages.reads;
         cr_assert_eq(column_search_next(search, &hits), 1);
-        most = world.reads - reads > most ? world.reads - reads : most;
+        most = world.pages.reads - reads > most ? world.pages.reads - reads : most;
         column_search_destroy(search);
         query = (struct column_query){.kind = COLUMN_RANGE, .from = {COLUMN_INCLUDED, column_rows_value(&rows, i)}, .to = {COLUMN_EXCLUDED, column_rows_value(&rows, i + 1)}};
-        reads = world.reads;
+        reads = world.pages.reads;
         cr_assert_eq(column_count(&world.section, &query, &count, NULL), 0);
-        most_of_count = world.reads - reads > most_of_count ? world.reads - reads : most_of_count;
+        most_of_count = world.pages.reads - reads > most_of_count ? world.pages.reads - reads : most_of_count;
     }
     cr_assert_leq(most, levels + 2, "%llu reads with %u levels", (unsigned long long)most, levels); /* a value at the end of a leaf: and the next */
     cr_assert_leq(most_of_count, 1 + 2 * levels);
-    column_world_end(&world);
+    section_world_end(&world.pages);
     column_rows_free(&rows);
     memory_destroy(memory);
 }
@@ -285,26 +285,26 @@ static void check_merge(uint64_t *random, struct memory *memory, uint32_t type, 
     struct column_merge_options options = {.type = type, .map = map, .map_context = &mapping};
     column_world_begin(&merged, memory, true, false);
     column_world_begin(&built, memory, true, false);
-    cr_assert_eq(column_merge(sections, inputs, &options, memory, &merged.identity, &merged.sink, &merged.root), 0, "%s", why());
+    cr_assert_eq(column_merge(sections, inputs, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), 0, "%s", why());
     cr_assert_eq(column_world_build(&built, memory, &all, 0, random), 0);
-    cr_assert_eq(merged.length, built.length, "type %u shape %u", type, shape);
-    cr_assert_eq(memcmp(merged.bytes, built.bytes, built.length), 0, "type %u shape %u", type, shape);
-    cr_assert_eq(merged.root.root_crc, built.root.root_crc);
+    cr_assert_eq(merged.pages.length, built.pages.length, "type %u shape %u", type, shape);
+    cr_assert_eq(memcmp(merged.pages.bytes, built.pages.bytes, built.pages.length), 0, "type %u shape %u", type, shape);
+    cr_assert_eq(merged.pages.root.root_crc, built.pages.root.root_crc);
     cr_assert_eq(column_verify(&merged.section, total), 0);
     for (uint32_t i = 0; i < inputs; i++) {
-        column_world_end(&worlds[i]);
+        section_world_end(&worlds[i].pages);
         column_rows_free(&rows[i]);
         free(mapping.to[i]);
     }
-    column_world_end(&merged);
-    column_world_end(&built);
+    section_world_end(&merged.pages);
+    section_world_end(&built.pages);
     column_rows_free(&all);
 }
 
 Test(index_column, merged_sections_equal_one_built_from_scratch)
 {
     uint64_t random = requests_seed("index_column_merge") | 1;
-    struct memory *memory = column_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     for (uint32_t seed = 0; seed < 400; seed++)
         check_merge(&random, memory, column_types[seed % COLUMN_TYPES], (uint32_t)(codec_check_random(&random) % COLUMN_SHAPES), 1 + (uint32_t)(codec_check_random(&random) % INPUTS_MAX), seed % 20 ? 400 : 9000);
     memory_destroy(memory);
@@ -313,7 +313,7 @@ Test(index_column, merged_sections_equal_one_built_from_scratch)
 Test(index_column, merge_of_another_type_or_order_is_refused)
 {
     uint64_t random = 3;
-    struct memory *memory = column_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct column_rows rows = column_rows_make(&random, MOTE_TYPE_INT32, 2, 300, false);
     struct column_world world, merged;
     uint32_t backwards[300];
@@ -325,14 +325,14 @@ Test(index_column, merge_of_another_type_or_order_is_refused)
     column_world_begin(&merged, memory, false, false);
     cr_assert_eq(column_world_build(&world, memory, &rows, 0, &random), 0);
     uint64_t used_bytes = memory_used_bytes(memory);
-    cr_assert_eq(column_merge(&world.section, 1, &options, memory, &merged.identity, &merged.sink, &merged.root), MOTE_EINVAL);
+    cr_assert_eq(column_merge(&world.section, 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), MOTE_EINVAL);
     options.type = MOTE_TYPE_INT32;
-    cr_assert_eq(column_merge(&world.section, 1, &options, memory, &merged.identity, &merged.sink, &merged.root), MOTE_EINVAL);
+    cr_assert_eq(column_merge(&world.section, 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), MOTE_EINVAL);
     options.page_bytes = 100;
-    cr_assert_eq(column_merge(&world.section, 1, &options, memory, &merged.identity, &merged.sink, &merged.root), MOTE_EINVAL);
+    cr_assert_eq(column_merge(&world.section, 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), MOTE_EINVAL);
     cr_assert_eq(memory_used_bytes(memory), used_bytes);
-    column_world_end(&world);
-    column_world_end(&merged);
+    section_world_end(&world.pages);
+    section_world_end(&merged.pages);
     column_rows_free(&rows);
     memory_destroy(memory);
 }

@@ -63,7 +63,7 @@ static const double box_min[3] = {0.2, -0.4, 502}, box_max[3] = {0.7, 0.5, 507};
 Test(index_spatial_damage, every_bit_flipped_gives_damage_or_the_same_answer)
 {
     uint64_t random = requests_seed("index_spatial_flip") | 1;
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     uint32_t differed = 0;
     static const uint32_t counts[] = {0, 3, 130, 1200};
     for (uint32_t c = 0; c < 4; c++) {
@@ -73,19 +73,19 @@ Test(index_spatial_damage, every_bit_flipped_gives_damage_or_the_same_answer)
         spatial_world_build(&world, &cloud);
         struct answer right = ask(&world, box_min, box_max);
         cr_assert_eq(right.result, 0);
-        for (uint64_t at = 0; at < world.length; at++) {
+        for (uint64_t at = 0; at < world.pages.length; at++) {
             /* All bits of headers and ends of pages; of the rest one at random. */
             bool all = c < 3 || at % SPATIAL_PAGE_BYTES < 120 || at % 97 == 0;
             for (uint32_t bit = all ? 0 : (uint32_t)(codec_check_random(&random) >> 61); bit < 8; bit += all ? 1 : 8) {
-                world.bytes[at] ^= (uint8_t)(1u << bit);
+                world.pages.bytes[at] ^= (uint8_t)(1u << bit);
                 struct answer answer = ask(&world, box_min, box_max);
                 cr_assert(answer.result == MOTE_EDAMAGED || (answer.result == 0 && answer.sum == right.sum), "byte %llu bit %u of %u rows: %d", (unsigned long long)at, bit, counts[c], answer.result);
                 differed += answer.result != 0;
-                world.bytes[at] ^= (uint8_t)(1u << bit);
+                world.pages.bytes[at] ^= (uint8_t)(1u << bit);
             }
         }
-        cr_assert_eq(world.pinned, 0);
-        spatial_world_end(&world);
+        cr_assert_eq(world.pages.pinned, 0);
+        section_world_end(&world.pages);
         spatial_cloud_free(&cloud);
     }
     cr_assert_gt(differed, 30000);
@@ -95,19 +95,19 @@ Test(index_spatial_damage, every_bit_flipped_gives_damage_or_the_same_answer)
 Test(index_spatial_damage, verify_finds_every_flipped_byte)
 {
     uint64_t random = requests_seed("index_spatial_verify") | 1;
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 7, 20000);
     struct spatial_world world;
     spatial_world_begin(&world, memory, false, false);
     spatial_world_build(&world, &cloud);
-    for (uint64_t at = 0; at < world.length; at += 1 + codec_check_random(&random) % 300) {
+    for (uint64_t at = 0; at < world.pages.length; at += 1 + codec_check_random(&random) % 300) {
         uint8_t bit = (uint8_t)(1u << (codec_check_random(&random) >> 61));
-        world.bytes[at] ^= bit;
+        world.pages.bytes[at] ^= bit;
         cr_assert_eq(spatial_verify(&world.section, cloud.row_count), MOTE_EDAMAGED, "byte %llu", (unsigned long long)at);
-        world.bytes[at] ^= bit;
+        world.pages.bytes[at] ^= bit;
     }
     cr_assert_eq(spatial_verify(&world.section, cloud.row_count), 0);
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -115,36 +115,36 @@ Test(index_spatial_damage, verify_finds_every_flipped_byte)
 Test(index_spatial_damage, foreign_identity_is_damage)
 {
     uint64_t random = 3;
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 9000);
     struct spatial_world world;
     spatial_world_begin(&world, memory, false, false);
     spatial_world_build(&world, &cloud);
-    world.identity.section_id++;
+    world.pages.identity.section_id++;
     cr_assert_eq(ask(&world, box_min, box_max).result, MOTE_EDAMAGED);
-    world.identity.section_id--;
-    world.identity.uuid[3] ^= 1;
+    world.pages.identity.section_id--;
+    world.pages.identity.uuid[3] ^= 1;
     cr_assert_eq(ask(&world, box_min, box_max).result, MOTE_EDAMAGED);
-    world.identity.uuid[3] ^= 1;
-    world.identity.segment_id++;
+    world.pages.identity.uuid[3] ^= 1;
+    world.pages.identity.segment_id++;
     cr_assert_eq(ask(&world, box_min, box_max).result, MOTE_EDAMAGED);
-    world.identity.segment_id--;
-    world.root.root_offset_bytes -= SPATIAL_PAGE_BYTES;
+    world.pages.identity.segment_id--;
+    world.pages.root.root_offset_bytes -= SPATIAL_PAGE_BYTES;
     cr_assert_eq(ask(&world, box_min, box_max).result, MOTE_EDAMAGED);
-    world.root.root_offset_bytes += SPATIAL_PAGE_BYTES;
-    world.root.root_bytes--;
+    world.pages.root.root_offset_bytes += SPATIAL_PAGE_BYTES;
+    world.pages.root.root_bytes--;
     cr_assert_eq(ask(&world, box_min, box_max).result, MOTE_EDAMAGED);
-    world.root.root_bytes++;
-    world.root.kind = INDEX_TIMESTAMP;
+    world.pages.root.root_bytes++;
+    world.pages.root.kind = INDEX_TIMESTAMP;
     cr_assert_eq(ask(&world, box_min, box_max).result, MOTE_EDAMAGED);
-    world.root.kind = INDEX_SPATIAL;
-    world.root.length_bytes = 100;
+    world.pages.root.kind = INDEX_SPATIAL;
+    world.pages.root.length_bytes = 100;
     cr_assert_eq(ask(&world, box_min, box_max).result, MOTE_EDAMAGED);
-    world.root.length_bytes = world.length;
+    world.pages.root.length_bytes = world.pages.length;
     cr_assert_eq(ask(&world, box_min, box_max).result, 0);
     cr_assert_eq(spatial_verify(&world.section, cloud.row_count), 0);
     cr_assert_eq(spatial_verify(&world.section, cloud.row_count - 1), MOTE_EDAMAGED, "an ordinal beyond the rows");
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -152,17 +152,17 @@ Test(index_spatial_damage, foreign_identity_is_damage)
 /* A section whose pages name the same child a hundred times, level after level: a tree of 100^6 leaves on six pages. */
 Test(index_spatial_damage, children_named_many_times_end_in_damage)
 {
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct spatial_writer *writer = malloc(sizeof *writer);
     struct spatial_record records[5] = {{{0.3, 0.2, 504}, 0}, {{0.3, 0.3, 505}, 1}, {{0.3, 0.25, 505}, 2}, {{0.3, 0.2, 503}, 3}, {{0.5, 0.4, 506}, 4}};
     struct spatial_world world;
     spatial_world_begin(&world, memory, false, false);
-    spatial_writer_begin(writer, &world.identity, &world.sink);
+    spatial_writer_begin(writer, &world.pages.identity, &world.pages.sink);
     cr_assert_eq(spatial_writer_leaf(writer, records, 5), 0);
     for (uint32_t level = 1; level < 7; level++) {
-        uint64_t offset_bytes = world.length;
+        uint64_t offset_bytes = world.pages.length;
         uint8_t page[SPATIAL_PAGE_BYTES] = {0}, child[SPATIAL_PAGE_BYTES];
-        memcpy(child, world.bytes + offset_bytes - SPATIAL_PAGE_BYTES, SPATIAL_PAGE_BYTES);
+        memcpy(child, world.pages.bytes + offset_bytes - SPATIAL_PAGE_BYTES, SPATIAL_PAGE_BYTES);
         memcpy(page, child, 40);
         store_u64(page + 24, offset_bytes);
         store_u16(page + 38, (uint16_t)level);
@@ -176,16 +176,16 @@ Test(index_spatial_damage, children_named_many_times_end_in_damage)
             store_u32(page + SPATIAL_COUNTS_AT + 4 * i, 5);
         }
         uint64_t place;
-        cr_assert_eq(world.sink.place(&world, SPATIAL_PAGE_BYTES, &place), 0);
-        cr_assert_eq(world.sink.write(&world, page, SPATIAL_PAGE_BYTES), 0);
-        world.root = (struct section_root){INDEX_SPATIAL, world.length, offset_bytes, SPATIAL_PAGE_BYTES, 0};
+        cr_assert_eq(world.pages.sink.place(&world, SPATIAL_PAGE_BYTES, &place), 0);
+        cr_assert_eq(world.pages.sink.write(&world, page, SPATIAL_PAGE_BYTES), 0);
+        world.pages.root = (struct section_root){INDEX_SPATIAL, world.pages.length, offset_bytes, SPATIAL_PAGE_BYTES, 0};
         spatial_world_reseal(&world, offset_bytes);
     }
     cr_assert_eq(ask(&world, box_min, box_max).result, MOTE_EDAMAGED);
     cr_assert_eq(spatial_verify(&world.section, 5), MOTE_EDAMAGED);
-    cr_assert_lt(world.reads, 50);
+    cr_assert_lt(world.pages.reads, 50);
     free(writer);
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     memory_destroy(memory);
 }
 
@@ -193,16 +193,16 @@ Test(index_spatial_damage, children_named_many_times_end_in_damage)
 Test(index_spatial_damage, lies_with_good_checksums_are_found_by_verify)
 {
     uint64_t random = requests_seed("index_spatial_lies") | 1;
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 9000);
     struct spatial_world world;
     spatial_world_begin(&world, memory, false, true);
     spatial_world_build(&world, &cloud);
-    uint8_t *pristine = malloc(world.length);
-    struct section_root root = world.root;
-    memcpy(pristine, world.bytes, world.length);
+    uint8_t *pristine = malloc(world.pages.length);
+    struct section_root root = world.pages.root;
+    memcpy(pristine, world.pages.bytes, world.pages.length);
     const uint64_t top = root.root_offset_bytes;
-    cr_assert_eq(load_u16(world.bytes + top + 38), 1);
+    cr_assert_eq(load_u16(world.pages.bytes + top + 38), 1);
     /* Offsets in a leaf and in the root; each is changed by setting it to this byte. */
     static const struct {
         bool in_root;
@@ -217,19 +217,19 @@ Test(index_spatial_damage, lies_with_good_checksums_are_found_by_verify)
     };
     for (uint32_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
         uint64_t page = lies[i].in_root ? top : 3 * SPATIAL_PAGE_BYTES;
-        uint8_t *at = world.bytes + page + lies[i].at;
+        uint8_t *at = world.pages.bytes + page + lies[i].at;
         *at = *at == lies[i].byte ? (uint8_t)(*at + 1) : lies[i].byte;
         spatial_world_reseal(&world, page);
         cr_assert_eq(spatial_verify(&world.section, cloud.row_count), MOTE_EDAMAGED, "lie %u at %u", i, lies[i].at);
         struct answer answer = ask(&world, box_min, box_max);
         cr_assert(answer.result == 0 || answer.result == MOTE_EDAMAGED);
-        cr_assert_eq(world.pinned, 0);
-        memcpy(world.bytes, pristine, world.length);
-        world.root = root;
+        cr_assert_eq(world.pages.pinned, 0);
+        memcpy(world.pages.bytes, pristine, world.pages.length);
+        world.pages.root = root;
     }
     cr_assert_eq(spatial_verify(&world.section, cloud.row_count), 0);
     free(pristine);
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }

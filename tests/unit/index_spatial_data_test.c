@@ -93,7 +93,7 @@ static void check_nearest(const struct spatial_world *world, const struct spatia
 static void check_cloud(const char *name)
 {
     uint64_t random = requests_seed(name) | 1;
-    struct memory *memory = spatial_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     struct spatial_cloud cloud;
     struct spatial_world world;
     static const double least[3] = {-INFINITY, -INFINITY, -INFINITY}, most[3] = {INFINITY, INFINITY, INFINITY};
@@ -103,7 +103,7 @@ static void check_cloud(const char *name)
     }
     spatial_world_begin(&world, memory, false, false);
     spatial_world_build(&world, &cloud);
-    printf("%s: %u points, %.2f bytes each\n", name, cloud.count, (double)world.length / cloud.count);
+    printf("%s: %u points, %.2f bytes each\n", name, cloud.count, (double)world.pages.length / cloud.count);
     cr_assert_eq(spatial_verify(&world.section, cloud.count), 0);
     struct found found = {.cloud = &cloud, .seen = calloc(cloud.count, 1)};
     cr_assert_eq(spatial_search_box(&world.section, least, most, visit, &found), 0);
@@ -135,7 +135,7 @@ static void check_cloud(const char *name)
         check_nearest(&world, &cloud, i % 2 ? cloud.points[codec_check_random(&random) % cloud.count] : (const double[3]){0.1 * i, 0.2, 1}, sorted);
     free(sorted);
     free(found.seen);
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }

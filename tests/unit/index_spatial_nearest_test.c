@@ -52,7 +52,7 @@ static void check_nearest(struct spatial_world *world, const struct spatial_clou
     }
     if (rows > count)
         cr_assert_eq(spatial_nearest_next(nearest, &hit), 0);
-    cr_assert_eq(world->pinned, 0);
+    cr_assert_eq(world->pages.pinned, 0);
     spatial_nearest_destroy(nearest);
     free(expected);
 }
@@ -89,7 +89,7 @@ Test(index_spatial_nearest, clouds_of_all_shapes_order_equals_brute_force)
 {
     uint64_t random = requests_seed("index_spatial_nearest") | 1;
     static const uint32_t counts[] = {0, 1, 2, 142, 143, 1000, 5000, 30000};
-    struct memory *memory = spatial_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     uint64_t used_bytes = memory_used_bytes(memory);
     for (uint32_t shape = 0; shape < SPATIAL_SHAPES; shape++)
         for (uint32_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
@@ -100,7 +100,7 @@ Test(index_spatial_nearest, clouds_of_all_shapes_order_equals_brute_force)
             spatial_world_begin(&world, memory, c % 2, shape % 2);
             spatial_world_build(&world, &cloud);
             check_centres(&world, &cloud, &random, spatial_shape_names[shape]);
-            spatial_world_end(&world);
+            section_world_end(&world.pages);
             spatial_cloud_free(&cloud);
         }
     cr_assert_eq(memory_used_bytes(memory), used_bytes, "memory was not given back");
@@ -111,7 +111,7 @@ Test(index_spatial_nearest, clouds_of_all_shapes_order_equals_brute_force)
 Test(index_spatial_nearest, sphere_order_equals_brute_force)
 {
     uint64_t random = requests_seed("index_spatial_sphere") | 1;
-    struct memory *memory = spatial_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 60000);
     struct spatial_world world;
     struct spatial_nearest_options options = {.wanted = 10, .squared_distance_max = INFINITY};
@@ -127,7 +127,7 @@ Test(index_spatial_nearest, sphere_order_equals_brute_force)
     spatial_world_build(&world, &cloud);
     check_nearest(&world, &cloud, centre, &options, 9000, 0, "sphere");
     check_nearest(&world, &cloud, centre, &options, 9000, 20, "sphere, depth first");
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -135,7 +135,7 @@ Test(index_spatial_nearest, sphere_order_equals_brute_force)
 Test(index_spatial_nearest, few_wanted_reads_few_pages)
 {
     uint64_t random = requests_seed("index_spatial_nearest_reads") | 1;
-    struct memory *memory = spatial_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 200000);
     struct spatial_world world;
     struct spatial_nearest_options options = {.wanted = 10, .squared_distance_max = INFINITY};
@@ -149,8 +149,8 @@ Test(index_spatial_nearest, few_wanted_reads_few_pages)
             cr_assert_eq(spatial_nearest_next(nearest, &hit), 1);
         spatial_nearest_destroy(nearest);
     }
-    cr_assert_lt(world.reads, 100 * 10, "%llu pages for a hundred searches", (unsigned long long)world.reads);
-    spatial_world_end(&world);
+    cr_assert_lt(world.pages.reads, 100 * 10, "%llu pages for a hundred searches", (unsigned long long)world.pages.reads);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -159,7 +159,7 @@ Test(index_spatial_nearest, few_wanted_reads_few_pages)
 Test(index_spatial_nearest, want_of_memory_between_passes_is_no_wrong_answer)
 {
     uint64_t random = 5;
-    struct memory *memory = spatial_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 60000);
     struct spatial_world world;
     struct spatial_nearest_options options = {.wanted = 4, .squared_distance_max = INFINITY};
@@ -178,7 +178,7 @@ Test(index_spatial_nearest, want_of_memory_between_passes_is_no_wrong_answer)
     memory_fail_after(memory, -1, false);
     cr_assert(result == 1 || result == MOTE_EBUDGET, "%d", result);
     spatial_nearest_destroy(nearest);
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }

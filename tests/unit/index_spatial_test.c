@@ -136,7 +136,7 @@ Test(index_spatial, clouds_of_all_shapes_answers_equal_brute_force)
 {
     uint64_t random = requests_seed("index_spatial_shapes") | 1;
     static const uint32_t counts[] = {0, 1, 2, 3, 70, 141, 142, 143, 144, 177, 178, 285, 361, 362, 511, 512, 513, 1025, 5000, 40000};
-    struct memory *memory = spatial_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     uint64_t used_bytes = memory_used_bytes(memory);
     for (uint32_t shape = 0; shape < SPATIAL_SHAPES; shape++)
         for (uint32_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
@@ -146,9 +146,9 @@ Test(index_spatial, clouds_of_all_shapes_answers_equal_brute_force)
             spatial_world_build(&world, &cloud);
             cr_assert_eq(spatial_verify(&world.section, cloud.row_count), 0, "%s %u", spatial_shape_names[shape], counts[c]);
             check_searches(&world, &cloud, &random, counts[c] > 10000 ? 6 : 12, spatial_shape_names[shape]);
-            cr_assert_eq(world.pinned, 0);
-            cr_assert(c % 3 != 0 || counts[c] < 5000 || world.announced > 0);
-            spatial_world_end(&world);
+            cr_assert_eq(world.pages.pinned, 0);
+            cr_assert(c % 3 != 0 || counts[c] < 5000 || world.pages.announced > 0);
+            section_world_end(&world.pages);
             spatial_cloud_free(&cloud);
         }
     cr_assert_eq(memory_used_bytes(memory), used_bytes, "memory was not given back");
@@ -158,15 +158,15 @@ Test(index_spatial, clouds_of_all_shapes_answers_equal_brute_force)
 Test(index_spatial, three_levels_answers_equal_brute_force)
 {
     uint64_t random = requests_seed("index_spatial_levels") | 1;
-    struct memory *memory = spatial_world_memory(256u << 20);
+    struct memory *memory = section_world_memory(256u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 1500000);
     struct spatial_world world;
     spatial_world_begin(&world, memory, false, true);
     spatial_world_build(&world, &cloud);
-    cr_assert_geq(load_u16(world.bytes + world.root.root_offset_bytes + 38), 2, "the tree is not as high as the test wants");
+    cr_assert_geq(load_u16(world.pages.bytes + world.pages.root.root_offset_bytes + 38), 2, "the tree is not as high as the test wants");
     cr_assert_eq(spatial_verify(&world.section, cloud.row_count), 0);
     check_searches(&world, &cloud, &random, 3, "three levels");
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -174,7 +174,7 @@ Test(index_spatial, three_levels_answers_equal_brute_force)
 Test(index_spatial, visit_that_stops_returns_its_result)
 {
     uint64_t random = 3;
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 3000), none = {.row_count = 0};
     struct found found = {.cloud = &none}; /* every hit is wrong to it */
     struct spatial_world world;
@@ -182,8 +182,8 @@ Test(index_spatial, visit_that_stops_returns_its_result)
     spatial_world_begin(&world, memory, false, false);
     spatial_world_build(&world, &cloud);
     cr_assert_eq(spatial_search_box(&world.section, min, max, visit, &found), 77);
-    cr_assert_eq(world.pinned, 0);
-    spatial_world_end(&world);
+    cr_assert_eq(world.pages.pinned, 0);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -284,7 +284,7 @@ static int map_ordinals(void *context, uint32_t input, uint32_t *ordinals, uint3
 Test(index_spatial, merged_sections_answer_as_one_built_of_all)
 {
     uint64_t random = requests_seed("index_spatial_merge") | 1;
-    struct memory *memory = spatial_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     for (uint32_t shape = 0; shape < SPATIAL_SHAPES; shape++) {
         struct spatial_cloud inputs[3], merged = {0};
         struct spatial_world worlds[3], world;
@@ -320,17 +320,17 @@ Test(index_spatial, merged_sections_answer_as_one_built_of_all)
         for (uint32_t in_memory = 1; in_memory < 10000; in_memory = in_memory * 3 + 997) {
             struct spatial_merge_options options = {.rows_max = merged.count - 1, .rows_in_memory = in_memory, .map = map_ordinals, .map_context = &mapping};
             spatial_world_begin(&world, memory, false, false);
-            cr_assert_eq(spatial_merge(sections, 3, &options, memory, &world.identity, &world.sink, &world.root), MOTE_EINVAL);
-            world.length = 0;
+            cr_assert_eq(spatial_merge(sections, 3, &options, memory, &world.pages.identity, &world.pages.sink, &world.pages.root), MOTE_EINVAL);
+            world.pages.length = 0;
             options.rows_max++;
-            cr_assert_eq(spatial_merge(sections, 3, &options, memory, &world.identity, &world.sink, &world.root), 0);
+            cr_assert_eq(spatial_merge(sections, 3, &options, memory, &world.pages.identity, &world.pages.sink, &world.pages.root), 0);
             cr_assert_eq(spatial_verify(&world.section, merged.row_count), 0, "%s, %u in memory", spatial_shape_names[shape], in_memory);
             check_searches(&world, &merged, &random, 4, spatial_shape_names[shape]);
-            spatial_world_end(&world);
+            section_world_end(&world.pages);
         }
         spatial_cloud_free(&merged);
         for (uint32_t i = 0; i < 3; i++) {
-            spatial_world_end(&worlds[i]);
+            section_world_end(&worlds[i].pages);
             spatial_cloud_free(&inputs[i]);
             free(new_ordinals[i]);
         }
@@ -342,7 +342,7 @@ Test(index_spatial, merged_sections_answer_as_one_built_of_all)
 Test(index_spatial, merge_of_extremes_is_whole)
 {
     uint64_t random = requests_seed("index_spatial_merge_extremes") | 1, counted = 0;
-    struct memory *memory = spatial_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 200000);
     struct spatial_world world, merged;
     uint32_t *new_ordinals = malloc(cloud.count * sizeof *new_ordinals);
@@ -356,20 +356,20 @@ Test(index_spatial, merge_of_extremes_is_whole)
         for (uint32_t i = 0; i < cloud.count; i++)
             new_ordinals[i] = round ? cloud.count - 1 - i : SPATIAL_DROPPED;
         spatial_world_begin(&merged, memory, false, false);
-        world.reads = 0;
-        cr_assert_eq(spatial_merge(&world.section, round == 2 ? 0 : 1, &options, memory, &merged.identity, &merged.sink, &merged.root), 0);
-        cr_assert_leq(world.reads, world.length / SPATIAL_PAGE_BYTES * 8, "%llu pages of %llu read", (unsigned long long)world.reads, (unsigned long long)world.length / SPATIAL_PAGE_BYTES);
+        world.pages.reads = 0;
+        cr_assert_eq(spatial_merge(&world.section, round == 2 ? 0 : 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), 0);
+        cr_assert_leq(world.pages.reads, world.pages.length / SPATIAL_PAGE_BYTES * 8, "%llu pages of %llu read", (unsigned long long)world.pages.reads, (unsigned long long)world.pages.length / SPATIAL_PAGE_BYTES);
         cr_assert_eq(spatial_verify(&merged.section, cloud.count), 0);
         cr_assert_eq(spatial_count_box(&merged.section, (const double[3]){-INFINITY, -INFINITY, -INFINITY}, (const double[3]){INFINITY, INFINITY, INFINITY}, &counted), 0);
         cr_assert_eq(counted, round == 1 ? cloud.count : 0);
         if (round == 1)
-            cr_assert_leq(merged.length, world.length * 6 / 5, "%llu bytes instead of %llu", (unsigned long long)merged.length, (unsigned long long)world.length);
-        spatial_world_end(&merged);
+            cr_assert_leq(merged.pages.length, world.pages.length * 6 / 5, "%llu bytes instead of %llu", (unsigned long long)merged.pages.length, (unsigned long long)world.pages.length);
+        section_world_end(&merged.pages);
     }
     options.rows_max = 1ull << 32;
-    cr_assert_eq(spatial_merge(&world.section, 1, &options, memory, &merged.identity, &merged.sink, &merged.root), MOTE_EINVAL);
+    cr_assert_eq(spatial_merge(&world.section, 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), MOTE_EINVAL);
     free(new_ordinals);
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -377,7 +377,7 @@ Test(index_spatial, merge_of_extremes_is_whole)
 /* The same rows, however they were handed over, are the same bytes; and these bytes are version 1. */
 Test(index_spatial, golden_section_is_byte_for_byte_the_same)
 {
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct spatial_cloud cloud = {.count = 40000, .row_count = 40000, .ordinals = malloc(40000 * sizeof(uint32_t)), .points = malloc(40000 * 24)};
     struct spatial_world world, many;
     struct spatial_builder *builder;
@@ -393,14 +393,14 @@ Test(index_spatial, golden_section_is_byte_for_byte_the_same)
     cr_assert_eq(spatial_builder_create(memory, cloud.count, &builder), 0);
     for (uint32_t i = 0; i < cloud.count; i += 1000)
         cr_assert_eq(spatial_builder_add_many(builder, i, cloud.points[i], 1000), 0);
-    cr_assert_eq(spatial_builder_finish(builder, &many.identity, &many.sink, &many.root), 0);
+    cr_assert_eq(spatial_builder_finish(builder, &many.pages.identity, &many.pages.sink, &many.pages.root), 0);
     spatial_builder_destroy(builder);
-    cr_assert_eq(world.length, many.length);
-    cr_assert_eq(memcmp(world.bytes, many.bytes, world.length), 0);
-    cr_assert_eq(world.length, 593920, "%llu bytes", (unsigned long long)world.length);
-    cr_assert_eq(crc32c(0, world.bytes, world.length), 0x993bbf0a, "0x%08x", crc32c(0, world.bytes, world.length));
-    spatial_world_end(&many);
-    spatial_world_end(&world);
+    cr_assert_eq(world.pages.length, many.pages.length);
+    cr_assert_eq(memcmp(world.pages.bytes, many.pages.bytes, world.pages.length), 0);
+    cr_assert_eq(world.pages.length, 593920, "%llu bytes", (unsigned long long)world.pages.length);
+    cr_assert_eq(crc32c(0, world.pages.bytes, world.pages.length), 0x993bbf0a, "0x%08x", crc32c(0, world.pages.bytes, world.pages.length));
+    section_world_end(&many.pages);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -437,7 +437,7 @@ Test(index_spatial, golden_leaf_is_byte_for_byte_the_same)
 
 Test(index_spatial, misuse_is_refused)
 {
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct spatial_builder *builder;
     struct spatial_world world;
     struct spatial_nearest *nearest;
@@ -458,8 +458,8 @@ Test(index_spatial, misuse_is_refused)
     cr_assert_eq(spatial_builder_add_many(builder, 7, pair, 2), MOTE_EINVAL);
     cr_assert_eq(spatial_builder_add(builder, 7, good), 0);
     cr_assert_eq(spatial_builder_add(builder, 8, good), MOTE_EINVAL);
-    cr_assert_eq(spatial_builder_finish(builder, &world.identity, &world.sink, &world.root), 0);
-    cr_assert_eq(spatial_builder_finish(builder, &world.identity, &world.sink, &world.root), MOTE_EINVAL);
+    cr_assert_eq(spatial_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root), 0);
+    cr_assert_eq(spatial_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root), MOTE_EINVAL);
     cr_assert_eq(spatial_builder_add(builder, 9, good), MOTE_EINVAL);
     spatial_builder_destroy(builder);
     spatial_builder_destroy(NULL);
@@ -473,7 +473,7 @@ Test(index_spatial, misuse_is_refused)
     cr_assert_eq(spatial_nearest_create(&world.section, bad, &options, &nearest), MOTE_EINVAL);
     options.squared_distance_max = NAN;
     cr_assert_eq(spatial_nearest_create(&world.section, good, &options, &nearest), MOTE_EINVAL);
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     memory_destroy(memory);
 }
 
@@ -487,7 +487,7 @@ static int count_hits(void *context, const struct spatial_hits *hits)
 Test(index_spatial, want_of_memory_is_budget)
 {
     uint64_t random = 5, counted = 0;
-    struct memory *memory = spatial_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 3000);
     struct spatial_world world, merged;
     struct spatial_builder *builder;
@@ -512,11 +512,11 @@ Test(index_spatial, want_of_memory_is_budget)
             case 1: result = spatial_search_radius(&world.section, centre, 1, count_hits, &counted); break;
             case 2: result = spatial_estimate_box(&world.section, min, max, 3, &estimate); break;
             case 3: result = spatial_verify(&world.section, 3000); break;
-            case 4: result = spatial_merge(&world.section, 1, &merging, memory, &merged.identity, &merged.sink, &merged.root); break;
+            case 4: result = spatial_merge(&world.section, 1, &merging, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root); break;
             case 5:
                 result = spatial_builder_create(memory, 3000, &builder);
                 if (!result) {
-                    result = spatial_builder_finish(builder, &merged.identity, &merged.sink, &merged.root);
+                    result = spatial_builder_finish(builder, &merged.pages.identity, &merged.pages.sink, &merged.pages.root);
                     spatial_builder_destroy(builder);
                 }
                 break;
@@ -531,8 +531,8 @@ Test(index_spatial, want_of_memory_is_budget)
             cr_assert(result || n > 0, "call %d takes no memory", call);
             cr_assert_eq(memory_used_bytes(memory), used_bytes, "call %d, allocation %d", call, n);
         }
-    spatial_world_end(&world);
-    spatial_world_end(&merged);
+    section_world_end(&world.pages);
+    section_world_end(&merged.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }
@@ -542,7 +542,7 @@ Test(index_spatial, memory_promised_is_enough)
 {
     uint64_t random = 5, counted = 0;
     struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 100000);
-    struct memory *memory = spatial_world_memory(32u << 20);
+    struct memory *memory = section_world_memory(32u << 20);
     struct spatial_world world;
     struct spatial_builder *builder;
     uint64_t before_bytes = memory_used_bytes(memory);
@@ -551,12 +551,12 @@ Test(index_spatial, memory_promised_is_enough)
     cr_assert_leq(memory_used_bytes(memory) - before_bytes + sizeof(struct spatial_writer), spatial_builder_bytes(cloud.count));
     spatial_builder_destroy(builder);
     spatial_world_build(&world, &cloud);
-    struct memory *small = spatial_world_memory(SPATIAL_SEARCH_BYTES_MAX + 8192);
+    struct memory *small = section_world_memory(SPATIAL_SEARCH_BYTES_MAX + 8192);
     world.section.memory = small;
     cr_assert_eq(spatial_search_radius(&world.section, cloud.points[5], 0.1, count_hits, &counted), 0);
     cr_assert_gt(counted, 0);
     memory_destroy(small);
-    spatial_world_end(&world);
+    section_world_end(&world.pages);
     spatial_cloud_free(&cloud);
     memory_destroy(memory);
 }

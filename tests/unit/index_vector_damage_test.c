@@ -52,7 +52,7 @@ static struct vector_options options_of(uint32_t dimension, bool flat)
 Test(index_vector_damage, flipped_bits_give_damage_or_the_same_answer)
 {
     uint64_t random = requests_seed("index_vector_flip") | 1;
-    struct memory *memory = vector_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     static const uint32_t counts[] = {0, 5, 90, 150};
     uint32_t differed = 0;
     for (uint32_t c = 0; c < 4; c++) {
@@ -66,19 +66,19 @@ Test(index_vector_damage, flipped_bits_give_damage_or_the_same_answer)
         uint32_t wanted = c == 2 ? 12 : 200;
         struct answer right = ask(&world, query, wanted, c % 2);
         cr_assert_eq(right.result, 0);
-        for (uint64_t at = 0; at < world.length; at++) {
+        for (uint64_t at = 0; at < world.pages.length; at++) {
             /* All bits of headers and of what is after; of the rest one at random of every third byte. */
             bool all = at % 4096 < 100;
             for (uint32_t bit = all ? 0 : (uint32_t)(codec_check_random(&random) >> 61); bit < 8 && (all || at % 3 == 0); bit += all ? 1 : 8) {
-                world.bytes[at] ^= (uint8_t)(1u << bit);
+                world.pages.bytes[at] ^= (uint8_t)(1u << bit);
                 struct answer answer = ask(&world, query, wanted, c % 2);
                 cr_assert(answer.result == MOTE_EDAMAGED || (answer.result == 0 && answer.sum == right.sum), "byte %llu bit %u of %u rows: %d", (unsigned long long)at, bit, counts[c], answer.result);
                 differed += answer.result != 0;
-                world.bytes[at] ^= (uint8_t)(1u << bit);
+                world.pages.bytes[at] ^= (uint8_t)(1u << bit);
             }
         }
-        cr_assert_eq(world.pinned, 0);
-        vector_world_end(&world);
+        cr_assert_eq(world.pages.pinned, 0);
+        section_world_end(&world.pages);
         vector_rows_free(&rows);
     }
     cr_assert_gt(differed, 10000);
@@ -88,7 +88,7 @@ Test(index_vector_damage, flipped_bits_give_damage_or_the_same_answer)
 Test(index_vector_damage, verify_finds_every_flipped_byte)
 {
     uint64_t random = requests_seed("index_vector_verify") | 1;
-    struct memory *memory = vector_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     for (uint32_t round = 0; round < 3; round++) {
         uint32_t dimension = round == 2 ? 16300 : 30;
         struct vector_rows rows = vector_rows_make(&random, 1, round == 2 ? 6 : 400, dimension, round > 0);
@@ -96,15 +96,15 @@ Test(index_vector_damage, verify_finds_every_flipped_byte)
         struct vector_world world;
         vector_world_begin(&world, memory, false, false);
         vector_world_build(&world, &rows, &options);
-        for (uint64_t at = 0; at < world.length; at += 1 + codec_check_random(&random) % (world.length / 300)) {
+        for (uint64_t at = 0; at < world.pages.length; at += 1 + codec_check_random(&random) % (world.pages.length / 300)) {
             uint8_t bit = (uint8_t)(1u << (codec_check_random(&random) >> 61));
-            world.bytes[at] ^= bit;
+            world.pages.bytes[at] ^= bit;
             cr_assert_eq(vector_verify(&world.section, rows.row_count, NULL), MOTE_EDAMAGED, "round %u, byte %llu", round, (unsigned long long)at);
-            world.bytes[at] ^= bit;
+            world.pages.bytes[at] ^= bit;
         }
         cr_assert_eq(vector_verify(&world.section, rows.row_count, NULL), 0);
         cr_assert_eq(vector_verify(&world.section, rows.row_count - 1, NULL), MOTE_EDAMAGED, "a row that is not in the segment");
-        vector_world_end(&world);
+        section_world_end(&world.pages);
         vector_rows_free(&rows);
     }
     memory_destroy(memory);
@@ -113,7 +113,7 @@ Test(index_vector_damage, verify_finds_every_flipped_byte)
 Test(index_vector_damage, pages_of_another_place_are_refused)
 {
     uint64_t random = requests_seed("index_vector_place") | 1;
-    struct memory *memory = vector_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct vector_rows rows = vector_rows_make(&random, 0, 300, 100, true);
     struct vector_options options = options_of(100, false);
     struct vector_world world;
@@ -122,36 +122,36 @@ Test(index_vector_damage, pages_of_another_place_are_refused)
     vector_world_build(&world, &rows, &options);
     uint32_t count = vector_world_pages(&world, pages, 64), swapped = 0;
     cr_assert_gt(count, 20);
-    uint8_t *whole = malloc(world.length);
-    memcpy(whole, world.bytes, world.length);
+    uint8_t *whole = malloc(world.pages.length);
+    memcpy(whole, world.pages.bytes, world.pages.length);
     for (uint32_t i = 0; i + 1 < count; i++) {
         uint32_t bytes = load_u32(whole + pages[i] + 32);
         if (bytes != load_u32(whole + pages[i + 1] + 32))
             continue;
-        memcpy(world.bytes + pages[i], whole + pages[i + 1], bytes);
-        memcpy(world.bytes + pages[i + 1], whole + pages[i], bytes);
+        memcpy(world.pages.bytes + pages[i], whole + pages[i + 1], bytes);
+        memcpy(world.pages.bytes + pages[i + 1], whole + pages[i], bytes);
         cr_assert_eq(vector_verify(&world.section, rows.row_count, NULL), MOTE_EDAMAGED, "pages at %llu", (unsigned long long)pages[i]);
-        memcpy(world.bytes, whole, world.length);
+        memcpy(world.pages.bytes, whole, world.pages.length);
         swapped++;
     }
     cr_assert_gt(swapped, 5);
     /* The same bytes as another segment's, section's, volume's, or another kind of index. */
     struct vector_index *index;
-    world.identity.segment_id++;
+    world.pages.identity.segment_id++;
     cr_assert_eq(vector_open(&world.section, 0, &index), MOTE_EDAMAGED);
-    world.identity.segment_id--;
-    world.identity.section_id++;
+    world.pages.identity.segment_id--;
+    world.pages.identity.section_id++;
     cr_assert_eq(vector_open(&world.section, 0, &index), MOTE_EDAMAGED);
-    world.identity.section_id--;
-    world.identity.uuid[3] ^= 1;
+    world.pages.identity.section_id--;
+    world.pages.identity.uuid[3] ^= 1;
     cr_assert_eq(vector_open(&world.section, 0, &index), MOTE_EDAMAGED);
-    world.identity.uuid[3] ^= 1;
-    world.root.kind = INDEX_SPATIAL;
+    world.pages.identity.uuid[3] ^= 1;
+    world.pages.root.kind = INDEX_SPATIAL;
     cr_assert_eq(vector_open(&world.section, 0, &index), MOTE_EDAMAGED);
-    world.root.kind = INDEX_VECTOR;
+    world.pages.root.kind = INDEX_VECTOR;
     cr_assert_eq(vector_verify(&world.section, rows.row_count, NULL), 0);
     free(whole);
-    vector_world_end(&world);
+    section_world_end(&world.pages);
     vector_rows_free(&rows);
     memory_destroy(memory);
 }
@@ -164,7 +164,7 @@ static uint64_t page_of(const struct vector_world *world, uint32_t stream)
     uint64_t pages[64];
     uint32_t count = vector_world_pages(world, pages, 64);
     for (uint32_t i = 0; i < count; i++)
-        if (load_u16(world->bytes + pages[i] + 38) == stream)
+        if (load_u16(world->pages.bytes + pages[i] + 38) == stream)
             return pages[i];
     cr_assert_fail("no page of stream %u", stream);
     return 0;
@@ -216,23 +216,23 @@ Test(index_vector_damage, lies_with_good_checksums_are_found_by_verify)
         {VECTOR_ROOT, 88, 1, 4, "a flag"},
         {VECTOR_ROOT, 92, 100, 4, "more pages of the directory"},
     };
-    struct memory *memory = vector_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     struct vector_rows rows = vector_rows_make(&random, 0, 50, DIMENSION, true);
     struct vector_options options = options_of(DIMENSION, false);
     struct vector_world world;
     static const float query[DIMENSION] = {0.1f};
     vector_world_begin(&world, memory, false, true);
     vector_world_build(&world, &rows, &options);
-    uint8_t *whole = malloc(world.length);
-    struct section_root root = world.root;
-    memcpy(whole, world.bytes, world.length);
+    uint8_t *whole = malloc(world.pages.length);
+    struct section_root root = world.pages.root;
+    memcpy(whole, world.pages.bytes, world.pages.length);
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         const struct lie *lie = &lies[i];
         uint64_t page = page_of(&world, lie->stream);
         if (lie->bytes == 2)
-            store_u16(world.bytes + page + lie->at, (uint16_t)lie->value);
+            store_u16(world.pages.bytes + page + lie->at, (uint16_t)lie->value);
         else
-            store_u32(world.bytes + page + lie->at, lie->value);
+            store_u32(world.pages.bytes + page + lie->at, lie->value);
         vector_world_reseal(&world, page);
         cr_assert_eq(vector_verify(&world.section, rows.row_count, NULL), MOTE_EDAMAGED, "%s", lie->what);
         /* A search may answer, but it ends. */
@@ -240,14 +240,14 @@ Test(index_vector_damage, lies_with_good_checksums_are_found_by_verify)
             struct answer answer = ask(&world, query, 100, resident);
             cr_assert(answer.result == 0 || answer.result == MOTE_EDAMAGED, "%s: %d", lie->what, answer.result);
         }
-        memcpy(world.bytes, whole, world.length);
-        world.root = root;
+        memcpy(world.pages.bytes, whole, world.pages.length);
+        world.pages.root = root;
     }
     vector_world_reseal(&world, page_of(&world, VECTOR_NODES));
-    cr_assert(memcmp(world.bytes, whole, world.length) == 0 && world.root.root_crc == root.root_crc, "sealing what was sealed changes nothing");
+    cr_assert(memcmp(world.pages.bytes, whole, world.pages.length) == 0 && world.pages.root.root_crc == root.root_crc, "sealing what was sealed changes nothing");
     cr_assert_eq(vector_verify(&world.section, rows.row_count, NULL), 0);
     free(whole);
-    vector_world_end(&world);
+    section_world_end(&world.pages);
     vector_rows_free(&rows);
     memory_destroy(memory);
 }
@@ -288,44 +288,44 @@ static int write_failing(void *context, const void *data, uint32_t length_bytes)
 Test(index_vector_damage, failures_of_source_and_sink_come_back)
 {
     uint64_t random = requests_seed("index_vector_failing") | 1;
-    struct memory *memory = vector_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     uint64_t empty_bytes = memory_used_bytes(memory);
     struct vector_rows rows = vector_rows_make(&random, 0, 120, 12, true);
     struct vector_options options = options_of(12, false);
     struct vector_world world;
     static const float query[12] = {0.1f};
     vector_world_begin(&world, memory, false, false);
-    struct failing failing = {.world = &world, .source = world.source, .sink = world.sink};
-    world.sink = (struct section_sink){place_failing, write_failing, &failing};
+    struct failing failing = {.world = &world, .source = world.pages.source, .sink = world.pages.sink};
+    world.pages.sink = (struct section_sink){place_failing, write_failing, &failing};
     int result = MOTE_EIO;
     uint32_t failures = 0;
     for (int64_t n = 0; result; n++, failures++) {
         struct vector_builder *builder;
-        world.length = 0;
+        world.pages.length = 0;
         failing.left = n;
         cr_assert_eq(vector_builder_create(memory, &options, rows.count, &builder), 0);
         for (uint32_t i = 0; i < rows.count; i++)
             cr_assert_eq(vector_builder_add(builder, rows.ordinals[i], vector_row(&rows, i)), 0);
-        result = vector_builder_finish(builder, &world.identity, &world.sink, &world.root);
+        result = vector_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root);
         cr_assert_eq(result, failing.left >= 0 ? 0 : n % 2 ? MOTE_EIO : MOTE_ENOSPC);
         bool finished;
         cr_assert(result == 0 || vector_builder_step(builder, 1, &finished) == result, "a failed builder stays failed");
         vector_builder_destroy(builder);
     }
     cr_assert_gt(failures, 10);
-    world.source.read = read_failing;
-    world.source.release = release_failing;
-    world.source.context = &failing;
+    world.pages.source.read = read_failing;
+    world.pages.source.release = release_failing;
+    world.pages.source.context = &failing;
     for (uint32_t resident = 0; resident < 2; resident++) {
         result = MOTE_EIO;
         for (int64_t n = 0; result; n++) {
             failing.left = n;
             result = ask(&world, query, 200, resident).result;
             cr_assert_eq(result, failing.left >= 0 ? 0 : MOTE_EIO);
-            cr_assert_eq(world.pinned, 0);
+            cr_assert_eq(world.pages.pinned, 0);
         }
     }
-    vector_world_end(&world);
+    section_world_end(&world.pages);
     vector_rows_free(&rows);
     cr_assert_eq(memory_used_bytes(memory), empty_bytes);
     memory_destroy(memory);

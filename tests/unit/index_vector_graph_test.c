@@ -61,7 +61,7 @@ static bool keep_share(void *context, uint32_t ordinal) { return (ordinal * 2654
 
 Test(index_vector_graph, recall_on_clusters_reaches_its_bound)
 {
-    struct memory *memory = vector_world_memory(96u << 20);
+    struct memory *memory = section_world_memory(96u << 20);
     for (uint32_t round = 0; round < 6; round++) {
         uint64_t random = 20 + round;
         enum vector_metric metric = (enum vector_metric)(VECTOR_L2 + round % 3);
@@ -83,11 +83,11 @@ Test(index_vector_graph, recall_on_clusters_reaches_its_bound)
         /* Codes that are read through the source answer the same. */
         cr_assert_eq(recall_of(absent, &rows, metric, &asked, 20, 77, &nodes_read_absent), recall_of(index, &rows, metric, &asked, 20, 77, &nodes_read));
         cr_assert_eq(nodes_read_absent, nodes_read);
-        cr_assert(round % 2 == 0 || world.announced > 0);
+        cr_assert(round % 2 == 0 || world.pages.announced > 0);
         vector_close(absent);
         vector_close(index);
-        cr_assert_eq(world.pinned, 0);
-        vector_world_end(&world);
+        cr_assert_eq(world.pages.pinned, 0);
+        section_world_end(&world.pages);
         vector_rows_free(&rows);
     }
     memory_destroy(memory);
@@ -96,7 +96,7 @@ Test(index_vector_graph, recall_on_clusters_reaches_its_bound)
 Test(index_vector_graph, filters_are_answered_in_full)
 {
     uint64_t random = 5;
-    struct memory *memory = vector_world_memory(96u << 20);
+    struct memory *memory = section_world_memory(96u << 20);
     struct vector_rows rows = vector_rows_make(&random, 1, 8000, 24, true);
     struct vector_options options = {.size_bytes = sizeof options, .dimension = 24, .metric = VECTOR_L2, .degree = 32, .build_list = 64};
     struct vector_world world;
@@ -117,14 +117,14 @@ Test(index_vector_graph, filters_are_answered_in_full)
                 cr_assert(recall == 1 && nodes_read <= 20 * (uint64_t)rows.count * 2 * share / 1000);
         }
     vector_close(index);
-    vector_world_end(&world);
+    section_world_end(&world.pages);
     vector_rows_free(&rows);
     memory_destroy(memory);
 }
 
 Test(index_vector_graph, every_row_comes_once_when_more_is_asked_for)
 {
-    struct memory *memory = vector_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     for (uint32_t shape = 0; shape < VECTOR_SHAPES; shape++) {
         uint64_t random = 50 + shape;
         struct vector_rows rows = vector_rows_make(&random, shape, 2500, 10, true);
@@ -149,7 +149,7 @@ Test(index_vector_graph, every_row_comes_once_when_more_is_asked_for)
         vector_search_destroy(search);
         vector_close(index);
         free(seen);
-        vector_world_end(&world);
+        section_world_end(&world.pages);
         vector_rows_free(&rows);
     }
     memory_destroy(memory);
@@ -174,7 +174,7 @@ static int fetch_row(void *context, uint32_t position, uint32_t ordinal, float *
 Test(index_vector_graph, steps_and_fetched_vectors_give_the_same_bytes)
 {
     uint64_t random = 8;
-    struct memory *memory = vector_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     for (uint32_t round = 0; round < 3; round++) {
         struct vector_rows rows = vector_rows_make(&random, 1, 1500, 20, round % 2);
         struct vector_options options = {.size_bytes = sizeof options, .dimension = 20, .metric = (enum vector_metric)(1 + round), .degree = 16, .build_list = 32, .seed = 9};
@@ -190,16 +190,16 @@ Test(index_vector_graph, steps_and_fetched_vectors_give_the_same_bytes)
         cr_assert_eq(vector_builder_create(memory, &options, rows.count, &builder), 0);
         for (uint32_t i = 0; i < rows.count; i++)
             cr_assert_eq(vector_builder_add(builder, rows.ordinals[i], vector_row(&rows, i)), 0);
-        cr_assert_eq(vector_builder_begin(builder, &stepped.identity, &stepped.sink), 0);
+        cr_assert_eq(vector_builder_begin(builder, &stepped.pages.identity, &stepped.pages.sink), 0);
         for (bool finished = false; !finished; steps++)
             cr_assert_eq(vector_builder_step(builder, 1 + round * 10, &finished), 0);
-        vector_builder_root(builder, &stepped.root);
+        vector_builder_root(builder, &stepped.pages.root);
         vector_builder_destroy(builder);
         cr_assert_gt(steps, 3000 / (1 + round * 10));
         cr_assert_leq(fetched.calls, 3 * rows.count);
-        cr_assert(stepped.length == whole.length && memcmp(stepped.bytes, whole.bytes, whole.length) == 0 && stepped.root.root_crc == whole.root.root_crc);
-        vector_world_end(&stepped);
-        vector_world_end(&whole);
+        cr_assert(stepped.pages.length == whole.pages.length && memcmp(stepped.pages.bytes, whole.pages.bytes, whole.pages.length) == 0 && stepped.pages.root.root_crc == whole.pages.root.root_crc);
+        section_world_end(&stepped.pages);
+        section_world_end(&whole.pages);
         vector_rows_free(&rows);
     }
     memory_destroy(memory);
@@ -269,10 +269,10 @@ static void check_merge(uint64_t *state, struct memory *memory, const uint32_t *
     }
     struct mapping mapping = make_mapping(state, rows, input_count, drop_of_1000);
     struct vector_merge_options merging = {.size_bytes = sizeof merging, .degree = 24, .build_list = 48, .rows_max = mapping.merged.count, .map = map_ordinals, .map_context = &mapping};
-    struct memory *bounded = vector_world_memory(vector_merge_bytes(&merging, 16) + 65536);
+    struct memory *bounded = section_world_memory(vector_merge_bytes(&merging, 16) + 65536);
     vector_world_begin(&merged, bounded, true, true);
     cr_assert_eq(vector_merge_create((const struct vector_index *const *)inputs, input_count, &merging, bounded, &builder), 0, "%s", what);
-    cr_assert_eq(vector_builder_finish(builder, &merged.identity, &merged.sink, &merged.root), 0, "%s", what);
+    cr_assert_eq(vector_builder_finish(builder, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), 0, "%s", what);
     vector_builder_destroy(builder);
     memory_destroy(bounded);
     merged.section.memory = memory;
@@ -290,19 +290,19 @@ static void check_merge(uint64_t *state, struct memory *memory, const uint32_t *
     vector_close(index);
     for (uint32_t i = 0; i < input_count; i++) {
         vector_close(inputs[i]);
-        cr_assert_eq(worlds[i].pinned, 0);
-        vector_world_end(&worlds[i]);
+        cr_assert_eq(worlds[i].pages.pinned, 0);
+        section_world_end(&worlds[i].pages);
         vector_rows_free(&rows[i]);
         free(mapping.new_ordinals[i]);
     }
-    vector_world_end(&merged);
+    section_world_end(&merged.pages);
     vector_rows_free(&mapping.merged);
 }
 
 Test(index_vector_graph, merged_sections_answer_like_built_ones)
 {
     uint64_t random = 31;
-    struct memory *memory = vector_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     static const uint32_t counts[][INPUTS_MAX] = {{3000, 500, 20}, {1200, 1500, 900}, {0, 30, 0}, {1, 0, 4000}, {2000, 2000, 0}};
     for (uint32_t round = 0; round < 15; round++)
         check_merge(&random, memory, counts[round % 5], 1 + (round + 2) % 3, (enum vector_metric)(1 + round / 5), round % 4 == 0 ? 0 : round % 4 == 1 ? 300 : round % 4 == 2 ? 700 : 1000 * (round == 11));
@@ -329,7 +329,7 @@ static int map_fails(void *context, uint32_t input, uint32_t *ordinals, uint32_t
 Test(index_vector_graph, merges_that_cannot_be_are_refused)
 {
     uint64_t random = 4;
-    struct memory *memory = vector_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     uint64_t empty_bytes = memory_used_bytes(memory);
     struct vector_world worlds[3];
     struct vector_index *inputs[3];
@@ -365,8 +365,8 @@ Test(index_vector_graph, merges_that_cannot_be_are_refused)
     }
     for (uint32_t i = 0; i < 3; i++) {
         vector_close(inputs[i]);
-        cr_assert_eq(worlds[i].pinned, 0);
-        vector_world_end(&worlds[i]);
+        cr_assert_eq(worlds[i].pages.pinned, 0);
+        section_world_end(&worlds[i].pages);
     }
     cr_assert_eq(memory_used_bytes(memory), empty_bytes);
     memory_destroy(memory);

@@ -129,7 +129,7 @@ static bool keep_some(void *context, uint32_t ordinal) { return (ordinal * 26544
 Test(index_vector, exact_searches_equal_brute_force)
 {
     uint64_t random = requests_seed("index_vector_exact") | 1;
-    struct memory *memory = vector_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     const uint64_t empty_bytes = memory_used_bytes(memory);
     static const uint32_t dimensions[] = {1, 3, 16, 33, 100}, counts[] = {0, 1, 2, 60, 700};
     for (uint32_t round = 0; round < 150; round++) {
@@ -155,8 +155,8 @@ Test(index_vector, exact_searches_equal_brute_force)
         asked.keep_context = &kept;
         expect_ranked(index, &rows, metric, query, &asked, what);
         vector_close(index);
-        cr_assert_eq(world.pinned, 0);
-        vector_world_end(&world);
+        cr_assert_eq(world.pages.pinned, 0);
+        section_world_end(&world.pages);
         vector_rows_free(&rows);
     }
     cr_assert_eq(memory_used_bytes(memory), empty_bytes);
@@ -166,7 +166,7 @@ Test(index_vector, exact_searches_equal_brute_force)
 Test(index_vector, vectors_longer_than_a_page_are_found)
 {
     uint64_t random = requests_seed("index_vector_long") | 1;
-    struct memory *memory = vector_world_memory(64u << 20);
+    struct memory *memory = section_world_memory(64u << 20);
     const uint64_t empty_bytes = memory_used_bytes(memory);
     static const uint32_t dimensions[] = {1023, 1100, 16230, MOTE_VECTOR_DIMENSION_MAX};
     for (uint32_t round = 0; round < 8; round++) {
@@ -190,7 +190,7 @@ Test(index_vector, vectors_longer_than_a_page_are_found)
         asked.exact = true;
         expect_ranked(index, &rows, VECTOR_L2, vector_row(&rows, 1), &asked, "long vectors");
         vector_close(index);
-        vector_world_end(&world);
+        section_world_end(&world.pages);
         vector_rows_free(&rows);
     }
     cr_assert_eq(memory_used_bytes(memory), empty_bytes);
@@ -201,7 +201,7 @@ Test(index_vector, vectors_longer_than_a_page_are_found)
 
 Test(index_vector, what_is_not_finite_or_out_of_order_is_refused)
 {
-    struct memory *memory = vector_world_memory(4u << 20);
+    struct memory *memory = section_world_memory(4u << 20);
     const uint64_t empty_bytes = memory_used_bytes(memory);
     struct vector_options options = {.size_bytes = sizeof options, .dimension = 3, .metric = VECTOR_COSINE};
     struct vector_builder *builder;
@@ -219,9 +219,9 @@ Test(index_vector, what_is_not_finite_or_out_of_order_is_refused)
     cr_assert_eq(vector_builder_add(builder, 11, good), MOTE_EINVAL, "rows_max");
     cr_assert_eq(vector_builder_step(builder, 1, &finished), MOTE_EINVAL, "begin comes first");
     vector_world_begin(&world, memory, false, false);
-    cr_assert_eq(vector_builder_finish(builder, &world.identity, &world.sink, &world.root), 0);
+    cr_assert_eq(vector_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root), 0);
     cr_assert_eq(vector_builder_add(builder, 20, good), MOTE_EINVAL, "a finished builder");
-    cr_assert_eq(vector_builder_finish(builder, &world.identity, &world.sink, &world.root), MOTE_EINVAL, "twice");
+    cr_assert_eq(vector_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root), MOTE_EINVAL, "twice");
     vector_builder_destroy(builder);
     struct vector_index *index = vector_world_open(&world, true);
     struct vector_search *search;
@@ -230,7 +230,7 @@ Test(index_vector, what_is_not_finite_or_out_of_order_is_refused)
         cr_assert_eq(vector_search_create(index, bad[i], NULL, &search), MOTE_EINVAL);
     cr_assert_eq(vector_search_create(index, good, &asked, &search), MOTE_EINVAL);
     vector_close(index);
-    vector_world_end(&world);
+    section_world_end(&world.pages);
     static const struct vector_options wrong[] = {{.dimension = 0, .metric = VECTOR_L2},
                                                   {.dimension = MOTE_VECTOR_DIMENSION_MAX + 1, .metric = VECTOR_L2},
                                                   {.dimension = 3},
@@ -249,7 +249,7 @@ Test(index_vector, what_is_not_finite_or_out_of_order_is_refused)
 
 Test(index_vector, zero_vectors_have_the_distance_one_by_cosine)
 {
-    struct memory *memory = vector_world_memory(4u << 20);
+    struct memory *memory = section_world_memory(4u << 20);
     struct vector_options options = {.size_bytes = sizeof options, .dimension = 2, .metric = VECTOR_COSINE};
     float vectors[] = {0, 0, 3, 4, -3, -4, 1e-42f, 0};
     uint32_t ordinals[] = {0, 1, 2, 3};
@@ -276,7 +276,7 @@ Test(index_vector, zero_vectors_have_the_distance_one_by_cosine)
     }
     vector_search_destroy(search);
     vector_close(index);
-    vector_world_end(&world);
+    section_world_end(&world.pages);
     memory_destroy(memory);
 }
 
@@ -285,7 +285,7 @@ Test(index_vector, zero_vectors_have_the_distance_one_by_cosine)
 Test(index_vector, too_little_memory_fails_and_leaves_nothing)
 {
     uint64_t random = requests_seed("index_vector_memory") | 1;
-    struct memory *memory = vector_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     const uint64_t empty_bytes = memory_used_bytes(memory);
     struct vector_rows rows = vector_rows_make(&random, 1, 300, 20, true);
     struct vector_options options = {.size_bytes = sizeof options, .dimension = 20, .metric = VECTOR_INNER_PRODUCT, .rows_flat_max = 1, .degree = 8, .build_list = 16};
@@ -302,7 +302,7 @@ Test(index_vector, too_little_memory_fails_and_leaves_nothing)
         result = vector_builder_create(memory, &options, rows.count, &builder);
         for (uint32_t i = 0; !result && i < rows.count; i++)
             result = vector_builder_add(builder, rows.ordinals[i], vector_row(&rows, i));
-        result = result ? result : vector_builder_finish(builder, &world.identity, &world.sink, &world.root);
+        result = result ? result : vector_builder_finish(builder, &world.pages.identity, &world.pages.sink, &world.pages.root);
         vector_builder_destroy(builder);
         result = result ? result : vector_verify(&world.section, rows.row_count, NULL);
         result = result ? result : vector_open(&world.section, UINT64_MAX, &index);
@@ -315,9 +315,9 @@ Test(index_vector, too_little_memory_fails_and_leaves_nothing)
         memory_fail_after(memory, -1, false);
         cr_assert(result == 0 || result == MOTE_EBUDGET, "allocation %lld: %d", (long long)n, result);
         cr_assert_eq(memory_used_bytes(memory), empty_bytes, "allocation %lld", (long long)n);
-        cr_assert_eq(world.pinned, 0);
+        cr_assert_eq(world.pages.pinned, 0);
         refused += result != 0;
-        vector_world_end(&world);
+        section_world_end(&world.pages);
     }
     cr_assert_gt(refused, 40);
     vector_rows_free(&rows);
@@ -334,13 +334,13 @@ Test(index_vector, builders_and_open_indexes_take_no_more_than_stated)
         struct vector_rows rows = vector_rows_make(&random, 1, count, dimension, round % 2);
         uint64_t stated_bytes = vector_builder_bytes(&options, count);
         /* The heap's own words for each piece are in what is stated; the arena has a little more for its pages. */
-        struct memory *memory = vector_world_memory(stated_bytes + 65536);
+        struct memory *memory = section_world_memory(stated_bytes + 65536);
         struct vector_world world;
         struct vector_facts facts;
         vector_world_begin(&world, memory, false, false);
         vector_world_build(&world, &rows, &options);
         memory_destroy(memory);
-        world.section.memory = memory = vector_world_memory(64u << 20);
+        world.section.memory = memory = section_world_memory(64u << 20);
         uint64_t empty_bytes = memory_used_bytes(memory);
         struct vector_index *index = vector_world_open(&world, true);
         vector_describe(index, &facts);
@@ -354,7 +354,7 @@ Test(index_vector, builders_and_open_indexes_take_no_more_than_stated)
         cr_assert_not(facts.codes_resident);
         vector_close(index);
         memory_destroy(memory);
-        vector_world_end(&world);
+        section_world_end(&world.pages);
         vector_rows_free(&rows);
     }
 }
@@ -367,7 +367,7 @@ Test(index_vector, golden_sections_keep_their_bytes)
         uint32_t crc;
     } golden[] = {{0, 4, 1, 4096, 0xefb7b89b},     {20, 7, 1, 16384, 0xa4718599},    {400, 9, 1, 57344, 0xf6443d12},
                 {400, 9, 2, 61440, 0x69dd2f52}, {1500, 5, 3, 139264, 0x92391cd5}, {60, 1100, 1, 552960, 0x397e42ff}};
-    struct memory *memory = vector_world_memory(16u << 20);
+    struct memory *memory = section_world_memory(16u << 20);
     uint32_t changed = 0;
     for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
         uint64_t random = 12345;
@@ -376,13 +376,13 @@ Test(index_vector, golden_sections_keep_their_bytes)
         struct vector_world world;
         vector_world_begin(&world, memory, false, false);
         vector_world_build(&world, &rows, &options);
-        uint32_t crc = crc32c(0, world.bytes, world.length);
-        if (world.length != golden[g].length || crc != golden[g].crc) {
-            printf("{%u, %u, %u, %llu, 0x%08x}, now\n", golden[g].count, golden[g].dimension, golden[g].metric, (unsigned long long)world.length, crc);
+        uint32_t crc = crc32c(0, world.pages.bytes, world.pages.length);
+        if (world.pages.length != golden[g].length || crc != golden[g].crc) {
+            printf("{%u, %u, %u, %llu, 0x%08x}, now\n", golden[g].count, golden[g].dimension, golden[g].metric, (unsigned long long)world.pages.length, crc);
             changed++;
         }
-        cr_assert_eq(world.root.root_crc, load_u32(world.bytes + world.root.root_offset_bytes + 4));
-        vector_world_end(&world);
+        cr_assert_eq(world.pages.root.root_crc, load_u32(world.pages.bytes + world.pages.root.root_offset_bytes + 4));
+        section_world_end(&world.pages);
         vector_rows_free(&rows);
     }
     cr_assert_eq(changed, 0);
