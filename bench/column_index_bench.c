@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/section_store.h"
 #include "blockdev/base/memory.h"
 #include "index/column_index.h"
 #ifdef MOTE_BENCH_SQLITE
@@ -51,41 +52,6 @@ static double median(double *runs)
     qsort(runs, RUNS, sizeof *runs, compare_doubles);
     return runs[RUNS / 2];
 }
-
-/* ---- The section in memory ---- */
-
-struct store {
-    uint8_t *bytes;
-    uint64_t length, capacity, reads;
-};
-
-static int place(void *context, uint32_t length_bytes, uint64_t *offset_bytes)
-{
-    const struct store *store = context;
-    check(store->length + length_bytes <= store->capacity, "the bound of the section's size");
-    *offset_bytes = store->length;
-    return 0;
-}
-
-static int append(void *context, const void *data, uint32_t length_bytes)
-{
-    struct store *store = context;
-    memcpy(store->bytes + store->length, data, length_bytes);
-    store->length += length_bytes;
-    return 0;
-}
-
-static int read_page(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*verify)(const uint8_t *, uint32_t, void *), void *verify_context, const uint8_t **data, void **handle)
-{
-    struct store *store = context;
-    (void)length_bytes, (void)verify, (void)verify_context;
-    store->reads++;
-    *data = store->bytes + offset_bytes;
-    *handle = NULL;
-    return 0;
-}
-
-static void release_page(void *context, void *handle) { (void)context, (void)handle; }
 
 /* ---- The values ---- */
 
@@ -138,10 +104,9 @@ static struct mote_value value_of(const struct column *column, uint32_t row)
     return value;
 }
 
-static void build(struct memory *memory, const struct column *column, struct store *store, const struct section_identity *identity, struct section_root *root)
+static void build(struct memory *memory, const struct column *column, struct section_store *store, const struct section_identity *identity, struct section_root *root)
 {
     struct column_builder *builder;
-    struct section_sink sink = {place, append, store};
     size_t size = codec_value_bytes(column->type, 1);
     store->length = 0;
     check(column_builder_create(memory, column->type, column->count, 0, &builder) == 0, "create");
@@ -150,7 +115,7 @@ static void build(struct memory *memory, const struct column *column, struct sto
         struct codec_vector v = {.type = column->type, .dimension = 1, .count = count, .values = column->kind == TEXT ? column->values : column->values + at * size, .offsets = column->offsets + at};
         check(column_builder_add_many(builder, at, &v) == 0, "add");
     }
-    check(column_builder_finish(builder, identity, &sink, root) == 0, "finish");
+    check(column_builder_finish(builder, identity, &store->sink, root) == 0, "finish");
     column_builder_destroy(builder);
 }
 
@@ -182,19 +147,18 @@ static struct column_query range_of(const struct column *column, uint64_t *rando
 
 static void measure_section(struct memory *memory, const struct column *column, uint32_t queries, struct figures *figures)
 {
-    struct store store = {.capacity = column_bytes_bound(column->type, column->count, column->offsets[column->count])};
+    struct section_store store;
+    uint64_t pages = 0;
     struct section_identity identity = {.segment_id = 1, .section_id = 1};
     struct section_root root;
-    struct section_source source = {.read = read_page, .release = release_page, .context = &store};
-    struct column_section section = {&identity, &root, &source, memory};
+    struct column_section section = {&identity, &root, &store.source, memory};
     double build_ns[RUNS], equal_ns[RUNS], range_ns[RUNS], count_ns[RUNS];
-    store.bytes = malloc(store.capacity);
-    check(store.bytes != NULL, "memory");
+    section_store_open(&store, column_bytes_bound(column->type, column->count, column->offsets[column->count]), &pages);
     for (int i = 0; i < RUNS; i++) {
         double start = now_ns();
         build(memory, column, &store, &identity, &root);
         build_ns[i] = (now_ns() - start) / column->count;
-        uint64_t random = 7, reads = store.reads, count;
+        uint64_t random = 7, reads = pages, count;
         figures->equal_rows = figures->range_rows = 0;
         start = now_ns();
         for (uint32_t q = 0; q < queries; q++) {
@@ -202,15 +166,15 @@ static void measure_section(struct memory *memory, const struct column *column, 
             figures->equal_rows += run(&section, &query, RANGE_ROWS);
         }
         equal_ns[i] = (now_ns() - start) / queries;
-        figures->equal_pages = (double)(store.reads - reads) / queries;
-        reads = store.reads;
+        figures->equal_pages = (double)(pages - reads) / queries;
+        reads = pages;
         start = now_ns();
         for (uint32_t q = 0; q < queries; q++) {
             struct column_query query = range_of(column, &random);
             figures->range_rows += run(&section, &query, RANGE_ROWS);
         }
         range_ns[i] = (now_ns() - start) / queries;
-        figures->range_pages = (double)(store.reads - reads) / queries;
+        figures->range_pages = (double)(pages - reads) / queries;
         start = now_ns();
         for (uint32_t q = 0; q < queries; q++) {
             struct column_query query = range_of(column, &random);

@@ -4,14 +4,10 @@
  *
  * One thread, its CPU time; the section lies in memory, its pages verified before: the time of a block cache and of the device is not in it, the number of pages is. Medians of five runs. Every answer's size is compared with that of brute
  * force. nanoflann_bench (bench/peers) asks the same of the same clouds. */
+#include "bench/section_store.h"
 #include "bench/spatial_clouds.h"
 #include "blockdev/base/memory.h"
 #include "index/spatial.h"
-
-struct store {
-    uint8_t *bytes;
-    uint64_t length, capacity, reads;
-};
 
 static void check(bool holds, const char *what)
 {
@@ -19,40 +15,6 @@ static void check(bool holds, const char *what)
         fprintf(stderr, "spatial_bench: %s failed\n", what);
         exit(1);
     }
-}
-
-static int place(void *context, uint32_t length_bytes, uint64_t *offset_bytes)
-{
-    const struct store *store = context;
-    check(store->length + length_bytes <= store->capacity, "the bound of the section's size");
-    *offset_bytes = store->length;
-    return 0;
-}
-
-static int append(void *context, const void *data, uint32_t length_bytes)
-{
-    struct store *store = context;
-    memcpy(store->bytes + store->length, data, length_bytes);
-    store->length += length_bytes;
-    return 0;
-}
-
-static int read_page(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*verify)(const uint8_t *, uint32_t, void *), void *verify_context, const uint8_t **data, void **handle)
-{
-    struct store *store = context;
-    (void)length_bytes;
-    (void)verify;
-    (void)verify_context;
-    store->reads++;
-    *data = store->bytes + offset_bytes;
-    *handle = NULL;
-    return 0;
-}
-
-static void release_page(void *context, void *handle)
-{
-    (void)context;
-    (void)handle;
 }
 
 static int count_hits(void *context, const struct spatial_hits *hits)
@@ -153,13 +115,13 @@ static const struct question questions[] = {
     {"nearest 100", query_nearest, brute_nearest, 100, true},
 };
 
-static void bench_question(const struct cloud *cloud, const struct spatial_section *section, struct store *store, const struct question *question, size_t queries)
+static void bench_question(const struct cloud *cloud, const struct spatial_section *section, uint64_t *pages, const struct question *question, size_t queries)
 {
     double runs[CLOUD_RUNS], size = question->in_rows ? question->size : question->size * cloud->extent;
     size_t brute_queries = queries < 15 ? queries : 15;
     uint64_t found = 0, brute_found = 0, first_found = 0;
     for (int run = 0; run < CLOUD_RUNS; run++) {
-        found = store->reads = 0;
+        found = *pages = 0;
         double start = cloud_now_ns();
         for (size_t i = 0; i < queries; i++) {
             double centre[3];
@@ -177,7 +139,7 @@ static void bench_question(const struct cloud *cloud, const struct spatial_secti
     }
     double brute_ns = (cloud_now_ns() - start) / (double)brute_queries, ns = cloud_median(runs, CLOUD_RUNS);
     check(brute_found == first_found, "the same answer as brute force's");
-    printf("  %-30s %9.2f us  %9.0f a second  %8.1f rows  %6.1f pages  brute force %10.1f us, %7.0f times as long\n", question->name, ns / 1e3, 1e9 / ns, (double)found / (double)queries, (double)store->reads / (double)queries, brute_ns / 1e3,
+    printf("  %-30s %9.2f us  %9.0f a second  %8.1f rows  %6.1f pages  brute force %10.1f us, %7.0f times as long\n", question->name, ns / 1e3, 1e9 / ns, (double)found / (double)queries, (double)*pages / (double)queries, brute_ns / 1e3,
            brute_ns / ns);
 }
 
@@ -185,15 +147,12 @@ static void bench_cloud(struct cloud *cloud, size_t queries)
 {
     struct memory *memory;
     struct spatial_builder *builder;
-    struct store store = {.capacity = spatial_bytes_bound(cloud->count)};
+    struct section_store store;
+    uint64_t pages = 0;
     struct section_identity identity = {.segment_id = 1, .section_id = 1};
-    struct section_sink sink = {place, append, &store};
-    struct section_source source = {.read = read_page, .release = release_page, .context = &store};
     struct section_root root;
     double runs[CLOUD_RUNS];
-    store.bytes = malloc(store.capacity);
-    check(store.bytes != NULL, "malloc");
-    memset(store.bytes, 1, store.capacity);
+    section_store_open(&store, spatial_bytes_bound(cloud->count), &pages);
     check(memory_create(spatial_builder_bytes(cloud->count) + (4u << 20), false, &memory) == 0 && memory_seal(memory) == 0, "memory_create");
     for (int run = 0; run < CLOUD_RUNS; run++) {
         store.length = 0;
@@ -201,16 +160,16 @@ static void bench_cloud(struct cloud *cloud, size_t queries)
         check(spatial_builder_create(memory, cloud->count, &builder) == 0, "spatial_builder_create");
         for (size_t i = 0; i < cloud->count; i += 1024)
             check(spatial_builder_add_many(builder, (uint32_t)i, cloud->points[i], (uint32_t)(cloud->count - i < 1024 ? cloud->count - i : 1024)) == 0, "spatial_builder_add_many");
-        check(spatial_builder_finish(builder, &identity, &sink, &root) == 0, "spatial_builder_finish");
+        check(spatial_builder_finish(builder, &identity, &store.sink, &root) == 0, "spatial_builder_finish");
         spatial_builder_destroy(builder);
         runs[run] = (cloud_now_ns() - start) / (double)cloud->count;
     }
     printf("%s: %zu points; build %.1f ns a point, %.2f bytes a point on the device, %llu pages; %.1f bytes a point in memory\n", cloud->name, cloud->count, cloud_median(runs, CLOUD_RUNS), (double)store.length / (double)cloud->count,
            (unsigned long long)store.length / 4096, (double)spatial_builder_bytes(cloud->count) / (double)cloud->count);
-    const struct spatial_section section = {&identity, &root, &source, memory};
+    const struct spatial_section section = {&identity, &root, &store.source, memory};
     check(spatial_verify(&section, cloud->count) == 0, "spatial_verify");
     for (size_t i = 0; i < sizeof questions / sizeof *questions; i++)
-        bench_question(cloud, &section, &store, &questions[i], queries);
+        bench_question(cloud, &section, &pages, &questions[i], queries);
     memory_destroy(memory);
     free(store.bytes);
     free(cloud->points);

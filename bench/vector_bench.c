@@ -6,54 +6,17 @@
  * things, too, what a thread would do with a processor of its own. hnswlib_bench (bench/peers) asks the same of the same vectors. */
 #include <pthread.h>
 
+#include "bench/section_store.h"
 #include "bench/vector_data.h"
 #include "blockdev/base/memory.h"
 #include "index/vector.h"
 
 enum { K = 10, THREADS_MAX = 2 };
 
-struct store {
-    uint8_t *bytes;
-    uint64_t length, capacity;
-};
-
 static void check(bool holds, const char *what)
 {
     if (!holds)
         vector_data_fail(what);
-}
-
-static int place(void *context, uint32_t length_bytes, uint64_t *offset_bytes)
-{
-    const struct store *store = context;
-    check(store->length + length_bytes <= store->capacity, "the bound of the section's size failed");
-    *offset_bytes = store->length;
-    return 0;
-}
-
-static int append(void *context, const void *data, uint32_t length_bytes)
-{
-    struct store *store = context;
-    memcpy(store->bytes + store->length, data, length_bytes);
-    store->length += length_bytes;
-    return 0;
-}
-
-static int read_page(void *context, uint64_t offset_bytes, uint32_t length_bytes, int (*verify)(const uint8_t *, uint32_t, void *), void *verify_context, const uint8_t **data, void **handle)
-{
-    const struct store *store = context;
-    (void)length_bytes;
-    (void)verify;
-    (void)verify_context;
-    *data = store->bytes + offset_bytes;
-    *handle = NULL;
-    return 0;
-}
-
-static void release_page(void *context, void *handle)
-{
-    (void)context;
-    (void)handle;
 }
 
 struct asker {
@@ -146,18 +109,16 @@ static void bench(struct vector_data *data, const struct vector_options *options
     struct vector_facts facts;
     struct vector_verified verified;
     uint64_t builder_bytes = vector_builder_bytes(options, data->count);
-    struct store store = {.capacity = vector_bytes_bound(options, data->count)};
+    struct section_store store;
     struct section_identity identity = {.segment_id = 1, .section_id = 1};
-    struct section_sink sink = {place, append, &store};
-    struct section_source source = {.read = read_page, .release = release_page, .context = &store};
     struct section_root root;
-    store.bytes = vector_data_alloc(store.capacity);
+    section_store_open(&store, vector_bytes_bound(options, data->count), NULL);
     check(memory_create(builder_bytes + (32u << 20), false, &memory) == 0 && memory_seal(memory) == 0, "memory_create failed");
     double start = vector_data_now(CLOCK_THREAD_CPUTIME_ID), longest = 0;
     check(vector_builder_create(memory, options, data->count, &builder) == 0, "vector_builder_create failed");
     for (size_t i = 0; i < data->count; i++)
         check(vector_builder_add(builder, (uint32_t)i, data->rows + i * data->dimension) == 0, "vector_builder_add failed");
-    check(vector_builder_begin(builder, &identity, &sink) == 0, "vector_builder_begin failed");
+    check(vector_builder_begin(builder, &identity, &store.sink) == 0, "vector_builder_begin failed");
     for (bool finished = false; !finished;) {
         double before = vector_data_now(CLOCK_THREAD_CPUTIME_ID);
         check(vector_builder_step(builder, 1, &finished) == 0, "vector_builder_step failed");
@@ -169,7 +130,7 @@ static void bench(struct vector_data *data, const struct vector_options *options
     uint64_t used_bytes = memory_used_bytes(memory);
     vector_builder_destroy(builder);
     double floats_bytes = (double)data->count * (double)data->dimension * 4;
-    const struct vector_section section = {&identity, &root, &source, memory};
+    const struct vector_section section = {&identity, &root, &store.source, memory};
     check(vector_verify(&section, data->count, &verified) == 0, "vector_verify failed");
     check(vector_open(&section, UINT64_MAX, &index) == 0, "vector_open failed");
     vector_describe(index, &facts);
