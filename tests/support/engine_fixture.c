@@ -154,6 +154,33 @@ void fixture_remove(struct fixture *fixture)
     memset(fixture, 0, sizeof *fixture);
 }
 
+bool fixture_event(struct fixture *fixture, const char *table, uint64_t *random)
+{
+    switch (fixture_random(random) % 8) {
+    case 0:
+    case 1:
+    case 2:
+        must(mote_flush(fixture->db));
+        return false;
+    case 3:
+        must(mote_compact(fixture->db, table));
+        return false;
+    case 4:
+        must(mote_checkpoint(fixture->db));
+        return false;
+    case 5:
+        fixture_reopen(fixture);
+        return true;
+    case 6:
+        must(mote_wait(fixture->db, mote_visible_seq(fixture->db), MOTE_FOREVER));
+        fixture_crash(fixture);
+        return true;
+    default:
+        must(mote_flush_all_indexes(fixture->db));
+        return false;
+    }
+}
+
 struct mote_stats fixture_stats(struct fixture *fixture)
 {
     struct mote_stats stats = {.size_bytes = sizeof stats};

@@ -51,6 +51,10 @@ void fixture_reopen(struct fixture *fixture);
 /* Whatever is open is abandoned; files go. */
 void fixture_remove(struct fixture *fixture);
 
+/* One of the things that a volume goes through, drawn from random: a flush, a compaction of the table, a checkpoint, a close and open, a crash (of which nothing is lost: everything is made durable before), all indexes completed. true: it was
+ * opened anew, and the tables with it. */
+bool fixture_event(struct fixture *fixture, const char *table, uint64_t *random);
+
 struct mote_stats fixture_stats(struct fixture *fixture);
 /* Rows that a scan of the whole table yields. */
 uint64_t fixture_count_rows(mote_table *table);

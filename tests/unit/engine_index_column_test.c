@@ -130,30 +130,8 @@ static void work(struct fixture *fixture, struct column_model *model, uint32_t s
 {
     for (uint32_t step = 0; step < steps; step++) {
         column_model_change(model, 1 + (uint32_t)(fixture_random(&model->state) % 500));
-        switch (fixture_random(&model->state) % 8) {
-        case 0:
-        case 1:
-        case 2:
-            must(mote_flush(fixture->db));
-            break;
-        case 3:
-            must(mote_compact(fixture->db, "values"));
-            break;
-        case 4:
-            must(mote_checkpoint(fixture->db));
-            break;
-        case 5:
-            fixture_reopen(fixture);
+        if (fixture_event(fixture, "values", &model->state))
             column_model_open(model, fixture->db);
-            break;
-        case 6:
-            must(mote_wait(fixture->db, mote_visible_seq(fixture->db), MOTE_FOREVER));
-            fixture_crash(fixture);
-            column_model_open(model, fixture->db);
-            break;
-        default:
-            break;
-        }
         column_model_check(model, 40);
     }
     must(mote_flush_all_indexes(fixture->db));

@@ -191,30 +191,8 @@ static void work(struct fixture *fixture, struct index_model *model, uint32_t st
 {
     for (uint32_t step = 0; step < steps; step++) {
         index_model_change(model, 1 + (uint32_t)(fixture_random(&model->state) % 900));
-        switch (fixture_random(&model->state) % 8) {
-        case 0:
-        case 1:
-        case 2:
-            must(mote_flush(fixture->db));
-            break;
-        case 3:
-            must(mote_compact(fixture->db, "places"));
-            break;
-        case 4:
-            must(mote_checkpoint(fixture->db));
-            break;
-        case 5:
-            fixture_reopen(fixture);
+        if (fixture_event(fixture, "places", &model->state))
             index_model_open(model, fixture->db);
-            break;
-        case 6:
-            must(mote_wait(fixture->db, mote_visible_seq(fixture->db), MOTE_FOREVER));
-            fixture_crash(fixture);
-            index_model_open(model, fixture->db);
-            break;
-        default:
-            break;
-        }
         index_model_check(model, 9);
     }
     must(mote_flush_all_indexes(fixture->db));

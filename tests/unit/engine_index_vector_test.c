@@ -164,31 +164,8 @@ static void work(struct fixture *fixture, struct vector_model *model, uint32_t s
 {
     for (uint32_t step = 0; step < steps; step++) {
         vector_model_change(model, 1 + (uint32_t)(fixture_random(&model->state) % 500), 1500);
-        switch (fixture_random(&model->state) % 8) {
-        case 0:
-        case 1:
-        case 2:
-            must(mote_flush(fixture->db));
-            break;
-        case 3:
-            must(mote_compact(fixture->db, "vectors"));
-            break;
-        case 4:
-            must(mote_checkpoint(fixture->db));
-            break;
-        case 5:
-            fixture_reopen(fixture);
+        if (fixture_event(fixture, "vectors", &model->state))
             vector_model_open(model, fixture->db);
-            break;
-        case 6:
-            must(mote_wait(fixture->db, mote_visible_seq(fixture->db), MOTE_FOREVER));
-            fixture_crash(fixture);
-            vector_model_open(model, fixture->db);
-            break;
-        default:
-            must(mote_flush_all_indexes(fixture->db));
-            break;
-        }
         vector_model_check(model, 6, true);
         vector_model_check(model, 2, false);
     }
