@@ -106,7 +106,7 @@ void sst_ahead_leave(struct sst_iterator *iterator)
 {
     drop_windows(iterator, UINT64_MAX);
     iterator->streak = iterator->ahead_grown = 0;
-    iterator->ahead_number = 0;
+    iterator->ahead_number = iterator->ahead_end = 0;
 }
 
 void sst_iterator_set_ahead(struct sst_iterator *iterator, struct sst_ahead *ahead)
@@ -410,16 +410,22 @@ static uint32_t end_of_few(const struct sst_iterator *iterator, uint32_t number)
     const struct sst_block *block = &iterator->block;
     uint32_t rows = block->row_count ? block->row_count : 1, left = iterator->footer.block_count - number;
     uint32_t wanted = 1 + (iterator->expected_rows + rows / 2) / rows;
+    assert(number < iterator->footer.block_count);
     return number + (wanted < left ? wanted : left);
 }
 
-void sst_iterator_set_expected(struct sst_iterator *iterator, uint32_t rows) { iterator->expected_rows = rows; }
+void sst_iterator_set_expected(struct sst_iterator *iterator, uint32_t rows)
+{
+    iterator->expected_rows = rows;
+    iterator->ahead_begins = true;
+}
 
 void sst_ahead_enter(struct sst_iterator *iterator, uint32_t number, uint32_t left, uint64_t offset_bytes)
 {
     if (!iterator->ahead)
         return;
-    bool begins = left == SST_NONE || number <= left || number - left > STREAK_STEP_MAX, few = iterator->expected_rows > 0;
+    bool few = iterator->expected_rows > 0, begins = left == SST_NONE || number <= left || number - left > STREAK_STEP_MAX || (few && iterator->ahead_begins);
+    iterator->ahead_begins = false;
     if (begins) {
         sst_ahead_leave(iterator);
         iterator->ahead_end = few && !iterator->block.row_pages ? end_of_few(iterator, number) : 0;

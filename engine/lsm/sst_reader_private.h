@@ -174,6 +174,7 @@ struct sst_iterator {
     uint32_t streak;          /* blocks entered one after the other */
     uint32_t ahead_number, ahead_partition; /* the next block to be asked for, and where to look for it */
     uint32_t ahead_end;       /* where few rows are expected: none is asked for from this block on */
+    bool ahead_begins;        /* another scan: the next block is its first one, however near to the last scan's */
     uint32_t ahead_grown;     /* windows asked for since the scan began */
     uint64_t ahead_checked;   /* offset of the block whose checksum held in its window */
     /* Row pages. */

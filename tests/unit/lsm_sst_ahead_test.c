@@ -163,3 +163,31 @@ Test(lsm_sst_ahead, iterators_share_the_windows_and_end_anywhere)
     sst_ahead_rest(setting.ahead);
     close_setting(&setting);
 }
+
+Test(lsm_sst_ahead, short_scans_near_each_other_in_segments_of_different_length_stay_within_them)
+{
+    struct setting setting;
+    struct segment shorter;
+    open_setting(&setting, 41, 30000, 64 * MIB_BYTES, 0);
+    struct model few = sst_random_rows(&setting.world, setting.schema, NULL, 3000, 1 << 30, 3), many = setting.model;
+    sst_world_segment(&setting.world, setting.schema, &few, 10, 100, &shorter);
+    uint32_t place = 0;
+    for (uint32_t step = 0; step < 600; step++) {
+        bool in_shorter = sst_random_below(&setting.world, 4) != 0;
+        setting.model = in_shorter ? few : many;
+        uint32_t count = 1 + sst_random_below(&setting.world, 400), last = setting.model.count - count;
+        place = step % 2 && place + 500 < last ? place + sst_random_below(&setting.world, 500) : sst_random_below(&setting.world, last);
+        const struct model_row *row = &setting.model.rows[place];
+        sst_world_check(sst_iterator_open(setting.iterator, in_shorter ? &shorter : &setting.segment, setting.schema), "open");
+        sst_iterator_set_ahead(setting.iterator, step % 3 ? setting.ahead : NULL);
+        if (step % 3)
+            sst_iterator_set_expected(setting.iterator, count);
+        cr_assert_eq(sst_seek(setting.iterator, row->key, row->key_bytes, row->seq), 1);
+        cr_assert_eq(walk(&setting, setting.iterator, 1, place, count), count);
+        sst_iterator_set_ahead(setting.iterator, NULL); /* as a cursor that is closed */
+        sst_iterator_unpin(setting.iterator);
+    }
+    sst_model_free(&few);
+    setting.model = many;
+    close_setting(&setting);
+}
