@@ -203,17 +203,18 @@ static int add_run(struct chunk_buffer *chunk, struct chunk_column *column, cons
 
 int chunk_add_run(struct chunk_buffer *chunk, struct sst_iterator *iterator, uint32_t count)
 {
+    int result = MOTE_OK;
     assert(chunk->row_count + count <= chunk->rows_max);
-    for (uint32_t i = 0; i < chunk->column_count; i++) {
+    sst_run_begin(iterator, count);
+    for (uint32_t i = 0; i < chunk->column_count && !result; i++) {
         struct codec_vector vector;
-        int result = sst_block_column(iterator, chunk->columns[i].position, &vector);
+        result = sst_block_column(iterator, chunk->columns[i].position, &vector);
         if (!result)
             result = add_run(chunk, &chunk->columns[i], &vector, sst_block_row(iterator), count);
-        if (result)
-            return result;
     }
-    chunk->row_count += count;
-    return MOTE_OK;
+    sst_run_end(iterator);
+    chunk->row_count += result ? 0 : count;
+    return result;
 }
 
 void chunk_finish(struct chunk_buffer *chunk)

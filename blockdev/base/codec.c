@@ -428,7 +428,7 @@ int codec_decode(const void *in, size_t in_bytes, uint32_t type, uint32_t dimens
     return MOTE_OK;
 }
 
-int codec_decode_row(const void *in, size_t in_bytes, uint32_t type, uint32_t count, uint32_t row, void *value, void *scratch_memory, size_t scratch_bytes)
+int codec_decode_rows(const void *in, size_t in_bytes, uint32_t type, uint32_t count, uint32_t first, uint32_t end, void *values, void *scratch_memory, size_t scratch_bytes)
 {
     struct codec_info info = {0};
     struct scratch scratch = {0};
@@ -436,7 +436,7 @@ int codec_decode_row(const void *in, size_t in_bytes, uint32_t type, uint32_t co
     int result = codec_inspect(in, in_bytes, &info);
     if (result != MOTE_OK)
         return result;
-    if (info.type != type || info.count != count || row >= count)
+    if (info.type != type || info.count != count || first >= end || end > count)
         return report_damage("it is not of the type or the count that was expected");
     if (info.has_nulls || type == MOTE_TYPE_VECTOR_F32 || value_bytes != codec_kind_bytes(kind_of(type)) || ((const uint8_t *)in)[1] != CODEC_LAYOUT_SCALAR)
         return 0;
@@ -444,7 +444,7 @@ int codec_decode_row(const void *in, size_t in_bytes, uint32_t type, uint32_t co
     if (result != MOTE_OK)
         return result;
     struct byte_reader reader = byte_reader_make((const uint8_t *)in + CODEC_HEADER_BYTES, info.encoded_bytes - CODEC_HEADER_BYTES);
-    return codec_decode_stream_row(scratch.work, kind_of(type), &reader, count, row, value) ? 1 : report_damage("a chunk does not decode");
+    return codec_decode_stream_rows(scratch.work, kind_of(type), &reader, first, end, count, values, value_bytes) ? 1 : report_damage("a chunk does not decode");
 }
 
 const char *codec_name(uint32_t codec)

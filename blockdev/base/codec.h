@@ -110,9 +110,9 @@ int codec_inspect(const void *in, size_t in_bytes, struct codec_info *info);
 int codec_decode(const void *in, size_t in_bytes, uint32_t type, uint32_t dimension, uint32_t count, void *values, size_t values_capacity,
                  uint32_t *offsets, uint8_t *validity, bool *has_nulls, size_t *values_bytes, void *scratch, size_t scratch_bytes);
 
-/* Decodes the value at index row only, to value (codec_value_bytes): by its group of 64, or the groups before it where values are coded as differences. As codec_decode, but 1: done; 0: not in this way (NULLs, vectors, points, text
- * and blobs): decode all. Damage in what it does not read it does not see. */
-int codec_decode_row(const void *in, size_t in_bytes, uint32_t type, uint32_t count, uint32_t row, void *value, void *scratch, size_t scratch_bytes);
+/* Decodes the values at the indexes from `first` to before `end` only, to values (codec_value_bytes each, that of first in front): by their groups of 64, and the groups before them where values are coded as differences. As codec_decode,
+ * but 1: done; 0: not in this way (NULLs, vectors, points, text and blobs): decode all. Damage in what it does not read it does not see. */
+int codec_decode_rows(const void *in, size_t in_bytes, uint32_t type, uint32_t count, uint32_t first, uint32_t end, void *values, void *scratch, size_t scratch_bytes);
 
 /* Zone map of a vector. Integers, timestamps and bools fill the i64 members, floats the f64 members; other types the counts only. */
 struct codec_stats {

@@ -76,8 +76,8 @@ bool codec_seems_scaled(struct codec_work *work, uint32_t count, bool is_f64);
 /* codec_stream.c. stride_bytes: from one value to the next. */
 void codec_encode_stream(struct codec_work *work, enum codec_kind kind, const uint8_t *values, size_t stride_bytes, size_t count, struct codec_hint *hint, struct byte_writer *writer);
 bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, uint8_t *values, size_t stride_bytes);
-/* Only the value at index row, to *value. */
-bool codec_decode_stream_row(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, size_t row, uint8_t *value);
+/* Only the values from `first` to before `end`; that of first goes to values. What lies behind their chunks is not read. */
+bool codec_decode_stream_rows(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t first, size_t end, size_t count, uint8_t *values, size_t stride_bytes);
 
 /* codec_section.c. unit_bytes: the size of one value, for CONSTANT; 0: unknown. trial: size_bytes of room; state: codec_state_bytes(). */
 size_t codec_state_bytes(void);

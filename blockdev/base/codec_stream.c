@@ -27,9 +27,11 @@ static void gather_values(uint64_t *room, uint32_t value_bytes, const uint8_t *v
     }
 }
 
-static void scatter_values(const uint64_t *bits, uint32_t value_bytes, uint8_t *values, size_t stride_bytes, uint32_t count)
+/* bits: words of 32 bits, of 64 for values of 8 bytes. */
+static void scatter_values(const void *bits, uint32_t value_bytes, uint8_t *values, size_t stride_bytes, uint32_t count)
 {
-    const uint32_t *narrow = (const uint32_t *)bits;
+    const uint32_t *narrow = bits;
+    const uint64_t *wide = bits;
     if (value_bytes == 1) {
         for (uint32_t i = 0; i < count; i++)
             values[i * stride_bytes] = (uint8_t)narrow[i];
@@ -40,7 +42,7 @@ static void scatter_values(const uint64_t *bits, uint32_t value_bytes, uint8_t *
             memcpy(values + i * stride_bytes, &narrow[i], 4);
     } else {
         for (uint32_t i = 0; i < count; i++)
-            memcpy(values + i * stride_bytes, &bits[i], 8);
+            memcpy(values + i * stride_bytes, &wide[i], 8);
     }
 }
 
@@ -242,13 +244,12 @@ static bool decode_chunk(struct codec_work *work, enum codec_kind kind, const st
     return byte_reader_left(payload) == 0;
 }
 
-bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, uint8_t *values,
-                         size_t stride_bytes)
+bool codec_decode_stream_rows(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t first, size_t end, size_t count, uint8_t *values, size_t stride_bytes)
 {
+    const uint32_t value_bytes = codec_kind_bytes(kind), word_bytes = value_bytes == 8 ? 8 : 4;
+    assert(first <= end && end <= count);
     work->kernels = codec_kernels();
-    work->from_group = 0;
-    work->to_group = CODEC_GROUPS_MAX;
-    for (size_t i = 0; i < count; i += CODEC_CHUNK_VALUES) {
+    for (size_t i = 0; i < end; i += CODEC_CHUNK_VALUES) {
         uint32_t in_chunk = count - i < CODEC_CHUNK_VALUES ? (uint32_t)(count - i) : CODEC_CHUNK_VALUES;
         struct chunk_header header;
         const uint64_t *decoded;
@@ -257,39 +258,20 @@ bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct b
         const uint8_t *bytes = read_bytes(reader, header.payload_bytes);
         if (!bytes)
             return false;
+        if (i + in_chunk <= first)
+            continue;
+        uint32_t from = first > i ? (uint32_t)(first - i) : 0, to = end - i < in_chunk ? (uint32_t)(end - i) : in_chunk;
         struct byte_reader payload = byte_reader_make(bytes, header.payload_bytes);
+        work->from_group = from / CODEC_GROUP_VALUES;
+        work->to_group = (to + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES;
         if (!decode_chunk(work, kind, &header, &payload, in_chunk, &decoded))
             return false;
-        scatter_values(decoded, codec_kind_bytes(kind), values + i * stride_bytes, stride_bytes, in_chunk);
+        scatter_values((const uint8_t *)decoded + (size_t)from * word_bytes, value_bytes, values + (i + from - first) * stride_bytes, stride_bytes, to - from);
     }
     return true;
 }
 
-bool codec_decode_stream_row(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, size_t row, uint8_t *value)
+bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, uint8_t *values, size_t stride_bytes)
 {
-    uint32_t value_bytes = codec_kind_bytes(kind), at = (uint32_t)(row % CODEC_CHUNK_VALUES);
-    assert(row < count);
-    work->kernels = codec_kernels();
-    work->from_group = at / CODEC_GROUP_VALUES;
-    work->to_group = work->from_group + 1;
-    for (size_t i = 0;; i += CODEC_CHUNK_VALUES) {
-        uint32_t in_chunk = count - i < CODEC_CHUNK_VALUES ? (uint32_t)(count - i) : CODEC_CHUNK_VALUES;
-        struct chunk_header header;
-        const uint64_t *decoded;
-        if (!read_chunk_header(reader, &header))
-            return false;
-        const uint8_t *bytes = read_bytes(reader, header.payload_bytes);
-        if (!bytes)
-            return false;
-        if (row - i >= CODEC_CHUNK_VALUES)
-            continue;
-        struct byte_reader payload = byte_reader_make(bytes, header.payload_bytes);
-        if (!decode_chunk(work, kind, &header, &payload, in_chunk, &decoded))
-            return false;
-        if (value_bytes == 1)
-            *value = (uint8_t)((const uint32_t *)decoded)[at];
-        else
-            memcpy(value, (const uint8_t *)decoded + at * value_bytes, value_bytes);
-        return true;
-    }
+    return codec_decode_stream_rows(work, kind, reader, 0, count, count, values, stride_bytes);
 }

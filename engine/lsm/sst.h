@@ -155,6 +155,9 @@ int sst_record(struct sst_iterator *iterator, struct record *record);
 int sst_value(struct sst_iterator *iterator, uint32_t column, struct mote_value *value);
 /* The whole decoded column of the present block, the row's index in it, and how many rows from it on are in this block: for copying runs of rows. */
 int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct codec_vector *values);
+/* Between these two, sst_block_column need only decode the next `count` rows, from the present one on, and the block stays where it is. */
+void sst_run_begin(struct sst_iterator *iterator, uint32_t count);
+void sst_run_end(struct sst_iterator *iterator);
 uint32_t sst_block_row(const struct sst_iterator *iterator);
 uint32_t sst_block_rows_left(const struct sst_iterator *iterator);
 /* Whether every row of the present block has a time in the range, by what its partition says. */

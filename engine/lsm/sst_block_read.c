@@ -167,7 +167,7 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
         return result;
     if (codec_inspect(data, size_bytes, &info) || info.values_bytes > SST_BLOCK_RAW_BYTES_MAX || info.count != iterator->block.row_count || info.type != type)
         return refuse_block(iterator, "a column of a block is not what it must be");
-    slot->stamp = slot->row_stamp = 0;
+    slot->stamp = slot->part_stamp = 0;
     result = sst_slot_reserve(iterator, slot, type, dimension, info.values_bytes, &offsets, &validity, &values);
     if (result)
         return result;
@@ -178,7 +178,8 @@ static int decode_stream(struct sst_iterator *iterator, uint32_t stream, uint32_
     result = codec_decode(data, size_bytes, type, dimension, info.count, values, info.values_bytes, offsets, validity, &slot->has_nulls, NULL, scratch, scratch_bytes);
     sst_scratch_give(iterator->context, scratch);
     /* What is decoded is the iterator's own. A scan over many overlapping segments, and the compaction of them, would pin a small cache full of blocks that only wait. */
-    unpin_block(iterator);
+    if (!iterator->run_count)
+        unpin_block(iterator);
     if (result == MOTE_EDAMAGED)
         return refuse_block(iterator, "a column of a block does not decode");
     if (!slot->has_nulls)
@@ -215,18 +216,26 @@ static int fill_default(struct sst_iterator *iterator, const struct schema_colum
     return MOTE_OK;
 }
 
-/* Decodes the column's value in the row under the iterator only. 1: done; 0: the whole column must be decoded. */
-static int decode_row(struct sst_iterator *iterator, uint32_t column, struct sst_slot *slot)
+static bool slot_holds(const struct sst_iterator *iterator, const struct sst_slot *slot, uint32_t first, uint32_t end)
+{
+    return slot->stamp == iterator->block.stamp || (slot->part_stamp == iterator->block.stamp && slot->part_first <= first && slot->part_end >= end);
+}
+
+/* Decodes the column's values in the rows from `first` to before `end` only. 1: done; 0: the whole column must be decoded, as for who asks for a second part of it, since more will follow. */
+static int decode_part(struct sst_iterator *iterator, uint32_t column, struct sst_slot *slot, uint32_t first, uint32_t end)
 {
     const struct schema_column *definition = &iterator->schema->columns[column];
     const uint8_t *data;
     uint32_t size_bytes, *offsets;
     uint8_t *validity, *values;
+    bool in_parts = !type_is_var(definition->type) && !type_is_vector(definition->type) && definition->type != MOTE_TYPE_POINT3;
+    if (!in_parts || iterator->block.row_pages || slot->part_stamp == iterator->block.stamp || column >= iterator->stored_columns)
+        return 0;
     size_t width = definition->value_bytes, values_bytes = width * iterator->block.row_count;
     int result = open_stream(iterator, column, &data, &size_bytes);
     if (result)
         return result;
-    slot->stamp = slot->row_stamp = 0;
+    slot->stamp = slot->part_stamp = 0;
     result = sst_slot_reserve(iterator, slot, definition->type, definition->dimension, values_bytes, &offsets, &validity, &values);
     if (result)
         return result;
@@ -234,34 +243,38 @@ static int decode_row(struct sst_iterator *iterator, uint32_t column, struct sst
     void *scratch = sst_scratch_take(iterator->context, scratch_bytes);
     if (!scratch)
         return MOTE_EBUDGET;
-    result = codec_decode_row(data, size_bytes, definition->type, iterator->block.row_count, iterator->row, values + iterator->row * width, scratch, scratch_bytes);
+    result = codec_decode_rows(data, size_bytes, definition->type, iterator->block.row_count, first, end, values + first * width, scratch, scratch_bytes);
     sst_scratch_give(iterator->context, scratch);
     if (result == MOTE_EDAMAGED)
         return refuse_block(iterator, "a column of a block does not decode");
     if (result == 1) {
         slot->vector.validity = NULL;
         slot->has_nulls = false;
-        slot->row_stamp = iterator->block.stamp;
-        slot->row = iterator->row;
+        slot->part_stamp = iterator->block.stamp;
+        slot->part_first = first;
+        slot->part_end = end;
     }
     return result;
 }
 
-int sst_row_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot)
+int sst_part_decode(struct sst_iterator *iterator, uint32_t column, uint32_t first, uint32_t end, struct sst_slot **slot)
 {
     struct sst_slot *found = &iterator->slots[column];
+    assert(first < end && end <= iterator->block.row_count);
     *slot = found;
-    if (found->stamp == iterator->block.stamp || (found->row_stamp == iterator->block.stamp && found->row == iterator->row))
+    if (slot_holds(iterator, found, first, end))
         return MOTE_OK;
-    /* Who was led here by a search wants this row; who asks for a second one of the column will want more. */
-    bool alone = iterator->sought && !iterator->block.row_pages && found->row_stamp != iterator->block.stamp && column < iterator->stored_columns;
-    uint32_t type = iterator->schema->columns[column].type;
-    if (alone && !type_is_var(type) && !type_is_vector(type) && type != MOTE_TYPE_POINT3) {
-        int result = decode_row(iterator, column, found);
-        if (result != 0)
-            return result < 0 ? result : MOTE_OK;
-    }
-    return sst_column_decode(iterator, column, slot);
+    int result = end - first <= iterator->block.row_count / 4 * 3 ? decode_part(iterator, column, found, first, end) : 0;
+    return result ? (result < 0 ? result : MOTE_OK) : sst_column_decode(iterator, column, slot);
+}
+
+int sst_row_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot)
+{
+    *slot = &iterator->slots[column];
+    if (slot_holds(iterator, *slot, iterator->row, iterator->row + 1))
+        return MOTE_OK;
+    /* Who was led here by a search wants this row. */
+    return iterator->sought ? sst_part_decode(iterator, column, iterator->row, iterator->row + 1, slot) : sst_column_decode(iterator, column, slot);
 }
 
 int sst_column_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot)
@@ -299,7 +312,7 @@ int sst_seq_of_row(struct sst_iterator *iterator, uint32_t row, uint64_t *seq)
         void *scratch = sst_scratch_take(iterator->context, scratch_bytes);
         if (!scratch)
             return MOTE_EBUDGET;
-        result = codec_decode_row(data, size_bytes, MOTE_TYPE_INT64, iterator->block.row_count, row, seq, scratch, scratch_bytes);
+        result = codec_decode_rows(data, size_bytes, MOTE_TYPE_INT64, iterator->block.row_count, row, row + 1, seq, scratch, scratch_bytes);
         sst_scratch_give(iterator->context, scratch);
         if (result == MOTE_EDAMAGED)
             return refuse_block(iterator, "a column of a block does not decode");

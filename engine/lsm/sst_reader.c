@@ -45,7 +45,7 @@ void sst_iterator_shrink(struct sst_iterator *iterator)
         struct sst_slot *slot = &iterator->slots[i];
         memory_free(iterator->context->memory, slot->memory);
         slot->memory = NULL;
-        slot->memory_bytes = slot->stamp = slot->row_stamp = 0;
+        slot->memory_bytes = slot->stamp = slot->part_stamp = 0;
     }
     iterator->slots_bytes = 0;
 }

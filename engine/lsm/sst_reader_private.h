@@ -84,8 +84,8 @@ struct sst_slot {
     uint8_t *memory;
     size_t memory_bytes;
     uint64_t stamp; /* of the block that it was decoded for */
-    uint64_t row_stamp; /* of the block of which row `row` alone was decoded, into its place; NULLs: none */
-    uint32_t row;
+    uint64_t part_stamp; /* of the block of which the rows from part_first to before part_end alone were decoded, into their places; NULLs: none */
+    uint32_t part_first, part_end;
     bool has_nulls;
     struct codec_vector vector;
 };
@@ -158,6 +158,7 @@ struct sst_iterator {
     uint64_t searched_stamp; /* of the block in which a search ended at searched_row */
     uint32_t searched_row;
     bool sought; /* the row was searched for: perhaps nothing else of its block is wanted */
+    uint32_t run_count; /* rows that are about to be copied (sst_run_begin); 0: none */
     bool defers;   /* blocks are entered when something is asked that their entries do not tell */
     bool deferred; /* on the first row of a block that was not entered: number deferred_index of partition deferred_partition, which holds no tombstone. What `block` and the slots hold is of another */
     uint32_t deferred_partition, deferred_index;
@@ -219,6 +220,8 @@ void sst_block_leave(struct sst_iterator *iterator);
 /* Decodes a column of the schema, or its default where the segment lacks it. */
 /* Of a row that was searched for, its value only; else the whole column. The slot is good for that row. The block may stay pinned: sst_unpin. */
 int sst_row_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
+/* At least the values of these rows. */
+int sst_part_decode(struct sst_iterator *iterator, uint32_t column, uint32_t first, uint32_t end, struct sst_slot **slot);
 int sst_column_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
 int sst_seqs_decode(struct sst_iterator *iterator, const uint64_t **seqs);
 /* Of one row, if possible without the others. */

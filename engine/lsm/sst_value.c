@@ -70,11 +70,26 @@ int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct code
     if (!iterator->on_record)
         return refuse_nowhere();
     int result = sst_settle(iterator);
-    if (!result)
+    if (!result && iterator->run_count)
+        result = sst_part_decode(iterator, column, iterator->row, iterator->row + iterator->run_count, &slot);
+    else if (!result)
         result = sst_column_decode(iterator, column, &slot);
     if (!result)
         *values = slot->vector;
     return result;
+}
+
+void sst_run_begin(struct sst_iterator *iterator, uint32_t count)
+{
+    assert(count > 0 && count <= sst_block_rows_left(iterator));
+    iterator->run_count = count;
+}
+
+void sst_run_end(struct sst_iterator *iterator)
+{
+    iterator->run_count = 0;
+    sst_unpin(iterator, &iterator->block_pin);
+    sst_parts_unpin(iterator);
 }
 
 uint32_t sst_block_row(const struct sst_iterator *iterator) { return iterator->row; }
