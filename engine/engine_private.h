@@ -323,6 +323,8 @@ void producers_destroy(struct mote_db *db);
 void producers_add_stats(struct mote_db *db, struct mote_stats *stats);
 /* Inline mode: what the thread would do now, unless it is being done. */
 void producers_inline(struct mote_db *db);
+/* Producers keep a headroom of the active generation, and half of it is used up: a flush must come. */
+bool producer_headroom_is_low(const struct mote_db *db);
 
 /* ---- append.c ---- */
 /* mote_append_columns; from_ring: a producer's records, which may use the headroom that other writers leave. */

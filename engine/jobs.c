@@ -159,7 +159,8 @@ void jobs_flush_between(struct mote_db *db)
     struct extents_counts counts;
     extents_get_counts(db->extents, &counts);
     compaction_urgent(db, &critical, &deepest);
-    if (critical || counts.free < counts.total / 16) {
+    /* A producer's records are not slowed down: before its headroom ends a flush comes all the same. It adds one segment to the depth in the time for which the headroom lasts. */
+    if ((critical && !producer_headroom_is_low(db)) || counts.free < counts.total / 16) {
         db->between_ns = begin_ns + BETWEEN_RETRY_MS * NS_PER_MS;
         return;
     }

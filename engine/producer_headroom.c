@@ -46,6 +46,13 @@ static uint64_t choose_bytes(const struct mote_db *db)
     return bytes < least ? least : bytes > most ? most : bytes;
 }
 
+bool producer_headroom_is_low(const struct mote_db *db)
+{
+    uint64_t kept_bytes = atomic_load_explicit(&db->headroom_bytes, memory_order_relaxed);
+    const struct generation *active = wal_active_user(db->wal);
+    return kept_bytes > 0 && memtable_used_bytes(active->memtables) + kept_bytes / 2 > memtable_arena_bytes(active->memtables);
+}
+
 void producer_headroom_choose(struct mote_db *db)
 {
     struct producer_set *set = db->producers;
