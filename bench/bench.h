@@ -76,8 +76,18 @@ void rows_close(struct row_source *source);
 const struct row *rows_next(struct row_source *source, uint32_t count);
 /* Row number n of the source, computed anew. */
 void rows_make(const struct row_source *source, uint64_t n, struct row *row);
+/* Rows as columns. Between columns of values lies a gap: columns of 4 KiB would all fall into the same few sets of the first-level cache. */
+enum { ROW_COLUMN_GAP = 80 };
+struct row_columns {
+    int32_t series[BATCH_ROWS_MAX], sequence[BATCH_ROWS_MAX];
+    int64_t time_ns[BATCH_ROWS_MAX];
+    float values[ROW_VALUES][BATCH_ROWS_MAX + ROW_COLUMN_GAP];
+};
+void rows_to_columns(const struct row *rows, uint32_t count, struct row_columns *columns);
 /* A sum over all bits of the row that does not depend on the order of rows. */
 uint64_t row_checksum(const struct row *row);
+/* What the rows' 8-byte words number `word` add to the sum of the rows' checksums; word_sum: the sum of these words, modulo 2^64. */
+uint64_t row_checksum_words(unsigned word, uint64_t word_sum);
 static inline uint64_t random_next(uint64_t *state)
 {
     uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));

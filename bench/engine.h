@@ -68,7 +68,7 @@ static inline void scan_take_row(const struct scan *scan, const struct row *row,
 struct engine_type {
     const char *name;
     const char *tuning;  /* what is set, in one sentence, for the report */
-    bool reads_only;     /* a variant for the workloads of reads: the others would show the same twice */
+    const char *workloads; /* a variant for these alone, since the others would show the same twice; NULL: for all */
     bool on_filesystem;  /* lives in a folder on ext4; else on the device itself */
     int (*format)(const char *path); /* makes its volume, before a run begins and bytes are counted, as ext4 is made for the others; NULL: nothing to make */
     int (*open)(const struct engine_options *options, void **state);
@@ -86,7 +86,7 @@ struct engine_type {
     int (*space)(void *state, uint64_t *bytes);       /* in use on the device */
 };
 
-extern const struct engine_type engine_mote, engine_mote_pages;
+extern const struct engine_type engine_mote, engine_mote_pages, engine_mote_log;
 /* Flushed, and the compactions that this called for done: nothing was written for a tenth of a second. */
 struct mote_db;
 int engine_mote_settle(struct mote_db *db, uint64_t *settled_ns);

@@ -4,9 +4,9 @@
 #ifdef MOTE_BENCH_PEERS
 #include "bench/peers/peers.h"
 
-const struct engine_type *const engine_types[] = {&engine_mote, &engine_mote_pages, &engine_rocksdb, &engine_rocksdb_lz4, &engine_leveldb, &engine_lmdb, &engine_sqlite, &engine_file, NULL};
+const struct engine_type *const engine_types[] = {&engine_mote, &engine_mote_pages, &engine_mote_log, &engine_rocksdb, &engine_rocksdb_lz4, &engine_leveldb, &engine_lmdb, &engine_sqlite, &engine_file, NULL};
 const struct filesystem *const engine_filesystem = &filesystem_ext4;
 #else
-const struct engine_type *const engine_types[] = {&engine_mote, &engine_mote_pages, NULL};
+const struct engine_type *const engine_types[] = {&engine_mote, &engine_mote_pages, &engine_mote_log, NULL};
 const struct filesystem *const engine_filesystem = NULL;
 #endif

@@ -194,7 +194,7 @@ static bool wanted(const struct bench_options *options, const struct workload *w
         return false;
     if (!engine)
         return workload->device != NULL;
-    if (engine->reads_only && !workload->small_memory)
+    if (engine->workloads && !strstr(engine->workloads, workload->name))
         return false;
     return workload->engine && listed(engine->name, options->engines, options->engine_count);
 }

@@ -10,6 +10,7 @@
 #include <zstd.h>
 
 #include "bench/bench.h"
+#include "blockdev/base/turn.h"
 
 enum { RECORDED_COLUMNS = 21, RECORDED_ROWS_MAX = 65536, MADE_ROWS = 20544, POOL_TICKS = 4096, RATIO_ROWS = 65536 };
 
@@ -153,12 +154,39 @@ void rows_make(const struct row_source *source, uint64_t n, struct row *row)
     fill_values(source->kind, (uint32_t)row->key.series, n / source->series_count, row->values);
 }
 
+void rows_to_columns(const struct row *rows, uint32_t count, struct row_columns *columns)
+{
+    enum { SQUARE = 4 };
+    uint32_t first = 0;
+    for (; first + SQUARE <= count; first += SQUARE) {
+        for (unsigned v = 0; v < ROW_VALUES; v += SQUARE) {
+            const uint8_t *from[SQUARE];
+            uint8_t *to[SQUARE];
+            for (unsigned k = 0; k < SQUARE; k++) {
+                from[k] = (const uint8_t *)&rows[first + k].values[v];
+                to[k] = (uint8_t *)&columns->values[v + k][first];
+            }
+            turn_four(from, to);
+        }
+    }
+    for (unsigned left = 0; left < SQUARE - 1 && first < count; left++, first++)
+        for (unsigned v = 0; v < ROW_VALUES; v++)
+            columns->values[v][first] = rows[first].values[v];
+    for (uint32_t i = 0; i < count; i++) {
+        columns->series[i] = rows[i].key.series;
+        columns->time_ns[i] = rows[i].key.time_ns;
+        columns->sequence[i] = rows[i].key.sequence;
+    }
+}
+
+uint64_t row_checksum_words(unsigned word, uint64_t word_sum) { return word_sum * (2 * word + UINT64_C(0x9e3779b97f4a7c15)); }
+
 uint64_t row_checksum(const struct row *row)
 {
     uint64_t words[ROW_BYTES / 8], sum = 0;
     memcpy(words, row, sizeof words);
     for (unsigned i = 0; i < ROW_BYTES / 8; i++)
-        sum += words[i] * (2 * i + UINT64_C(0x9e3779b97f4a7c15));
+        sum += row_checksum_words(i, words[i]);
     return sum;
 }
 

@@ -44,9 +44,7 @@ struct ingest {
     struct note *pool; /* POOL; made before the clock starts */
     uint64_t rows, table_rows, rows_in_table, raw_bytes;
     /* A batch as columns. */
-    int32_t series[BATCH_ROWS_MAX], sequence[BATCH_ROWS_MAX];
-    int64_t time_ns[BATCH_ROWS_MAX];
-    float values[ROW_VALUES][BATCH_ROWS_MAX];
+    struct row_columns columns;
     double points[BATCH_ROWS_MAX][3];
     int32_t note_series[NOTE_ROWS_MAX], note_sequence[NOTE_ROWS_MAX];
     int64_t note_time_ns[NOTE_ROWS_MAX];
@@ -176,12 +174,8 @@ static void take_note(struct ingest *ingest, const struct row *row, uint32_t at)
 static uint32_t turn_over(struct ingest *ingest, const struct row *rows)
 {
     uint32_t notes = 0;
+    rows_to_columns(rows, BATCH_ROWS_MAX, &ingest->columns);
     for (uint32_t i = 0; i < BATCH_ROWS_MAX; i++) {
-        ingest->series[i] = rows[i].key.series;
-        ingest->time_ns[i] = rows[i].key.time_ns;
-        ingest->sequence[i] = rows[i].key.sequence;
-        for (unsigned v = 0; v < ROW_VALUES; v++)
-            ingest->values[v][i] = rows[i].values[v];
         for (unsigned axis = 0; axis < 3; axis++)
             ingest->points[i][axis] = (double)rows[i].values[axis];
         if ((ingest->rows + i) % NOTE_SHARE == 0)
@@ -201,9 +195,9 @@ static int append(mote_table *table, const struct mote_column *columns, uint32_t
 static int put(struct ingest *ingest, const struct row *rows)
 {
     uint32_t notes = turn_over(ingest, rows);
-    struct mote_column sensor[SENSOR_COLUMNS] = {{.type = MOTE_TYPE_INT32, .values = ingest->series}, {.type = MOTE_TYPE_TIMESTAMP, .values = ingest->time_ns}, {.type = MOTE_TYPE_INT32, .values = ingest->sequence}};
+    struct mote_column sensor[SENSOR_COLUMNS] = {{.type = MOTE_TYPE_INT32, .values = ingest->columns.series}, {.type = MOTE_TYPE_TIMESTAMP, .values = ingest->columns.time_ns}, {.type = MOTE_TYPE_INT32, .values = ingest->columns.sequence}};
     for (unsigned v = 0; v < ROW_VALUES; v++)
-        sensor[3 + v] = (struct mote_column){.type = MOTE_TYPE_FLOAT32, .values = ingest->values[v]};
+        sensor[3 + v] = (struct mote_column){.type = MOTE_TYPE_FLOAT32, .values = ingest->columns.values[v]};
     sensor[3 + ROW_VALUES] = (struct mote_column){.type = MOTE_TYPE_POINT3, .values = ingest->points};
     const struct mote_column note[NOTE_COLUMNS] = {{.type = MOTE_TYPE_INT32, .values = ingest->note_series},
                                                    {.type = MOTE_TYPE_TIMESTAMP, .values = ingest->note_time_ns},

@@ -5,8 +5,8 @@
 #include "engine/lsm/schema_private.h"
 
 #include "blockdev/base/errors.h"
+#include "blockdev/base/turn.h"
 #include "blockdev/base/units.h"
-#include "engine/lsm/turn.h"
 #include "engine/lsm/utf8.h"
 
 #include <assert.h>

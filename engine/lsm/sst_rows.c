@@ -7,8 +7,8 @@
  */
 #include <assert.h>
 
+#include "blockdev/base/turn.h"
 #include "engine/lsm/sst_builder_private.h"
-#include "engine/lsm/turn.h"
 
 /* Between columns lies a gap: columns of a power of two would all fall into the same few sets of the first-level cache. */
 enum { TILE_ROWS = 64, PART_ALIGN_BYTES = 64, PART_GAP_BYTES = 5 * 64 };

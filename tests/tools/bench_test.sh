@@ -11,8 +11,9 @@ report = json.load(open(sys.argv[1]))
 figures = report["figures"]
 workloads = {f["workload"] for f in figures}
 assert workloads >= {"ceiling", "w1", "w2", "w3", "w4", "w5", "w6", "w7"}, workloads
-assert {f["engine"] for f in figures} == {"device", "mote", "mote-pages"}
+assert {f["engine"] for f in figures} == {"device", "mote", "mote-pages", "mote-log"}
 assert {f["workload"] for f in figures if f["engine"] == "mote-pages"} == {"w3", "w4"}
+assert {f["workload"] for f in figures if f["engine"] == "mote-log"} == {"w1"}
 for f in figures:
     assert f["min"] <= f["median"] <= f["max"], f
     assert len(f["values"]) == report["rounds"], f

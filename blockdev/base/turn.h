@@ -1,8 +1,8 @@
 /* turn.h: squares of values turned over in registers, rows to columns or columns to rows: four by four of 4 bytes, two by two of 8.
  *
  * Sixteen bytes are read at each of the `from` and written at each of the `to`; nothing need be aligned, and no `to` may overlap a `from`. Threads: pure functions. */
-#ifndef MOTE_ENGINE_LSM_TURN_H
-#define MOTE_ENGINE_LSM_TURN_H
+#ifndef MOTE_BLOCKDEV_BASE_TURN_H
+#define MOTE_BLOCKDEV_BASE_TURN_H
 
 #include <stdint.h>
 #include <string.h>
