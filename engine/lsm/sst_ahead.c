@@ -375,33 +375,49 @@ static bool plan_window(struct sst_iterator *iterator, struct window *window, ui
     return window->part_count > 0;
 }
 
-/* Hands the parts over. false: none was taken. */
-static bool submit_window(struct sst_ahead *ahead, struct window *window)
+/* Hands the parts of all these windows over with one submit. What the queue had no room for is read alone. */
+static void submit_windows(struct sst_iterator *iterator, struct window *const *windows, uint32_t count)
 {
-    struct blockdev_request *requests[PARTS_MAX];
-    assert(window->used_bytes <= ahead->window_bytes);
-    for (uint32_t i = 0; i < window->part_count; i++) {
-        struct part *part = &window->parts[i];
-        part->request = (struct blockdev_request){.op = BLOCKDEV_READ, .length_bytes = (uint32_t)(part->end_bytes - part->start_bytes), .offset_bytes = part->device_offset_bytes, .buffer = window->data + part->at_bytes, .user = window};
-        requests[i] = &part->request;
+    struct blockdev_request *requests[WINDOWS_OF_ITERATOR * PARTS_MAX] = {NULL};
+    uint32_t request_count = 0;
+    for (uint32_t w = 0; w < count; w++) {
+        struct window *window = windows[w];
+        assert(window->used_bytes <= iterator->ahead->window_bytes);
+        for (uint32_t i = 0; i < window->part_count; i++) {
+            struct part *part = &window->parts[i];
+            part->request = (struct blockdev_request){.op = BLOCKDEV_READ, .length_bytes = (uint32_t)(part->end_bytes - part->start_bytes), .offset_bytes = part->device_offset_bytes, .buffer = window->data + part->at_bytes, .user = window};
+            requests[request_count++] = &part->request;
+        }
     }
-    int taken = blockdev_submit(ahead->queue, requests, window->part_count);
-    window->part_count = window->pending_count = taken > 0 ? (uint32_t)taken : 0; /* What the queue had no room for is read alone. */
-    return taken > 0;
+    int taken = blockdev_submit(iterator->ahead->queue, requests, request_count);
+    uint32_t left = taken > 0 ? (uint32_t)taken : 0;
+    for (uint32_t w = 0; w < count; w++) {
+        struct window *window = windows[w];
+        window->part_count = window->pending_count = window->part_count < left ? window->part_count : left;
+        left -= window->part_count;
+        window->state = window->part_count ? WINDOW_READING : WINDOW_FREE;
+        window->owner = window->part_count ? iterator : NULL;
+    }
 }
 
-static bool ask_for_window(struct sst_iterator *iterator)
+/* Asks for as many windows as the iterator may have, or what it will need takes. */
+static void ask_for_windows(struct sst_iterator *iterator)
 {
     struct sst_ahead *ahead = iterator->ahead;
-    struct window *window = take_window(iterator);
-    uint32_t limit_bytes = iterator->expected_rows ? 1 : (uint32_t)WINDOW_BYTES_FIRST << (iterator->ahead_grown < 4 ? iterator->ahead_grown : 4);
-    if (!window || !plan_window(iterator, window, limit_bytes < ahead->window_bytes ? limit_bytes : ahead->window_bytes) || !submit_window(ahead, window))
-        return false;
-    window->owner = iterator;
-    window->state = WINDOW_READING;
-    window->failed = false;
-    iterator->ahead_grown++;
-    return true;
+    struct window *windows[WINDOWS_OF_ITERATOR], *window;
+    uint32_t count = 0;
+    while (count < WINDOWS_OF_ITERATOR && (!iterator->expected_rows || iterator->ahead_number < iterator->ahead_end) && (window = take_window(iterator)) != NULL) {
+        uint32_t limit_bytes = iterator->expected_rows ? 1 : (uint32_t)WINDOW_BYTES_FIRST << (iterator->ahead_grown < 4 ? iterator->ahead_grown : 4);
+        if (!plan_window(iterator, window, limit_bytes < ahead->window_bytes ? limit_bytes : ahead->window_bytes))
+            break;
+        window->owner = iterator; /* no longer free */
+        window->state = WINDOW_READING;
+        window->failed = false;
+        iterator->ahead_grown++;
+        windows[count++] = window;
+    }
+    if (count > 0)
+        submit_windows(iterator, windows, count);
 }
 
 /* Few rows from some row of the block on lie in it and so many blocks behind it, rather more than fewer. */
@@ -439,6 +455,5 @@ void sst_ahead_enter(struct sst_iterator *iterator, uint32_t number, uint32_t le
         iterator->ahead_number = number;
         iterator->ahead_partition = iterator->partition;
     }
-    while ((!few || iterator->ahead_number < iterator->ahead_end) && ask_for_window(iterator))
-        ;
+    ask_for_windows(iterator);
 }
