@@ -103,7 +103,7 @@ static bool extend_again(struct mote_db *db, int result, uint32_t tries) { retur
 static int take_room(struct mote_table *table, struct intake *intake)
 {
     uint32_t tries = 0;
-    int result = intake->deletes ? MOTE_OK : rotate_check_space(table->db);
+    int result = intake->deletes ? MOTE_OK : rotate_check_space(table->db, intake->from_ring);
     if (result)
         return result;
     do

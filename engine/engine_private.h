@@ -152,6 +152,7 @@ struct mote_db {
     bool stopping, extend_wanted, checkpoint_wanted, compact_wanted, index_wanted;
     _Atomic uint64_t headroom_bytes; /* of the active generation's arena, kept for producers and deletes; 0: no producer is open (producer_headroom.c) */
     _Atomic uint64_t flush_ns; /* of the longest flush of late */
+    _Atomic uint32_t writers_held; /* a compaction that flushes wait for is under way, and what room there is is the producers' */
     _Atomic uint32_t urgency; /* who waits for a flush or a checkpoint: the rate limit does not hold meanwhile */
     _Atomic uint64_t populated_bytes; /* of the memtables' arenas, which lie at the beginning of the budget */
     uint64_t paced_bytes, paced_until_ns; /* background writes under the rate limit */
@@ -276,8 +277,8 @@ int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, 
 bool generation_reserve(const struct mote_db *db, struct generation *generation, uint64_t room_bytes, bool may_use_headroom, struct memtable_room *room);
 /* Ends the active generation if it is `expected` (NULL: whatever it is, if it holds rows); waits for a free one. */
 int rotate(struct mote_db *db, struct generation *expected);
-/* Whether rows may be taken: once a flush found no space, what more is taken only makes the log longer that the next open has to find room beside. Waits a little for a flush; MOTE_ENOSPC. */
-int rotate_check_space(struct mote_db *db);
+/* Whether rows may be taken: once a flush found no space, what more is taken only makes the log longer that the next open has to find room beside. Waits a little for a flush, and while writers other than producers are held; MOTE_ENOSPC. */
+int rotate_check_space(struct mote_db *db, bool from_ring);
 /* Flushes the oldest immutable generation, on the calling thread; *did tells whether there was one. */
 int flush_oldest(struct mote_db *db, bool *did);
 /* The same by a thread that is in a compaction and holds compact_mutex: nothing while another thread flushes. Want of memory or space is no failure that writers are told of, since the compaction's end may give it. */

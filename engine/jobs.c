@@ -172,6 +172,19 @@ void jobs_flush_between(struct mote_db *db)
         db->between_ns = now + (share_ns < BETWEEN_MS_MAX * NS_PER_MS ? share_ns : BETWEEN_MS_MAX * NS_PER_MS);
 }
 
+/* Flushes wait for its end. Where producers are open, other writers wait already before it: what they would fill the last generation with, these would lack. */
+static int compact_first(struct mote_db *db, bool *did)
+{
+    uint32_t hold = atomic_load_explicit(&db->headroom_bytes, memory_order_relaxed) > 0;
+    atomic_fetch_add(&db->writers_held, hold);
+    int result = compact_once(db, NULL, false, did);
+    atomic_fetch_sub(&db->writers_held, hold);
+    pthread_mutex_lock(&db->job_mutex);
+    pthread_cond_broadcast(&db->done_cond);
+    pthread_mutex_unlock(&db->job_mutex);
+    return result;
+}
+
 static bool compact_some(struct mote_db *db)
 {
     bool did = false;
@@ -226,7 +239,7 @@ static bool do_one_job(struct mote_db *db)
     }
     bool critical;
     uint32_t deepest;
-    if (compaction_urgent(db, &critical, &deepest) && (critical ? compact_once(db, NULL, false, &did) : compact_if_idle(db, &did)) == MOTE_OK && did)
+    if (compaction_urgent(db, &critical, &deepest) && (critical ? compact_first(db, &did) : compact_if_idle(db, &did)) == MOTE_OK && did)
         return true;
     if (!flush_must_wait(db)) {
         if (jobs_take_wish(db, &db->checkpoint_wanted) || checkpoint_due(db)) {

@@ -157,8 +157,13 @@ static int wait_for_room(struct mote_db *db)
     return MOTE_OK;
 }
 
-int rotate_check_space(struct mote_db *db)
+int rotate_check_space(struct mote_db *db, bool from_ring)
 {
+    while (!from_ring && atomic_load_explicit(&db->writers_held, memory_order_relaxed)) {
+        int result = wait_for_room(db);
+        if (result)
+            return result;
+    }
     if (atomic_load_explicit(&db->flush_failure, memory_order_relaxed) != MOTE_ENOSPC)
         return MOTE_OK;
     return oldest_immutable(db) ? wait_for_room(db) : MOTE_OK;
