@@ -257,7 +257,7 @@ static void build_section(struct rig *rig, const struct documents *documents, ui
 static double merge_parts(struct rig *rig, const struct documents *documents)
 {
     struct text_options options = {0};
-    struct text_merge_input inputs[PARTS];
+    struct section_merge_input inputs[PARTS];
     struct section_source sources[PARTS];
     struct section merged = {.identity = rig->whole.identity};
     struct section_sink sink = {place, append, &merged};
@@ -269,7 +269,7 @@ static double merge_parts(struct rig *rig, const struct documents *documents)
             new_ordinals[i - first] = i;
         build_section(rig, documents, first, end, &rig->parts[p], &memory_bytes);
         sources[p] = (struct section_source){read_part, release_part, &rig->parts[p]};
-        inputs[p] = (struct text_merge_input){&rig->parts[p].identity, &rig->parts[p].root, &sources[p], new_ordinals, end - first};
+        inputs[p] = (struct section_merge_input){&rig->parts[p].identity, &rig->parts[p].root, &sources[p], new_ordinals, end - first, 0, end - first};
     }
     double begun = now_s();
     demand(text_merge(rig->memory, &options, inputs, PARTS, &merged.identity, &sink, &merged.root), "merge");

@@ -66,6 +66,17 @@ struct section_scratch {
     void *context;
 };
 
+/* A section of which a merge takes rows. */
+struct section_merge_input {
+    const struct section_identity *identity;
+    const struct section_root *root;
+    const struct section_source *source;
+    const uint32_t *new_ordinals; /* of the rows first_ordinal, + 1, ..., mapped_count of them: the row's ordinal in the output, ascending, or SECTION_ROW_DROPPED, as are all others */
+    uint32_t row_count;           /* of the segment: its rows have lower ordinals */
+    uint32_t first_ordinal, mapped_count;
+};
+#define SECTION_ROW_DROPPED UINT32_MAX
+
 /* The operations of an index of 64-bit values over row ordinals, in the order in which a segment uses them: built with its rows, searched, verified. index/index.h documents each; the engine joins the two (sst_context). */
 struct ordinal_index;
 struct ordinal_index_ops {
@@ -116,6 +127,10 @@ struct row_index_ops {
     int (*finish)(struct row_index *builder, const struct section_identity *identity, const struct section_sink *sink, struct section_root *root);
     void (*destroy)(struct row_index *builder); /* NULL is allowed */
     int (*verify)(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count);
+    /* May be NULL: a section is built from rows no slower than it would be out of others. One section out of those of several segments, of the same options, the same byte for byte as one built from the rows that stay; and at most how long. */
+    int (*merge)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, const struct section_merge_input *inputs, uint32_t input_count, const struct section_identity *identity, const struct section_sink *sink,
+                 struct section_root *root);
+    int (*merge_bytes_bound)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, const struct section_merge_input *inputs, uint32_t input_count, uint64_t *bytes_max);
     const struct row_index_steps *steps; /* NULL: what a flush makes is the best there is */
 };
 

@@ -229,20 +229,29 @@ static int pace_compaction(void *context, uint64_t bytes_written)
     return jobs_pace(context, bytes_written);
 }
 
+/* How much a step takes: beside the inputs there must be room for the outputs and what a flush needs meanwhile. */
+static void choose_step(struct mote_db *db, uint64_t *snapshots, struct lsm_job_context *job, struct lsm_compaction *compaction)
+{
+    struct extents_counts counts;
+    extents_get_counts(db->extents, &counts);
+    jobs_context(db, db->compact_queue, snapshots, job);
+    uint64_t step_bytes = LSM_STEP_SEGMENTS * job->segment_bytes_max, free_bytes = (uint64_t)(counts.free - counts.reserved) * db->superblock.layout.extent_bytes;
+    compaction->bytes_max = free_bytes / 2 < step_bytes ? free_bytes / 2 + 1 : step_bytes;
+    compaction->snapshot_min = job->snapshot_count ? snapshots[0] : 0;
+}
+
 static int compact_list(struct mote_db *db, const struct version *version, const struct schema *schema, bool everything, bool *did)
 {
     struct lsm_compaction *compaction = memory_alloc_zero(db->memory, sizeof *compaction);
     uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
     int result = compaction && snapshots ? MOTE_OK : MOTE_EBUDGET;
-    struct extents_counts counts;
-    extents_get_counts(db->extents, &counts);
+    struct lsm_job_context job;
     if (!result)
-        compaction->bytes_max = (uint64_t)(counts.free - counts.reserved) * db->superblock.layout.extent_bytes / 2; /* beside the inputs there must be room for the outputs and what a flush needs meanwhile */
+        choose_step(db, snapshots, &job, compaction);
     if (!result && schema->time_in_key)
         compaction->spread_max = db->options.compaction_spread_max;
     bool again = !result;
     for (uint32_t lanes_max = LSM_LANES_MAX; again && lsm_pick_compaction(version, schema->table_id, db->options.compaction_runs_max, everything, NULL, NULL, compaction); lanes_max /= 2) {
-        struct lsm_job_context job;
         jobs_context(db, db->compact_queue, snapshots, &job);
         job.pace = pace_compaction;
         compaction->schema = schema;

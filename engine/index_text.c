@@ -107,7 +107,7 @@ static int fill_from_builder(void *context, const struct section_identity *ident
 
 struct part_merge {
     struct text_rows *rows;
-    struct text_merge_input inputs[PARTS_MAX];
+    struct section_merge_input inputs[PARTS_MAX];
     uint32_t count;
 };
 
@@ -116,7 +116,7 @@ static void add_parts(struct part_merge *merge, uint32_t level)
     for (uint32_t i = 0; i < merge->rows->part_counts[level]; i++) {
         const struct section_part *part = merge->rows->parts[level][i];
         assert(merge->count < PARTS_MAX);
-        merge->inputs[merge->count++] = (struct text_merge_input){.identity = &part->identity, .root = &part->root, .source = &part->source, .row_count = UINT32_MAX};
+        merge->inputs[merge->count++] = (struct section_merge_input){.identity = &part->identity, .root = &part->root, .source = &part->source, .row_count = UINT32_MAX};
     }
 }
 
@@ -238,6 +238,21 @@ static int finish(struct row_index *index, const struct section_identity *identi
     return fill_from_parts(&merge, identity, sink, root);
 }
 
+static int merge_sections(struct memory *memory, const uint8_t *bytes, uint32_t byte_count, const struct section_merge_input *inputs, uint32_t input_count, const struct section_identity *identity, const struct section_sink *sink,
+                          struct section_root *root)
+{
+    struct text_options options;
+    int result = text_index_options(bytes, byte_count, &options);
+    return result ? result : text_merge(memory, &options, inputs, input_count, identity, sink, root);
+}
+
+static int merge_bytes_bound(struct memory *memory, const uint8_t *bytes, uint32_t byte_count, const struct section_merge_input *inputs, uint32_t input_count, uint64_t *bytes_max)
+{
+    (void)bytes;
+    (void)byte_count;
+    return text_merge_section_bytes_bound(memory, inputs, input_count, bytes_max);
+}
+
 static int verify(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count)
 {
     return text_verify(identity, root, source, memory, row_count);
@@ -255,6 +270,8 @@ const struct row_index_ops text_row_index_ops = {
     .finish = finish,
     .destroy = destroy,
     .verify = verify,
+    .merge = merge_sections,
+    .merge_bytes_bound = merge_bytes_bound,
 };
 
 /* ---- Declaring ---- */

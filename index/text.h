@@ -86,19 +86,13 @@ void text_builder_destroy(struct text_builder *builder);
 
 /* ---- Merging ---- */
 
-struct text_merge_input {
-    const struct section_identity *identity;
-    const struct section_root *root;
-    const struct section_source *source;
-    const uint32_t *new_ordinals; /* by old ordinal: the row's ordinal in the output, ascending, or TEXT_DROPPED. NULL, for all inputs: they are parts of one index, in order; ordinals stay as they are */
-    uint32_t row_count;           /* entries of it; the rows have lower ordinals */
-};
-#define TEXT_DROPPED UINT32_MAX
-/* One section out of several, the same byte for byte as one built from the surviving rows. Memory: a few pages for each input and each stream, and 16 bytes for each page written. Inputs of other analyses: MOTE_EINVAL. */
-int text_merge(struct memory *memory, const struct text_options *options, const struct text_merge_input *inputs, uint32_t input_count, const struct section_identity *identity, const struct section_sink *sink,
+/* new_ordinals NULL, for all inputs: they are parts of one index, in order; ordinals stay as they are. */
+#define TEXT_DROPPED SECTION_ROW_DROPPED
+/* One section out of several, the same byte for byte as one built from the surviving rows. Memory: a few pages for each input and each stream, 4 bytes for each row that is mapped, and 16 for each page written. Inputs of other analyses: MOTE_EINVAL. */
+int text_merge(struct memory *memory, const struct text_options *options, const struct section_merge_input *inputs, uint32_t input_count, const struct section_identity *identity, const struct section_sink *sink,
                struct section_root *root);
 /* What text_merge writes is not longer, gaps not included. */
-int text_merge_section_bytes_bound(struct memory *memory, const struct text_merge_input *inputs, uint32_t input_count, uint64_t *bytes);
+int text_merge_section_bytes_bound(struct memory *memory, const struct section_merge_input *inputs, uint32_t input_count, uint64_t *bytes);
 
 /* ---- Queries ---- */
 

@@ -73,10 +73,11 @@ int text_skip_load(struct text_cursor *cursor, uint32_t block, struct text_skip 
 static int decode_block(struct text_cursor *cursor, uint64_t postings_at, uint32_t before, uint32_t count)
 {
     struct text_section *section = cursor->section;
-    struct text_page page = {0};
+    struct text_page page = cursor->postings;
     uint8_t bytes[TEXT_BLOCK_BYTES_MAX + 8];
     int result = postings_at / TEXT_PAYLOAD_BYTES < section->pages[TEXT_POSTINGS] ? text_page_pin(section, TEXT_POSTINGS, (uint32_t)(postings_at / TEXT_PAYLOAD_BYTES), &page)
                                                                                   : text_section_refuse(section, "postings that do not exist");
+    cursor->postings = page;
     if (result)
         return result;
     uint32_t at = (uint32_t)(postings_at % TEXT_PAYLOAD_BYTES), left = at < page.payload_bytes ? page.payload_bytes - at : 0;
@@ -86,7 +87,8 @@ static int decode_block(struct text_cursor *cursor, uint64_t postings_at, uint32
     whole = whole && block_bytes <= left;
     if (whole)
         memcpy(bytes, page.payload + at, block_bytes);
-    text_page_release(section, &page);
+    if (!cursor->reused)
+        text_page_release(section, &cursor->postings);
     if (!whole)
         return text_section_refuse(section, "postings that end too early");
     memset(bytes + block_bytes, 0, 8);
@@ -142,16 +144,40 @@ int text_cursor_rewind(struct text_cursor *cursor)
     return MOTE_OK;
 }
 
-int text_cursor_open(struct text_section *section, const struct text_term *term, struct text_cursor **cursor)
+static struct text_cursor *make_cursor(struct text_section *section, uint32_t held)
 {
-    uint32_t held = term->documents < TEXT_BLOCK_POSTINGS ? term->documents : TEXT_BLOCK_POSTINGS;
-    struct text_cursor *made = *cursor = memory_alloc(section->memory, sizeof *made + 2 * held * sizeof(uint32_t));
+    struct text_cursor *made = memory_alloc(section->memory, sizeof *made + 2 * held * sizeof(uint32_t));
     if (!made)
-        return MOTE_EBUDGET;
-    *made = (struct text_cursor){.section = section, .term = *term, .block_count = (uint32_t)divide_up(term->documents, TEXT_BLOCK_POSTINGS)};
+        return NULL;
+    *made = (struct text_cursor){.section = section};
     made->ordinals = (uint32_t *)(void *)(made + 1);
     made->frequencies = made->ordinals + held;
-    int result = text_cursor_rewind(made);
+    return made;
+}
+
+int text_cursor_create(struct text_section *section, struct text_cursor **cursor)
+{
+    *cursor = make_cursor(section, TEXT_BLOCK_POSTINGS);
+    if (!*cursor)
+        return MOTE_EBUDGET;
+    (*cursor)->reused = true;
+    return MOTE_OK;
+}
+
+int text_cursor_start(struct text_cursor *cursor, const struct text_term *term)
+{
+    cursor->term = *term;
+    cursor->block_count = (uint32_t)divide_up(term->documents, TEXT_BLOCK_POSTINGS);
+    cursor->positions_index = 0;
+    return text_cursor_rewind(cursor);
+}
+
+int text_cursor_open(struct text_section *section, const struct text_term *term, struct text_cursor **cursor)
+{
+    struct text_cursor *made = *cursor = make_cursor(section, term->documents < TEXT_BLOCK_POSTINGS ? term->documents : TEXT_BLOCK_POSTINGS);
+    if (!made)
+        return MOTE_EBUDGET;
+    int result = text_cursor_start(made, term);
     if (result) {
         text_cursor_close(made);
         *cursor = NULL;
@@ -164,6 +190,8 @@ void text_cursor_close(struct text_cursor *cursor)
     if (!cursor)
         return;
     text_page_release(cursor->section, &cursor->skips);
+    text_page_release(cursor->section, &cursor->postings);
+    text_page_release(cursor->section, &cursor->positions);
     memory_free(cursor->section->memory, cursor);
 }
 
@@ -291,9 +319,11 @@ int text_cursor_positions(struct text_cursor *cursor, struct text_numbers *numbe
     assert(cursor->at != TEXT_END && cursor->index < cursor->count && cursor->positions_index <= cursor->index);
     if (cursor->term.kind == TEXT_TERM_INLINE)
         return text_numbers_add(cursor->section->memory, numbers, cursor->term.position);
-    struct position_reader reader = {.section = cursor->section, .at = cursor->positions_at};
+    struct position_reader reader = {.section = cursor->section, .page = cursor->positions, .at = cursor->positions_at};
     int result = read_positions(cursor, &reader, numbers);
-    text_page_release(cursor->section, &reader.page);
+    if (!cursor->reused)
+        text_page_release(cursor->section, &reader.page);
+    cursor->positions = reader.page;
     cursor->positions_at = reader.at;
     return result;
 }

@@ -182,11 +182,15 @@ struct text_cursor {
     uint32_t *ordinals, *frequencies;          /* min(documents, 128) each */
     uint64_t positions_at;                     /* of the posting positions_index of the block */
     uint32_t positions_index;
-    struct text_page skips;
+    struct text_page skips, postings, positions; /* the last two are kept only by text_cursor_create */
+    bool reused;
     uint32_t bound_block; /* whose skip entry is in bound; UINT32_MAX: none */
     struct text_skip bound;
 };
 int text_cursor_open(struct text_section *section, const struct text_term *term, struct text_cursor **cursor);
+/* One for many terms, one after the other (text_cursor_start); it keeps a page of postings and one of positions pinned. */
+int text_cursor_create(struct text_section *section, struct text_cursor **cursor);
+int text_cursor_start(struct text_cursor *cursor, const struct text_term *term);
 void text_cursor_close(struct text_cursor *cursor);
 int text_cursor_rewind(struct text_cursor *cursor);
 int text_cursor_seek(struct text_cursor *cursor, uint32_t target); /* forward to the first ordinal that is not below */

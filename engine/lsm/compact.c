@@ -28,6 +28,8 @@ struct compact_work {
     struct merge *merge;
     struct sst_ahead *ahead; /* NULL: none */
     struct blockdev_queue *own_queue; /* for reading, if the caller gave none */
+    struct lsm_origins *origins; /* of the segments in lanes; NULL: no index wants them */
+    uint32_t lane_segments[LSM_INPUTS_MAX], lane_rows[LSM_INPUTS_MAX]; /* which of a lane's segments is read, and how many of its rows were */
     uint8_t *image; /* IMAGE_BYTES_MAX: one row */
     uint64_t rows_expected;
     uint32_t lane_count;
@@ -87,11 +89,14 @@ static int allocate(struct compact_work *work)
     if (result)
         return result;
     work->image = memory_alloc_aligned(memory, IMAGE_BYTES_MAX, 16);
-    return work->image ? MOTE_OK : MOTE_EBUDGET;
+    if (work->image && lsm_has_indexes(job->manifest, work->compaction->schema->table_id))
+        result = lsm_origins_create(memory, work->segments, work->compaction->input_count, &work->origins);
+    return work->image ? result : MOTE_EBUDGET;
 }
 
 static void release(struct compact_work *work)
 {
+    lsm_origins_destroy(work->origins);
     memory_free(work->job->sst->memory, work->image);
     for (uint32_t i = 0; i < work->lane_count; i++)
         if (work->iterators[i])
@@ -119,16 +124,36 @@ static int reserve(struct compact_work *work, unsigned step)
     uint32_t wanted = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
     int result = extents_reserve(extents, wanted, false, &work->reservation);
     /* Space comes from compaction at last: it may take of the standing reserve what nobody else may. */
-    return result ? extents_reserve(extents, wanted, true, &work->reservation) : MOTE_OK;
+    if (result)
+        result = extents_reserve(extents, wanted, true, &work->reservation);
+    work->compaction->extents_reserved = result ? work->compaction->extents_reserved : wanted;
+    return result;
+}
+
+/* Tells the output which row of which input comes next: each lane's rows come one after the other, none is left out. */
+static void follow_origin(struct compact_work *work)
+{
+    uint32_t lane = merge_source(work->merge), *at = &work->lane_segments[lane], *rows = &work->lane_rows[lane];
+    uint64_t segment_id = sst_segment_id(work->iterators[lane]);
+    for (; work->segments[*at]->record.id != segment_id; (*at)++) {
+        assert(*at + 1 < work->compaction->input_count);
+        *rows = 0;
+    }
+    work->origins->input = *at;
+    work->origins->ordinal = (*rows)++;
 }
 
 static int merge_rows(struct compact_work *work)
 {
     struct merge *merge = work->merge;
+    bool followed = work->output.indexes.any_merged;
     merge_reset(merge, MERGE_ALL, false, UINT64_MAX, work->compaction->schema);
     int result = MOTE_OK;
-    for (uint32_t lane = 0, at = 0; lane < work->lane_count && !result; at += work->lane_sizes[lane], lane++)
+    for (uint32_t lane = 0, at = 0; lane < work->lane_count && !result; at += work->lane_sizes[lane], lane++) {
         result = merge_add_segments(merge, work->iterators[lane], work->segments + at, work->lane_sizes[lane]);
+        work->lane_segments[lane] = at;
+        work->lane_rows[lane] = 0;
+    }
     int found = result ? result : merge_seek(merge, NULL, 0);
     uint32_t unpaced_rows = 0; /* rows that are left out are work as well, of which the output does not know */
     for (; found == 1 && !result; found = result ? 0 : merge_next(merge)) {
@@ -137,6 +162,8 @@ static int merge_rows(struct compact_work *work)
         const uint8_t *image = NULL;
         uint32_t image_bytes = 0;
         result = merge_record(merge, &record);
+        if (!result && followed)
+            follow_origin(work);
         if (!result && ++unpaced_rows >= PACE_ROWS && work->job->pace) {
             unpaced_rows = 0;
             result = work->job->pace(work->job->pace_context, 0);
@@ -155,7 +182,8 @@ static int write_once(struct compact_work *work, bool unindexed)
 {
     struct lsm_output *output = &work->output;
     *output = (struct lsm_output){.job = work->job, .schema = work->compaction->schema, .reservation = &work->reservation, .source = BLOCKDEV_SOURCE_COMPACTION, .level = work->compaction->level,
-                                  .rows_max = work->rows_expected, .bottom = work->compaction->bottom, .unindexed = unindexed};
+                                  .rows_max = work->rows_expected, .bottom = work->compaction->bottom, .outside = work->compaction->outside, .outside_count = work->compaction->outside_count,
+                                  .origins = work->origins, .unindexed = unindexed};
     int result = lsm_output_begin(output);
     if (!result)
         result = merge_rows(work);
@@ -188,8 +216,19 @@ static int write_outputs(struct compact_work *work)
     return result;
 }
 
+/* Of the rows; sections have reservations of their own. */
+static uint64_t taken_extents(const struct lsm_output *output)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < output->record_count; i++)
+        for (uint32_t k = 0; k < output->records[i].extent_run_count; k++)
+            count += output->records[i].runs[k].count;
+    return count;
+}
+
 static int commit_once(struct compact_work *work)
 {
+    assert(taken_extents(&work->output) <= work->compaction->extents_reserved);
     struct manifest_edit *edit;
     int result = manifest_edit_begin(work->job->manifest, &edit);
     if (result)

@@ -1,7 +1,11 @@
 /* lsm.h: the jobs of the LSM: a flush of one memtable generation and a compaction of some segments of one table, both from sources to a durable manifest edit.
  *
  * Version keeping: of each key the newest version is kept, and of each live snapshot seq the newest version at or below it; others are dropped. A tombstone is dropped only by a compaction into the last place where the key could be
- * (no segment outside the job overlaps it with an older seq), and when no snapshot needs it.
+ * (no segment outside the job may hold the key with an older seq), and when no snapshot needs it.
+ *
+ * Steps. Segments are small, and order comes from seqs alone, so any of a table's segments may be merged at any time. A merge that is too large for one job is therefore cut by segments and not by rows: each step takes whole segments, those
+ * that lie deepest first and then their neighbours in key order up to bytes_max, and publishes its outputs in an edit of its own. What reaches beyond the step's end lies above its neighbours there until these are merged. So a step needs space for
+ * its own outputs only, what it finished is never done again, and one that is given up leaves nothing behind.
  *
  * Threads: one flush at a time, any number of compactions of disjoint segments. Failures: a failed write retires the extent (bad list, in the same edit) and the job starts over, at most LSM_RETRIES times; MOTE_ENOSPC, MOTE_EBUDGET leave everything as it was;
  * a failed barrier or manifest commit poisons.
@@ -15,6 +19,8 @@
 #define LSM_RETRIES 8
 #define LSM_INPUTS_MAX 256u /* segments that one compaction reads */
 #define LSM_LANES_MAX 16u   /* of them at most so many at a time: what one key may be in */
+#define LSM_STEP_SEGMENTS 16u /* a compaction of more than so many full segments is cut into steps, each a job of its own */
+#define LSM_OUTSIDE_MAX 256u  /* segments that a compaction asks key by key whether they may hold older versions */
 
 struct lsm_job_context {
     struct sst_context *sst;
@@ -50,17 +56,21 @@ struct lsm_compaction {
     uint64_t table_id;
     const struct schema *schema;
     uint32_t level; /* of the outputs */
-    uint64_t bytes_max; /* in: of the inputs together, beyond the first two (space is short); 0: any */
+    uint64_t bytes_max; /* in: of the inputs together, beyond the first two: a step, or less where space is short; 0: any */
     uint32_t spread_max; /* in: tables whose key holds the time: how deep segments of different times may lie by key; 0: other tables */
     uint32_t lanes_max; /* in: how deep the inputs may overlap, at least 2 (memory is short); 0: LSM_LANES_MAX */
+    uint64_t snapshot_min; /* in: the oldest live snapshot, or an older one */
     uint32_t input_count;
     struct segment *inputs[LSM_INPUTS_MAX];
     bool bottom; /* no other segment of the table can hold older versions of the inputs' keys */
+    uint32_t outside_count; /* not bottom: those that can, by least key; 0: unknown, or too many */
+    struct segment *outside[LSM_OUTSIDE_MAX];
+    uint32_t extents_reserved; /* out: the most that an attempt had reserved for the rows; it took no more */
     uint64_t rows_in, rows_out, bytes_in, bytes_out;
     bool in_vain; /* out: the segments are as they were before, key range by key range */
 };
 /* Chooses the most urgent job: size-tiered by sorted runs: runs_max runs of one level that overlap are merged into one run of the next level; segments that overlap nothing are left alone, but many small neighbours are merged. false: nothing to do.
- * everything: all segments of that table that overlap another. Pins are held by the version. busy(context, segment): taken by another job. */
+ * everything: all segments of that table that overlap another, and those with tombstones that nothing is below. Pins are held by the version. busy(context, segment): taken by another job. */
 bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint32_t runs_max, bool everything, bool (*busy)(void *context, const struct segment *segment), void *context, struct lsm_compaction *compaction);
 int lsm_compact(const struct lsm_job_context *job, struct lsm_compaction *compaction);
 /* Overlap depth: the largest number of segments of the table that lie above each other by their keys; by_time (the key holds the time): by keys and times, hence the largest number that one key may be in. */

@@ -3,6 +3,7 @@
  *     flush.c     memtables -> lsm_output -> one edit
  *     compact.c   segments -> merge -> lsm_output -> one edit
  *     output_index.c  the declared indexes of what is written
+ *     output_origin.c  from which rows of the inputs its rows came
  *     output.c    which versions are kept, where a segment ends, what happens to an extent that cannot be written
  *     pick.c      which segments are compacted
  */
@@ -13,11 +14,35 @@
 #include "blockdev/base/memory.h"
 #include "engine/lsm/lsm.h"
 
-/* The declared indexes of the table that is written: built beside each segment. One that fails (memory, space) leaves the segment without its section, to be built later from the rows: no flush fails for the sake of an index. */
+/* From where the rows of the present segment came (output_origin.c). */
+struct lsm_origin {
+    struct segment *segment;
+    uint32_t first, count, capacity; /* of the ordinals; count 0: none of its rows is in the present segment */
+    uint32_t *new_ordinals;
+};
+struct lsm_origins {
+    struct memory *memory;
+    uint32_t input, ordinal; /* of the row that is passed next; set by the compaction */
+    uint64_t rows, rows_max; /* entries, and how many are enough for one segment */
+    bool lost;               /* those of the present segment are not known */
+    uint32_t input_count;
+    struct lsm_origin inputs[];
+};
+int lsm_origins_create(struct memory *memory, struct segment *const *segments, uint32_t count, struct lsm_origins **origins);
+void lsm_origins_destroy(struct lsm_origins *origins);
+/* For a new segment. */
+void lsm_origins_begin(struct lsm_origins *origins);
+bool lsm_origins_full(const struct lsm_origins *origins);
+/* The row of origins->input and ->ordinal is in the present segment, as that row. */
+void lsm_origins_note(struct lsm_origins *origins, uint64_t new_ordinal);
+
+/* The declared indexes of the table that is written: built beside each segment, or out of the inputs' sections. One that fails (memory, space) leaves the segment without its section, to be built later from the rows: no flush fails for the sake of an index. */
 struct lsm_indexes {
     uint32_t count;
     struct manifest_index *definitions; /* count */
     struct sst_index_feed feeds[MANIFEST_TABLE_INDEXES_MAX];
+    bool merged[MANIFEST_TABLE_INDEXES_MAX]; /* all inputs have good sections, which become the new ones; their feeds have no builder */
+    bool any_merged;
     uint64_t segment_rows_max;          /* a segment ends then, so that the builders' memory is bounded */
     struct index_section *sections;     /* of all segments so far */
     uint32_t section_count, section_capacity;
@@ -32,6 +57,9 @@ struct lsm_output {
     uint32_t level;
     uint64_t rows_max; /* rows that will come at most */
     bool bottom;       /* tombstones with nothing kept below them vanish */
+    struct segment *const *outside; /* not bottom: only these, by least key, may hold what a tombstone hides; count 0: any may */
+    uint32_t outside_count;
+    struct lsm_origins *origins; /* NULL: unknown, all sections are built from rows */
     bool unindexed;    /* without the declared indexes: an attempt with them had too little memory */
     uint64_t raw_bytes_max; /* of the images (tombstones: keys) that will come at most; 0: unknown, who wants for space tries again with a larger reservation */
     uint32_t extents_kept;  /* of the reservation: for what is written after */
@@ -52,6 +80,7 @@ struct lsm_output {
     bool has_key;
     bool placed;         /* a version of the present key is in the present segment */
     uint64_t newer_seq;  /* of the version before, of the same key */
+    uint32_t outside_first; /* those before it end before the present key */
     uint64_t *held;      /* seqs of tombstones of the present key that vanish unless an older version is kept */
     uint32_t held_count, held_capacity;
     uint32_t key_bytes;

@@ -33,6 +33,8 @@ int merge_seek_last(struct merge *merge, const uint8_t *key, uint32_t key_bytes,
 int merge_seek_after(struct merge *merge, const uint8_t *key, uint32_t key_bytes);
 int merge_next(struct merge *merge);
 int merge_record(struct merge *merge, struct record *record);
+/* Which source has the current record, by the order in which they were added. */
+uint32_t merge_source(const struct merge *merge);
 /* The current record's column, as the reader's schema sees it; bytes live until the merge moves. */
 int merge_value(struct merge *merge, uint32_t column, struct mote_value *value);
 int merge_time(struct merge *merge, int64_t *time_ns, bool *has_time);

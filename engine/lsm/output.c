@@ -1,6 +1,6 @@
 /* output.c: rows in (key, seq descending) order into segments of one table (lsm_private.h).
  *
- * Version keeping. The newest version of a key is kept, and of the others those that a live snapshot sees: the ones with a snapshot in [own seq, seq of the next newer version). At the bottom a tombstone says nothing that absence does
+ * Version keeping. The newest version of a key is kept, and of the others those that a live snapshot sees: the ones with a snapshot in [own seq, seq of the next newer version). At the bottom (of all keys, or of this one) a tombstone says nothing that absence does
  * not say as well, as long as no older version of its key is kept: it is held back until one comes, or the key ends.
  * Segments end between keys, so that those of one run do not overlap; should there be no room for all versions of a key, the next segment begins a run of its own.
  * Threads: the job's. Failures: the builder's; MOTE_EBUDGET; what pace returns.
@@ -20,8 +20,9 @@ int lsm_output_begin(struct lsm_output *output)
     output->failed_extent = UINT32_MAX;
     output->held_capacity = job->snapshot_count + 2;
     output->run_id = manifest_take_run_id(job->manifest);
+    output->outside_first = 0;
     int result = lsm_indexes_begin(output);
-    if (result || !output->bottom)
+    if (result || !(output->bottom || output->outside_count))
         return result;
     output->held = memory_alloc(job->sst->memory, output->held_capacity * sizeof *output->held);
     return output->held ? MOTE_OK : MOTE_EBUDGET;
@@ -41,6 +42,24 @@ static bool snapshot_sees(const struct lsm_job_context *job, uint64_t seq, uint6
     return low < job->snapshot_count && job->snapshots[low] < newer_seq;
 }
 
+/* Whether nothing outside the job may hold an older version. Keys ascend. */
+static bool is_bottom(struct lsm_output *output, const struct record *record)
+{
+    if (output->bottom)
+        return true;
+    for (; output->outside_first < output->outside_count; output->outside_first++)
+        if (segment_may_hold(&output->outside[output->outside_first]->record, record->key, record->key_bytes, NULL, 0))
+            break;
+    for (uint32_t i = output->outside_first; i < output->outside_count; i++) {
+        const struct segment_record *outside = &output->outside[i]->record;
+        if (key_compare(outside->min_key.bytes, outside->min_key.length, record->key, record->key_bytes) > 0)
+            break;
+        if (outside->seq_min < record->seq && segment_may_hold(outside, record->key, record->key_bytes, record->key, record->key_bytes))
+            return false;
+    }
+    return output->outside_count > 0;
+}
+
 bool lsm_output_wants(struct lsm_output *output, const struct record *record)
 {
     assert(record->key_bytes <= sizeof output->key);
@@ -58,7 +77,7 @@ bool lsm_output_wants(struct lsm_output *output, const struct record *record)
         memcpy(output->key, record->key, record->key_bytes);
     }
     output->newer_seq = record->seq;
-    if (wanted && output->bottom && record->kind == RECORD_DELETE) {
+    if (wanted && record->kind == RECORD_DELETE && is_bottom(output, record)) {
         /* Each version but the newest is kept for another snapshot, so that there is room for all of them. */
         assert(output->held_count < output->held_capacity);
         output->held[output->held_count++] = record->seq;
@@ -124,7 +143,8 @@ static int finish_builder(struct lsm_output *output)
 /* Whether the segment ends for the sake of its indexes. Each that does needs more space than one that goes on, of which a flush has reserved so much only: where that is not there the segment goes on, and an index is given up. */
 static bool indexes_full(struct lsm_output *output)
 {
-    if (!output->indexes.count || output->stays || (output->segment_rows < output->indexes.segment_rows_max && !sst_builder_feeds_full(output->builder)))
+    bool full = output->segment_rows >= output->indexes.segment_rows_max || sst_builder_feeds_full(output->builder) || (output->indexes.any_merged && lsm_origins_full(output->origins));
+    if (!output->indexes.count || output->stays || !full)
         return false;
     if (output->raw_bytes_max) {
         uint64_t raw_bytes = output->raw_bytes_max > output->raw_bytes ? output->raw_bytes_max - output->raw_bytes : 0, rows = output->rows_max - output->rows_seen + output->held_count + 1;
@@ -151,6 +171,8 @@ static int place_row(struct lsm_output *output, const struct record *record, con
     result = sst_builder_add(output->builder, record, image_schema, image, image_bytes, copy);
     if (result)
         output->failed_extent = sst_builder_failed_extent(output->builder);
+    else if (image && output->indexes.any_merged)
+        lsm_origins_note(output->origins, output->segment_rows);
     output->placed = true;
     output->segment_rows++;
     output->raw_bytes += image ? image_bytes : record->key_bytes;

@@ -1,4 +1,5 @@
-/* output_index.c: the declared indexes of the segments that a flush or a compaction writes (lsm_private.h): given the rows as they are encoded, written as sections when their segment is complete, published in the same edit.
+/* output_index.c: the declared indexes of the segments that a flush or a compaction writes (lsm_private.h): given the rows as they are encoded, written as sections when their segment is complete, published in the same edit. In a compaction
+ * sections of kinds that can be merged (row_index_ops.merge) come out of those of the inputs instead, if all of these have good ones.
  *
  * Invariant: nothing here fails a job. An index that lacks memory or space is given up for this segment; searches then look at its rows, and the section is built later. Where it is the job that lacks the memory which indexes have, it is
  * repeated without them.
@@ -11,6 +12,7 @@
 #include "blockdev/base/units.h"
 
 #define SEGMENT_ROWS_MIN 16384u
+#define MERGE_INPUTS_MAX 64u /* each has a window of its section in memory */
 #define LONG_ROWS_MIN 64u
 
 /* The positions of the index's columns in the schema; false: it lacks one, or nobody knows this kind. */
@@ -49,6 +51,17 @@ static uint64_t fit_long_rows(const struct lsm_indexes *indexes, uint64_t found,
     return rows;
 }
 
+/* Whether the index's section of each input can be read. */
+static bool can_merge(const struct lsm_origins *origins, const struct row_index_ops *ops, uint64_t index_id)
+{
+    bool can = origins && ops->merge && origins->input_count <= MERGE_INPUTS_MAX;
+    for (uint32_t i = 0; can && i < origins->input_count; i++) {
+        struct segment_index *section = segment_find_index(origins->inputs[i].segment, index_id);
+        can = section && !atomic_load(&section->unusable) && origins->inputs[i].segment->record.row_count < SECTION_ROW_DROPPED;
+    }
+    return can;
+}
+
 int lsm_indexes_begin(struct lsm_output *output)
 {
     struct lsm_indexes *indexes = &output->indexes;
@@ -63,6 +76,8 @@ int lsm_indexes_begin(struct lsm_output *output)
     for (uint32_t i = 0; i < found; i++) {
         if (!resolve_feed(output, &indexes->definitions[i], &indexes->feeds[indexes->count]))
             continue;
+        indexes->merged[indexes->count] = can_merge(output->origins, indexes->feeds[indexes->count].ops, indexes->definitions[i].id);
+        indexes->any_merged |= indexes->merged[indexes->count];
         indexes->definitions[indexes->count++] = indexes->definitions[i];
     }
     uint64_t share_bytes = memory_budget_bytes(memory) / SST_INDEX_BUDGET_SHARE, rows = 1u << 22;
@@ -75,6 +90,8 @@ int lsm_indexes_begin(struct lsm_output *output)
     }
     if (indexes->count) {
         indexes->segment_rows_max = fit_long_rows(indexes, rows, share_bytes);
+        if (indexes->any_merged)
+            output->origins->rows_max = indexes->segment_rows_max;
     } else {
         memory_free(memory, indexes->definitions);
         indexes->definitions = NULL;
@@ -89,9 +106,13 @@ void lsm_indexes_open(struct lsm_output *output, uint64_t rows_max)
     uint64_t limit = indexes->segment_rows_max + 2ull * output->job->block_rows;
     struct mote_error kept;
     int code = error_get(&kept);
+    if (indexes->any_merged)
+        lsm_origins_begin(output->origins);
     for (uint32_t i = 0; i < indexes->count; i++) {
         const struct manifest_index *definition = &indexes->definitions[i];
         assert(!indexes->feeds[i].builder);
+        if (indexes->merged[i])
+            continue;
         if (indexes->feeds[i].ops->create(output->job->sst->memory, definition->options, definition->options_bytes, rows_max < limit ? rows_max : limit, &indexes->feeds[i].builder))
             indexes->feeds[i].builder = NULL;
         else if (indexes->feeds[i].ops->set_limit)
@@ -124,6 +145,28 @@ static struct index_section *push_section(struct lsm_output *output)
     return &indexes->sections[indexes->section_count];
 }
 
+static int merge_section(struct lsm_output *output, uint32_t number, uint64_t section_id, struct index_section *section)
+{
+    const struct lsm_origins *origins = output->origins;
+    const struct manifest_index *definition = &output->indexes.definitions[number];
+    struct memory *memory = output->job->sst->memory;
+    struct sst_index_merge merge = {.ops = output->indexes.feeds[number].ops, .options = definition->options, .options_bytes = definition->options_bytes, .segment_id = section->segment_id, .section_id = section_id};
+    struct sst_index_origin *from = memory_alloc_zero(memory, (origins->input_count + 1) * sizeof *from);
+    if (!from)
+        return MOTE_EBUDGET;
+    for (uint32_t i = 0; i < origins->input_count; i++) {
+        const struct lsm_origin *input = &origins->inputs[i];
+        if (input->count == 0)
+            continue;
+        from[merge.origin_count++] = (struct sst_index_origin){.segment = input->segment, .place = segment_find_index(input->segment, definition->id)->section, .new_ordinals = input->new_ordinals, .first_ordinal = input->first,
+                                                               .mapped_count = input->count};
+    }
+    merge.origins = from;
+    int result = sst_index_merge(output->job->sst, output->job->queue, &merge, &section->section);
+    memory_free(memory, from);
+    return result;
+}
+
 void lsm_indexes_write(struct lsm_output *output, uint64_t segment_id)
 {
     struct lsm_indexes *indexes = &output->indexes;
@@ -131,13 +174,14 @@ void lsm_indexes_write(struct lsm_output *output, uint64_t segment_id)
     int code = error_get(&kept);
     for (uint32_t i = 0; i < indexes->count; i++) {
         struct sst_index_feed *feed = &indexes->feeds[i];
-        struct index_section *section = feed->builder ? push_section(output) : NULL;
+        bool merged = indexes->merged[i] && !output->origins->lost;
+        struct index_section *section = feed->builder || merged ? push_section(output) : NULL;
         if (!section)
             continue;
         *section = (struct index_section){.segment_id = segment_id, .index_id = indexes->definitions[i].id};
         uint64_t section_id = manifest_take_section_id(output->job->manifest);
-        if (sst_index_write(output->job->sst, output->job->queue, segment_id, feed->ops, feed->builder, section_id, &section->section) == MOTE_OK)
-            indexes->section_count++;
+        int result = merged ? merge_section(output, i, section_id, section) : sst_index_write(output->job->sst, output->job->queue, segment_id, feed->ops, feed->builder, section_id, &section->section);
+        indexes->section_count += result == MOTE_OK;
     }
     destroy_builders(indexes);
     if (code)

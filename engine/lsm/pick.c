@@ -8,6 +8,8 @@
  * overlap if both their times and their keys do: in-order data is left where its flush put it, late data is merged with what it is late for. Only when segments of all times together lie spread_max deep by key, so that scans in key order
  * would have to open more than a reader can, are the lanes of the level that has most of them merged.
  *
+ * A cluster that is too large for one job (in number or bytes) is merged in steps (lsm.h): first the lanes of its deepest place, then what follows in the sweep's order.
+ *
  * Segments of one run never overlap, though bounds cut to a prefix may touch: taking them for overlapping would merge them again and again.
  * The inputs of a job are connected, so that its outputs lie where its inputs lay and overlap nothing that those did not.
  */
@@ -96,7 +98,8 @@ static bool takes_part(const struct pick *pick, const struct segment *segment, u
 /* The deepest cluster of a level: its depth, and where (in the sweep's order) the lanes of its deepest place begin, and the cluster itself. */
 struct cluster {
     uint32_t depth, level, count;
-    uint32_t first, deepest_first;
+    uint32_t first, deepest_first, deepest_last;
+    uint64_t bytes;
 };
 
 static void find_deepest(const struct pick *pick, uint32_t level, struct cluster *deepest)
@@ -117,9 +120,10 @@ static void find_deepest(const struct pick *pick, uint32_t level, struct cluster
         starts[lane < DEPTH_MAX ? lane : DEPTH_MAX - 1] = i;
         put_in_lane(&lanes, segment, lane);
         cluster.count++;
+        cluster.bytes += segment->record.segment_bytes;
         if (lanes.count > cluster.depth) {
             cluster.depth = lanes.count;
-            cluster.deepest_first = i;
+            cluster.deepest_first = cluster.deepest_last = i;
             for (uint32_t k = 0; k < lanes.count; k++)
                 cluster.deepest_first = starts[k] < cluster.deepest_first ? starts[k] : cluster.deepest_first;
         }
@@ -129,20 +133,24 @@ static void find_deepest(const struct pick *pick, uint32_t level, struct cluster
     }
 }
 
-/* The inputs: the cluster, from its beginning or, if it is too large for one job, from its deepest place; at most lanes_max deep. What is left out waits for the next job. */
+/* The inputs: the cluster, or, if it is too large for one job, a step from its deepest place on: there only the segments that reach it, so that its lanes are among the first; at most lanes_max deep. What is left out waits for the next job. */
 static void choose_inputs(const struct pick *pick, const struct cluster *cluster, struct lsm_compaction *compaction)
 {
     struct lanes lanes = {.by_time = pick->by_time};
     uint64_t bytes = 0;
     uint32_t lanes_max = compaction->lanes_max ? compaction->lanes_max : LSM_LANES_MAX;
-    uint32_t first = cluster->count <= LSM_INPUTS_MAX ? cluster->first : cluster->deepest_first;
-    for (uint32_t i = first; i < pick->list->count && compaction->input_count < LSM_INPUTS_MAX; i++) {
+    bool whole = cluster->count <= LSM_INPUTS_MAX && (!compaction->bytes_max || cluster->bytes <= compaction->bytes_max);
+    const struct segment *deepest = sorted(pick->list, pick->by_time)[cluster->deepest_last];
+    for (uint32_t i = whole ? cluster->first : cluster->deepest_first; i < pick->list->count && compaction->input_count < LSM_INPUTS_MAX; i++) {
         struct segment *segment = sorted(pick->list, pick->by_time)[i];
         uint32_t lane, overlapped;
-        if (!takes_part(pick, segment, cluster->level))
+        if (!takes_part(pick, segment, cluster->level) || (!whole && i < cluster->deepest_last && !overlaps(&lanes, deepest, segment)))
             continue;
         overlapped = find_lane(&lanes, segment, &lane);
-        if (overlapped == lanes_max || (compaction->bytes_max && compaction->input_count >= 2 && bytes + segment->record.segment_bytes > compaction->bytes_max))
+        bool too_large = compaction->bytes_max && compaction->input_count >= 2 && bytes + segment->record.segment_bytes > compaction->bytes_max;
+        if (too_large && !whole && i > cluster->deepest_last)
+            return;
+        if (overlapped == lanes_max || too_large)
             continue;
         if (!overlapped && lanes.count > 1)
             return;
@@ -193,32 +201,63 @@ static bool is_input(const struct lsm_compaction *compaction, const struct segme
     return false;
 }
 
-/* Whether no segment outside the job may hold an older version of a key that the inputs have. */
-static bool is_bottom(const struct segment_list *list, const struct lsm_compaction *compaction)
+/* Whether the segment, outside the job, may hold an older version of a key that the inputs have. */
+static bool may_be_older(const struct lsm_compaction *compaction, const struct segment_record *outside)
 {
-    for (uint32_t i = 0; i < list->count; i++) {
-        const struct segment *outside = list->segments[i];
-        if (is_input(compaction, outside))
-            continue;
-        for (uint32_t k = 0; k < compaction->input_count; k++) {
-            const struct segment_record *input = &compaction->inputs[k]->record;
-            if (outside->record.seq_min < input->seq_max && (!compaction->spread_max || times_overlap(&outside->record, input)) && segment_overlap(&outside->record, input))
-                return false;
-        }
+    for (uint32_t i = 0; i < compaction->input_count; i++) {
+        const struct segment_record *input = &compaction->inputs[i]->record;
+        if (outside->seq_min < input->seq_max && (!compaction->spread_max || times_overlap(outside, input)) && segment_overlap(outside, input))
+            return true;
     }
-    return true;
+    return false;
+}
+
+/* Fills in bottom and outside. */
+static void find_outside(const struct segment_list *list, struct lsm_compaction *compaction)
+{
+    compaction->bottom = true;
+    compaction->outside_count = 0;
+    for (uint32_t i = 0; i < list->count; i++) {
+        struct segment *segment = sorted(list, false)[i];
+        if (is_input(compaction, segment) || !may_be_older(compaction, &segment->record))
+            continue;
+        compaction->bottom = false;
+        if (compaction->outside_count == LSM_OUTSIDE_MAX) {
+            compaction->outside_count = 0;
+            return;
+        }
+        compaction->outside[compaction->outside_count++] = segment;
+    }
 }
 
 static void complete(const struct pick *pick, struct lsm_compaction *compaction, uint32_t level)
 {
     compaction->table_id = pick->list->table_id;
     compaction->level = level < MANIFEST_LEVEL_MAX ? level : MANIFEST_LEVEL_MAX;
-    compaction->bottom = is_bottom(pick->list, compaction);
+    find_outside(pick->list, compaction);
     compaction->bytes_in = compaction->rows_in = compaction->bytes_out = compaction->rows_out = 0;
     for (uint32_t i = 0; i < compaction->input_count; i++) {
         compaction->bytes_in += compaction->inputs[i]->record.segment_bytes;
         compaction->rows_in += compaction->inputs[i]->record.row_count;
     }
+}
+
+/* A segment whose tombstones hide nothing in other segments: one of nothing else, which written again is gone; everything: also one whose tombstones no snapshot needs, which has none then. */
+static bool choose_tombstones(const struct pick *pick, bool everything, struct lsm_compaction *compaction)
+{
+    for (uint32_t i = 0; i < pick->list->count; i++) {
+        struct segment *segment = pick->list->segments[i];
+        const struct segment_record *record = &segment->record;
+        bool vanish = record->delete_count && (record->delete_count == record->row_count || (everything && record->seq_max <= compaction->snapshot_min));
+        if (!vanish || !takes_part(pick, segment, ANY_LEVEL))
+            continue;
+        compaction->inputs[0] = segment;
+        compaction->input_count = 1;
+        find_outside(pick->list, compaction);
+        if (compaction->bottom)
+            return true;
+    }
+    return false;
 }
 
 static uint32_t highest_level(struct segment *const *segments, uint32_t count)
@@ -272,6 +311,10 @@ bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint3
         /* Asked for everything again and again, a small table must not climb the classes. */
         uint32_t highest = highest_level(compaction->inputs, compaction->input_count);
         complete(&pick, compaction, everything && highest ? highest : highest + 1);
+        return true;
+    }
+    if (choose_tombstones(&pick, everything, compaction)) {
+        complete(&pick, compaction, compaction->inputs[0]->record.level);
         return true;
     }
     if (!choose_small(&pick, true, SMALL_COUNT, compaction) && !choose_small(&pick, false, everything ? SMALL_COUNT : MIXED_COUNT, compaction)) {

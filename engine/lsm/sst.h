@@ -233,6 +233,22 @@ int sst_index_write(struct sst_context *context, struct blockdev_queue *queue, u
 /* The same from the rows of a segment. feed: its builder is made and destroyed here. */
 int sst_index_build(struct sst_context *context, struct blockdev_queue *queue, struct segment *segment, const struct schema *schema, const uint8_t *options, uint32_t options_bytes, struct sst_index_feed *feed, uint64_t section_id,
                     struct segment_section *place);
+/* The same from the sections of the segments whose rows were merged, by kinds that can (row_index_ops.merge). origins: at most 2^32 - 1 rows each; the queue is idle. */
+struct sst_index_origin {
+    const struct segment *segment;
+    struct segment_section place;
+    const uint32_t *new_ordinals; /* as in struct section_merge_input */
+    uint32_t first_ordinal, mapped_count;
+};
+struct sst_index_merge {
+    const struct row_index_ops *ops;
+    const uint8_t *options;
+    uint32_t options_bytes;
+    uint64_t segment_id, section_id; /* of the new one */
+    const struct sst_index_origin *origins;
+    uint32_t origin_count;
+};
+int sst_index_merge(struct sst_context *context, struct blockdev_queue *queue, const struct sst_index_merge *merge, struct segment_section *place);
 /* The same in steps, by kinds that have them (struct row_index_steps): may take minutes, holds no lock, and may be given up at any moment. Caller: keeps the segment; two queues of its own, both idle at first, which one thread at a time
  * uses (BLOCKDEV_QUEUE_SHARED). */
 struct sst_index_work_options {

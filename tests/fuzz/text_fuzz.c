@@ -105,7 +105,7 @@ static void read_everything(struct text_rig *rig, uint32_t row_count)
         text_search_close(search);
     }
     expect(text_verify(&rig->identity, &rig->root, &source, memory, row_count));
-    struct text_merge_input input = {&rig->identity, &rig->root, &source, new_ordinals, row_count};
+    struct section_merge_input input = {&rig->identity, &rig->root, &source, new_ordinals, row_count, 0, row_count};
     expect(text_merge(memory, &options, &input, 1, &out.identity, &sink, &out.root));
     text_rig_free(&out);
     if (rig->pinned != 0) {

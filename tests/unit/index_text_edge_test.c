@@ -129,7 +129,7 @@ Test(index_text_edge, dictionary_of_several_levels_finds_every_word)
     uint32_t *same = malloc(COUNT * sizeof *same);
     for (uint32_t i = 0; i < COUNT; i++)
         same[i] = i;
-    struct text_merge_input input = {&rig.identity, &rig.root, &source, same, COUNT};
+    struct section_merge_input input = {&rig.identity, &rig.root, &source, same, COUNT, 0, COUNT};
     cr_assert_eq(text_merge(memory, &plain_options, &input, 1, &merged.identity, &merged_sink, &merged.root), 0);
     cr_assert_eq(merged.length, rig.length);
     cr_assert_eq(memcmp(merged.bytes, rig.bytes, rig.length), 0);
@@ -240,7 +240,7 @@ static int attempt(struct failing *failing, int what)
         text_builder_destroy(builder);
         return result;
     }
-    struct text_merge_input input = {&failing->rig.identity, &failing->rig.root, &source, failing->new_ordinals, 400};
+    struct section_merge_input input = {&failing->rig.identity, &failing->rig.root, &source, failing->new_ordinals, 400, 0, 400};
     return what == 1   ? text_merge(failing->memory, &plain_options, &input, 1, &failing->out.identity, &sink, &failing->out.root)
            : what == 2 ? search(failing->memory, &failing->rig, failing->query, &hits, &statistics)
                        : text_verify(&failing->rig.identity, &failing->rig.root, &source, failing->memory, 400);

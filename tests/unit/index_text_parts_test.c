@@ -74,13 +74,13 @@ static void end(struct building *building)
 /* Parts first, first + 1, ... into one. */
 static void merge(struct building *building, uint32_t first, uint32_t count, struct text_rig *out)
 {
-    struct text_merge_input inputs[PARTS_MAX];
+    struct section_merge_input inputs[PARTS_MAX];
     struct section_source sources[PARTS_MAX];
     struct section_sink sink = text_rig_sink(out);
     for (uint32_t i = 0; i < count; i++) {
         struct text_rig *part = &building->parts[first + i];
         sources[i] = text_rig_source(part);
-        inputs[i] = (struct text_merge_input){&part->identity, &part->root, &sources[i], NULL, UINT32_MAX};
+        inputs[i] = (struct section_merge_input){&part->identity, &part->root, &sources[i], NULL, UINT32_MAX, 0, 0};
     }
     uint64_t bound;
     cr_assert_eq(text_merge_section_bytes_bound(building->memory, inputs, count, &bound), 0);

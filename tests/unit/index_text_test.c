@@ -316,7 +316,7 @@ Test(index_text, merge_gives_the_bytes_of_a_build)
         make_world(&world, &random, count, round % 3 == 0 ? 4 : 30, round % 2);
         uint32_t *new_ordinals[SECTIONS], at[SECTIONS], rows[SECTIONS], *ordinals = malloc((count + 1) * sizeof *ordinals);
         struct text_rig_text *texts = calloc(count + 1, sizeof *texts);
-        struct text_merge_input inputs[SECTIONS];
+        struct section_merge_input inputs[SECTIONS];
         struct section_source sources[SECTIONS];
         for (uint32_t s = 0; s < SECTIONS; s++) {
             at[s] = world.firsts[s];
@@ -324,7 +324,7 @@ Test(index_text, merge_gives_the_bytes_of_a_build)
             new_ordinals[s] = malloc((rows[s] + 1) * sizeof(uint32_t));
             memset(new_ordinals[s], 0xFF, (rows[s] + 1) * sizeof(uint32_t));
             sources[s] = text_rig_source(&world.rigs[s]);
-            inputs[s] = (struct text_merge_input){&world.rigs[s].identity, &world.rigs[s].root, &sources[s], new_ordinals[s], rows[s]};
+            inputs[s] = (struct section_merge_input){&world.rigs[s].identity, &world.rigs[s].root, &sources[s], new_ordinals[s], rows[s], 0, rows[s]};
         }
         for (;;) {
             uint32_t s = (uint32_t)(codec_check_random(&random) >> 40) % SECTIONS;
@@ -372,7 +372,7 @@ Test(index_text, merge_with_descending_ordinals_is_refused)
     for (uint32_t i = 0; i < 40; i++)
         new_ordinals[i] = 40 - i;
     struct section_source source = text_rig_source(&world.rigs[0]);
-    struct text_merge_input input = {&world.rigs[0].identity, &world.rigs[0].root, &source, new_ordinals, 40};
+    struct section_merge_input input = {&world.rigs[0].identity, &world.rigs[0].root, &source, new_ordinals, 40, 0, 40};
     struct text_rig out;
     text_rig_init(&out, 1, false);
     struct section_sink sink = text_rig_sink(&out);
