@@ -199,7 +199,7 @@ struct workload {
     int (*device)(struct run *run);
     int (*engine)(struct run *run);
 };
-extern const struct workload workload_ceiling, workload_w1, workload_w2, workload_w3, workload_w4, workload_w5, workload_w6, workload_w7, workload_w8, workload_w9;
+extern const struct workload workload_ceiling, workload_w1, workload_w2, workload_w3, workload_w4, workload_w5, workload_w6, workload_w7, workload_w8, workload_w9, workload_w10;
 
 /* Prints "mote-bench: sentence" and returns -1. */
 int bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
