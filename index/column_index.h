@@ -1,5 +1,5 @@
 /* column_index.h: the column index: the values of one column of a segment's rows, known by ordinal, in order, as a section: built from rows in key order, searched by equality, range, list, prefix and NULL, in both directions, counted,
- * merged, verified. Format: column_format.h; what it costs: docs/indexes-column.md.
+ * verified. Format: column_format.h; what it costs: docs/indexes-column.md.
  *
  * Types: int64, int32, timestamp, float64, float32, bool, text, blob. Order: numbers by value, false before true, text and blob by their bytes as unsigned numbers, the shorter first where one begins with the other (UTF-8: the order of
  * code points). NULL is no value and comes after all values. Rows of equal values are in the order of their ordinals.
@@ -23,7 +23,6 @@
 #define COLUMN_SEARCH_BYTES_MAX (40u * 1024u)
 #define COLUMN_WRITER_BYTES_MAX (2048u * 1024u)
 #define COLUMN_BATCH_ROWS 128u
-#define COLUMN_DROPPED UINT32_MAX
 
 /* ---- Building ---- */
 
@@ -138,20 +137,7 @@ struct column_statistics {
 /* From the root. */
 int column_read_statistics(const struct column_section *section, struct column_statistics *statistics);
 
-/* ---- Merging, verifying ---- */
-
-struct column_merge_options {
-    uint32_t type;
-    uint32_t page_bytes; /* as for a builder */
-    /* Is told ordinals of input number `input` and replaces each by the row's new ordinal or COLUMN_DROPPED. Within an input new ordinals ascend with the old ones. */
-    int (*map)(void *context, uint32_t input, uint32_t *ordinals, uint32_t count);
-    void *map_context;
-};
-
-/* Writes one section of the rows of several; each is read once, in order. MOTE_EINVAL: an input of another type, ordinals that do not ascend. Memory: COLUMN_WRITER_BYTES_MAX, and COLUMN_SEARCH_BYTES_MAX for each input (of the
- * input's memory). */
-int column_merge(const struct column_section *inputs, uint32_t input_count, const struct column_merge_options *options, struct memory *memory, const struct section_identity *identity, const struct section_sink *sink,
-                 struct section_root *root);
+/* ---- Verifying ---- */
 
 /* Walks every page: checksums, levels, order, separators, ordinals below row_count and none twice, counts and totals. Memory: COLUMN_SEARCH_BYTES_MAX and a bit a row. */
 int column_verify(const struct column_section *section, uint64_t row_count);

@@ -1,4 +1,4 @@
-/* index.h: the one interface of the indexes: built from rows sorted by key, in the flush's callback or by a merge; searched; merged; verified. Rows are
+/* index.h: the one interface of the indexes: built from rows sorted by key, in a flush or a compaction, or merged out of others (text, vector); searched; verified. Rows are
  * known to an index only as ordinals (0, 1, 2, ... in key order within their segment) and column values handed over block by block; keys, seqs and tables are the engine's business.
  *
  * Storage: an index section is a sequence of pages (byte strings of at most INDEX_PAGE_BYTES_MAX, each with its own checksum) written one after the other through a sink, and read back by offset

@@ -1,5 +1,5 @@
 /* spatial.h: the spatial index: the points (x, y, z; float64) of a segment's rows, known by ordinal, as a packed tree of boxes in a section: built from rows in key order, searched by box, by radius, by nearness, counted,
- * merged, verified. Format: spatial_format.h; what it costs: docs/indexes.md.
+ * verified. Format: spatial_format.h; what it costs: docs/indexes.md.
  *
  * Points: every float64 but NaN. +-0 are equal in all comparisons; infinities are points like others. What is found comes back bit for bit as it was added.
  * Distances, everywhere here: for each axis t = coordinate - centre, 0 where both are the same infinity; then (tx * tx + ty * ty) + tz * tz, each operation rounded to float64, none fused. The radius includes what has a squared
@@ -15,7 +15,6 @@
 #include "index/index.h"
 
 #define SPATIAL_SEARCH_BYTES_MAX (96u * 1024u)
-#define SPATIAL_DROPPED UINT32_MAX
 
 /* ---- Building ---- */
 
@@ -91,22 +90,7 @@ int spatial_nearest_create(const struct spatial_section *section, const double c
 int spatial_nearest_next(struct spatial_nearest *nearest, struct spatial_hit *hit);
 void spatial_nearest_destroy(struct spatial_nearest *nearest);
 
-/* ---- Merging, verifying ---- */
-
-#define SPATIAL_MERGE_ROWS_MIN 1024u
-
-struct spatial_merge_options {
-    uint64_t rows_max;       /* no more rows than this stay */
-    uint64_t rows_in_memory; /* so many are held in memory at most, though at least SPATIAL_MERGE_ROWS_MIN; with fewer than rows_max the inputs are read about three times, up to some six times where many points are equal */
-    /* Is told ordinals of input number `input` and replaces each by the row's new ordinal or SPATIAL_DROPPED. No two rows may get the same; may be asked of a row more than once. */
-    int (*map)(void *context, uint32_t input, uint32_t *ordinals, uint32_t count);
-    void *map_context;
-};
-
-/* Writes one section of the points of several. MOTE_EINVAL: more than rows_max stay. Memory: spatial_builder_bytes of the lesser of rows_max and rows_in_memory, a search's (of the inputs' memory), and 96 bytes for each time that
- * rows_in_memory goes into rows_max. */
-int spatial_merge(const struct spatial_section *inputs, uint32_t input_count, const struct spatial_merge_options *options, struct memory *memory, const struct section_identity *identity, const struct section_sink *sink,
-                  struct section_root *root);
+/* ---- Verifying ---- */
 
 /* Walks every page: checksums, levels, counts, boxes that contain what is below them, points without NaN, ordinals below row_count and none twice, zeros where zeros belong. */
 int spatial_verify(const struct spatial_section *section, uint64_t row_count);

@@ -1,5 +1,5 @@
 /* column_fuzz.c: fuzz target of the column index's pages. The input changes a good section: its first eight bytes choose rows and questions, then each four bytes set a byte of the section (place, value), and all checksums are made good
- * again, so that everything behind them is reached. Searches in both directions, counts, estimates, sets, merges and verify must end, within memory, with an answer or MOTE_EDAMAGED.
+ * again, so that everything behind them is reached. Searches in both directions, counts, estimates, sets and verify must end, within memory, with an answer or MOTE_EDAMAGED.
  *
  * With libFuzzer: clang -DMOTE_LIBFUZZER -fsanitize=fuzzer,address ... Without it the program replays the files it is given, or runs a seeded number of random inputs: column_fuzz [-n count] [-s seed] [file ...]. */
 #include <stdio.h>
@@ -71,22 +71,6 @@ static void ask(const struct column_section *section, const struct column_query 
         column_set_destroy(section->memory, &set);
 }
 
-static int map_same(void *context, uint32_t input, uint32_t *ordinals, uint32_t count)
-{
-    (void)context, (void)input, (void)ordinals, (void)count;
-    return 0;
-}
-
-static void merge(const struct column_world *world, struct memory *memory, uint32_t type)
-{
-    struct column_world merged;
-    struct column_merge_options options = {.type = type, .page_bytes = 4096, .map = map_same};
-    column_world_begin(&merged, memory, false, false);
-    int result = column_merge(&world->section, 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root);
-    need(result == MOTE_EINVAL || is_answer(result), "merge");
-    section_world_end(&merged.pages);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 {
     static const uint32_t counts[] = {0, 1, 200, 1500, 700, 129};
@@ -114,7 +98,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         struct column_query query = {.kind = (enum column_query_kind)kind, .descending = (kind + data[4]) % 2, .from = {COLUMN_INCLUDED, values[0]}, .to = {COLUMN_EXCLUDED, values[1]}, .values = values, .value_count = 4};
         ask(&world.section, &query, rows.count);
     }
-    merge(&world, memory, rows.type);
     int result = column_verify(&world.section, rows.count);
     need(is_answer(result) && (changed || result == 0), "verify");
     need(world.pages.pinned == 0 && memory_used_bytes(memory) == used_bytes, "something was kept");

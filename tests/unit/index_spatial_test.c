@@ -1,4 +1,4 @@
-/* index_spatial_test.c: the spatial index by itself, in memory: box, radius, count and estimate against brute force over clouds of many shapes; merging; what is built, byte for byte; misuse and want of memory. */
+/* index_spatial_test.c: the spatial index by itself, in memory: box, radius, count and estimate against brute force over clouds of many shapes; what is built, byte for byte; misuse and want of memory. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -265,115 +265,6 @@ Test(index_spatial, loops_of_all_sets_give_the_same_bits)
     }
 }
 
-struct mapping {
-    const uint32_t *new_ordinals[3];
-    uint64_t sizes[3];
-};
-
-static int map_ordinals(void *context, uint32_t input, uint32_t *ordinals, uint32_t count)
-{
-    const struct mapping *mapping = context;
-    for (uint32_t i = 0; i < count; i++) {
-        if (ordinals[i] >= mapping->sizes[input])
-            return MOTE_EDAMAGED;
-        ordinals[i] = mapping->new_ordinals[input][ordinals[i]];
-    }
-    return 0;
-}
-
-Test(index_spatial, merged_sections_answer_as_one_built_of_all)
-{
-    uint64_t random = requests_seed("index_spatial_merge") | 1;
-    struct memory *memory = section_world_memory(64u << 20);
-    for (uint32_t shape = 0; shape < SPATIAL_SHAPES; shape++) {
-        struct spatial_cloud inputs[3], merged = {0};
-        struct spatial_world worlds[3], world;
-        struct spatial_section sections[3];
-        struct mapping mapping;
-        uint32_t *new_ordinals[3], total = 0;
-        for (uint32_t i = 0; i < 3; i++) {
-            inputs[i] = spatial_cloud_make(&random, i == 1 ? 0 : shape, i == 2 ? 0 : 700 + 3000 * i);
-            new_ordinals[i] = malloc((inputs[i].row_count + 1) * sizeof(uint32_t));
-            spatial_world_begin(&worlds[i], memory, true, false);
-            spatial_world_build(&worlds[i], &inputs[i]);
-            sections[i] = worlds[i].section;
-            mapping.new_ordinals[i] = new_ordinals[i];
-            mapping.sizes[i] = inputs[i].row_count;
-            total += inputs[i].count;
-        }
-        merged.ordinals = malloc(total * sizeof(uint32_t));
-        merged.points = malloc(total * sizeof *merged.points);
-        /* Row after row in turn; one in seven is dropped, and some new rows in between have no point. */
-        for (uint32_t at[3] = {0}; at[0] < inputs[0].count || at[1] < inputs[1].count;) {
-            uint32_t i = codec_check_random(&random) % 2 ? 1 : 0;
-            if (at[i] >= inputs[i].count)
-                continue;
-            uint32_t old = inputs[i].ordinals[at[i]];
-            new_ordinals[i][old] = SPATIAL_DROPPED;
-            if (codec_check_random(&random) % 7) {
-                merged.row_count += codec_check_random(&random) % 2;
-                new_ordinals[i][old] = merged.ordinals[merged.count] = (uint32_t)merged.row_count++;
-                memcpy(merged.points[merged.count++], inputs[i].points[at[i]], 24);
-            }
-            at[i]++;
-        }
-        for (uint32_t in_memory = 1; in_memory < 10000; in_memory = in_memory * 3 + 997) {
-            struct spatial_merge_options options = {.rows_max = merged.count - 1, .rows_in_memory = in_memory, .map = map_ordinals, .map_context = &mapping};
-            spatial_world_begin(&world, memory, false, false);
-            cr_assert_eq(spatial_merge(sections, 3, &options, memory, &world.pages.identity, &world.pages.sink, &world.pages.root), MOTE_EINVAL);
-            world.pages.length = 0;
-            options.rows_max++;
-            cr_assert_eq(spatial_merge(sections, 3, &options, memory, &world.pages.identity, &world.pages.sink, &world.pages.root), 0);
-            cr_assert_eq(spatial_verify(&world.section, merged.row_count), 0, "%s, %u in memory", spatial_shape_names[shape], in_memory);
-            check_searches(&world, &merged, &random, 4, spatial_shape_names[shape]);
-            section_world_end(&world.pages);
-        }
-        spatial_cloud_free(&merged);
-        for (uint32_t i = 0; i < 3; i++) {
-            section_world_end(&worlds[i].pages);
-            spatial_cloud_free(&inputs[i]);
-            free(new_ordinals[i]);
-        }
-    }
-    memory_destroy(memory);
-}
-
-/* Nothing to merge, nothing left, more equal points than memory holds, and as many reads as the header says. */
-Test(index_spatial, merge_of_extremes_is_whole)
-{
-    uint64_t random = requests_seed("index_spatial_merge_extremes") | 1, counted = 0;
-    struct memory *memory = section_world_memory(64u << 20);
-    struct spatial_cloud cloud = spatial_cloud_make(&random, 0, 200000);
-    struct spatial_world world, merged;
-    uint32_t *new_ordinals = malloc(cloud.count * sizeof *new_ordinals);
-    struct mapping mapping = {.new_ordinals = {new_ordinals}, .sizes = {cloud.count}};
-    struct spatial_merge_options options = {.rows_max = cloud.count, .rows_in_memory = 20000, .map = map_ordinals, .map_context = &mapping};
-    spatial_world_begin(&world, memory, false, false);
-    for (uint32_t i = 0; i < 50000; i++)
-        memcpy(cloud.points[i], cloud.points[60000], 24);
-    spatial_world_build(&world, &cloud);
-    for (uint32_t round = 0; round < 3; round++) {
-        for (uint32_t i = 0; i < cloud.count; i++)
-            new_ordinals[i] = round ? cloud.count - 1 - i : SPATIAL_DROPPED;
-        spatial_world_begin(&merged, memory, false, false);
-        world.pages.reads = 0;
-        cr_assert_eq(spatial_merge(&world.section, round == 2 ? 0 : 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), 0);
-        cr_assert_leq(world.pages.reads, world.pages.length / SPATIAL_PAGE_BYTES * 8, "%llu pages of %llu read", (unsigned long long)world.pages.reads, (unsigned long long)world.pages.length / SPATIAL_PAGE_BYTES);
-        cr_assert_eq(spatial_verify(&merged.section, cloud.count), 0);
-        cr_assert_eq(spatial_count_box(&merged.section, (const double[3]){-INFINITY, -INFINITY, -INFINITY}, (const double[3]){INFINITY, INFINITY, INFINITY}, &counted), 0);
-        cr_assert_eq(counted, round == 1 ? cloud.count : 0);
-        if (round == 1)
-            cr_assert_leq(merged.pages.length, world.pages.length * 6 / 5, "%llu bytes instead of %llu", (unsigned long long)merged.pages.length, (unsigned long long)world.pages.length);
-        section_world_end(&merged.pages);
-    }
-    options.rows_max = 1ull << 32;
-    cr_assert_eq(spatial_merge(&world.section, 1, &options, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root), MOTE_EINVAL);
-    free(new_ordinals);
-    section_world_end(&world.pages);
-    spatial_cloud_free(&cloud);
-    memory_destroy(memory);
-}
-
 /* The same rows, however they were handed over, are the same bytes; and these bytes are version 1. */
 Test(index_spatial, golden_section_is_byte_for_byte_the_same)
 {
@@ -494,17 +385,12 @@ Test(index_spatial, want_of_memory_is_budget)
     struct spatial_estimate estimate;
     struct spatial_nearest *nearest;
     struct spatial_nearest_options options = {.wanted = 1, .squared_distance_max = INFINITY};
-    uint32_t identity_map[3000];
-    struct mapping mapping = {.new_ordinals = {identity_map}, .sizes = {3000}};
-    struct spatial_merge_options merging = {.rows_max = 3000, .rows_in_memory = 1500, .map = map_ordinals, .map_context = &mapping};
     const double min[3] = {-INFINITY, -INFINITY, -INFINITY}, max[3] = {INFINITY, INFINITY, INFINITY}, centre[3] = {0};
-    for (uint32_t i = 0; i < 3000; i++)
-        identity_map[i] = i;
     spatial_world_begin(&world, memory, false, false);
     spatial_world_begin(&merged, memory, false, false);
     spatial_world_build(&world, &cloud);
     uint64_t used_bytes = memory_used_bytes(memory);
-    for (int call = 0; call < 7; call++)
+    for (int call = 0; call < 6; call++)
         for (int n = 0, result = MOTE_EBUDGET; result; n++) {
             memory_fail_after(memory, n, true);
             switch (call) {
@@ -512,8 +398,7 @@ Test(index_spatial, want_of_memory_is_budget)
             case 1: result = spatial_search_radius(&world.section, centre, 1, count_hits, &counted); break;
             case 2: result = spatial_estimate_box(&world.section, min, max, 3, &estimate); break;
             case 3: result = spatial_verify(&world.section, 3000); break;
-            case 4: result = spatial_merge(&world.section, 1, &merging, memory, &merged.pages.identity, &merged.pages.sink, &merged.pages.root); break;
-            case 5:
+            case 4:
                 result = spatial_builder_create(memory, 3000, &builder);
                 if (!result) {
                     result = spatial_builder_finish(builder, &merged.pages.identity, &merged.pages.sink, &merged.pages.root);
