@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "blockdev/base/units.h"
+#include "engine/engine_private.h"
 #include "tests/support/engine_fixture.h"
 
 TestSuite(series, .timeout = 120);
@@ -250,5 +251,35 @@ Test(series, short_scan_of_one_series_opens_few_segments)
     }
     check_all(&world);
     fixture_close(&world.fixture);
+    fixture_remove(&world.fixture);
+}
+
+/* Older rows of other times have the same series, hence keys on both sides of the deleted ones, and hide behind no tombstone. */
+Test(series, deletes_vanish_though_older_times_overlap_by_key)
+{
+    static struct world world;
+    make_world(&world, 14);
+    world.fixture.options.workers = MOTE_NO_THREADS;
+    world.fixture.options.compaction_runs_max = 2;
+    fixture_reopen(&world.fixture);
+    world.table = open_table(&world, false);
+    for (uint32_t flush = 0; flush < 3; flush++) {
+        for (uint32_t time = flush * 200; time < (flush + 1) * 200; time++)
+            for (uint32_t series = 0; series < SERIES; series++)
+                put(&world, series, time);
+        must(mote_flush(world.fixture.db));
+    }
+    for (uint32_t series = 0; series < SERIES; series++)
+        for (uint32_t time = 200; time < 400; time++)
+            remove_row(&world, series, time);
+    must(mote_flush(world.fixture.db));
+    bool did = true;
+    while (did)
+        must(compact_once(world.fixture.db, world.table, false, &did));
+    struct mote_table_info info = {.size_bytes = sizeof info};
+    must(mote_table_describe(world.table, &info));
+    cr_assert_eq(info.segment_rows, 2 * 200 * SERIES, "%llu rows and tombstones are left", (unsigned long long)info.segment_rows);
+    cr_assert_eq(info.segment_count, 2, "the segments of other times were left alone");
+    check_all(&world);
     fixture_remove(&world.fixture);
 }
