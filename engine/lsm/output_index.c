@@ -12,7 +12,8 @@
 #include "blockdev/base/units.h"
 
 #define SEGMENT_ROWS_MIN 16384u
-#define MERGE_INPUTS_MAX 64u /* each has a window of its section in memory */
+#define MERGE_INPUTS_MAX 64u
+#define MERGE_INPUT_BYTES (320u * 1024u) /* a window of its section, and pages */
 #define LONG_ROWS_MIN 64u
 
 /* The positions of the index's columns in the schema; false: it lacks one, or nobody knows this kind. */
@@ -51,10 +52,12 @@ static uint64_t fit_long_rows(const struct lsm_indexes *indexes, uint64_t found,
     return rows;
 }
 
-/* Whether the index's section of each input can be read. */
-static bool can_merge(const struct lsm_origins *origins, const struct row_index_ops *ops, uint64_t index_id)
+/* Whether the index's section of each input can be read, and all of them fit in memory. */
+static bool can_merge(const struct lsm_output *output, const struct row_index_ops *ops, uint64_t index_id)
 {
-    bool can = origins && ops->merge && origins->input_count <= MERGE_INPUTS_MAX;
+    const struct lsm_origins *origins = output->origins;
+    uint64_t share_bytes = memory_budget_bytes(output->job->sst->memory) / SST_INDEX_BUDGET_SHARE;
+    bool can = origins && ops->merge && origins->input_count <= MERGE_INPUTS_MAX && (uint64_t)origins->input_count * MERGE_INPUT_BYTES <= share_bytes;
     for (uint32_t i = 0; can && i < origins->input_count; i++) {
         struct segment_index *section = segment_find_index(origins->inputs[i].segment, index_id);
         can = section && !atomic_load(&section->unusable) && origins->inputs[i].segment->record.row_count < SECTION_ROW_DROPPED;
@@ -76,7 +79,7 @@ int lsm_indexes_begin(struct lsm_output *output)
     for (uint32_t i = 0; i < found; i++) {
         if (!resolve_feed(output, &indexes->definitions[i], &indexes->feeds[indexes->count]))
             continue;
-        indexes->merged[indexes->count] = can_merge(output->origins, indexes->feeds[indexes->count].ops, indexes->definitions[i].id);
+        indexes->merged[indexes->count] = can_merge(output, indexes->feeds[indexes->count].ops, indexes->definitions[i].id);
         indexes->any_merged |= indexes->merged[indexes->count];
         indexes->definitions[indexes->count++] = indexes->definitions[i];
     }
