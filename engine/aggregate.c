@@ -464,6 +464,7 @@ int mote_count(mote_table *table, const struct mote_scan_options *given, uint64_
     options.use_time_range = scan.use_time_range;
     options.time_from_ns = scan.time_from_ns;
     options.time_to_ns = scan.time_to_ns;
+    options.snapshot = scan.snapshot;
     options.values = &rows;
     options.value_count = 1;
     result = aggregate_open(table, &options, &aggregation);

@@ -158,6 +158,7 @@ int aggregate_open(mote_table *table, const struct mote_aggregate_options *optio
     scan.use_time_range = options->use_time_range;
     scan.time_from_ns = options->time_from_ns;
     scan.time_to_ns = options->time_to_ns;
+    scan.snapshot = options->snapshot;
     int result = cursor_check(table, &scan, out, &complete);
     if (result) {
         error_add_table(atomic_load_explicit(&table->schema, memory_order_acquire)->name);

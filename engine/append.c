@@ -1,167 +1,12 @@
-/* append.c: a row's way in: check, key, room in the memtable, room and seq in the log, encode, publish, insert. See engine_private.h for the path and mote.h for the contract.
- *
- * Invariants
- *   1. Whatever can fail comes before wal_reserve succeeds; a seq that was given out is always encoded, published, inserted, and made visible.
- *   2. visible_seq advances in seq order: a writer waits for its predecessors, which never block between their seq and their turn.
- *   3. The generation in which a row is inserted is the one of the stage that holds it.
+/* append.c: a row's way in, or a batch's of one table: check, key, room (intake.c), encode, publish, insert. See engine_private.h for the path and mote.h for the contract.
  */
 #include <string.h>
-#include <time.h>
 
 #include "blockdev/base/codec.h"
-#include "blockdev/base/thread.h"
-#include "engine/engine_private.h"
+#include "engine/append_private.h"
 #include "engine/key_set.h"
 #include "engine/log_columns.h"
 #include "engine/unique.h"
-
-#define UNIQUE_AGAIN (WAL_RETRY + 1) /* a unique index was declared since the writer looked */
-#define SPINS_BEFORE_SLEEP 200
-#define TURN_SLEEP_NS 20000 /* not sched_yield: a predecessor that takes longer is preempted, and who yields then stands behind all that run */
-
-struct write_level {
-    uint32_t durability; /* resolved */
-    uint32_t period_ms;
-    bool from_ring;      /* a producer's records */
-};
-
-static int resolve_level(const struct mote_db *db, const struct mote_write_options *options, struct write_level *level)
-{
-    *level = (struct write_level){.durability = db->options.durability, .period_ms = db->options.period_ms};
-    if (!options)
-        return MOTE_OK;
-    if (options->size_bytes < sizeof *options || options->durability > MOTE_DURABILITY_NONE)
-        return error_set(MOTE_EINVAL, "write options: size_bytes is not set or durability %u is unknown", options->durability);
-    if (options->durability)
-        level->durability = options->durability;
-    if (options->period_ms)
-        level->period_ms = options->period_ms;
-    return MOTE_OK;
-}
-
-/* Takes room for the same rows in the memtable and in the log, in one generation. */
-struct intake {
-    uint64_t memtable_bytes; /* room for nodes */
-    uint32_t log_bytes;      /* payload */
-    uint32_t count;          /* seqs */
-    bool checked;            /* against the unique indexes */
-    bool deletes, from_ring; /* a delete is taken also when the device is full: what frees space must go on; it and a producer's rows may use the headroom */
-    struct generation *generation;
-    struct memtable *memtable;
-    struct memtable_room room;
-    struct wal_slot slot;
-};
-
-/* The generation that the log is filling, kept from being recycled until leave_generation. */
-static struct generation *enter_generation(struct mote_db *db)
-{
-    for (;;) {
-        struct generation *generation = wal_active_user(db->wal);
-        atomic_fetch_add(&generation->writers, 1);
-        if (generation == wal_active_user(db->wal))
-            return generation;
-        atomic_fetch_sub(&generation->writers, 1);
-    }
-}
-
-static void leave_generation(struct generation *generation) { atomic_fetch_sub_explicit(&generation->writers, 1, memory_order_release); }
-
-/* One try: MOTE_OK (the caller leaves the generation after its inserts), WAL_RETRY, or an error. */
-static int try_room(struct mote_table *table, struct intake *intake)
-{
-    struct mote_db *db = table->db;
-    struct generation *generation = enter_generation(db);
-    int result;
-    if (!intake->checked && !intake->deletes && unique_wanted(table)) {
-        leave_generation(generation);
-        return UNIQUE_AGAIN;
-    }
-    if (!generation_reserve(db, generation, intake->memtable_bytes, intake->from_ring || intake->deletes, &intake->room)) {
-        leave_generation(generation);
-        if (intake->memtable_bytes > memtable_arena_bytes(generation->memtables) / 2)
-            return error_set(MOTE_ETOOBIG, "a batch of %u rows needs %llu bytes of the memtable, which has %llu: make it smaller", intake->count,
-                             (unsigned long long)intake->memtable_bytes, (unsigned long long)memtable_arena_bytes(generation->memtables));
-        result = rotate(db, generation);
-        return result ? result : WAL_RETRY;
-    }
-    intake->generation = generation;
-    intake->memtable = memtable_of_table(generation->memtables, table->id, true);
-    if (!intake->memtable)
-        result = error_set(MOTE_EBUDGET, "a memtable holds at most %u tables: raise tables_max", db->options.tables_max);
-    else
-        result = wal_reserve(db->wal, intake->log_bytes, intake->count, generation, &intake->slot);
-    if (result) {
-        memtable_unreserve(generation->memtables, &intake->room);
-        leave_generation(generation);
-    }
-    return result == MOTE_EPOISONED ? db_settle(db, result) : result;
-}
-
-/* The log found no memory to be extended with: nobody else tries again before somebody needs it. */
-static bool extend_again(struct mote_db *db, int result, uint32_t tries) { return (result == MOTE_EBUDGET || result == MOTE_ENOMEM) && tries == 0 && space_extend(db, false) == MOTE_OK; }
-
-static int take_room(struct mote_table *table, struct intake *intake)
-{
-    uint32_t tries = 0;
-    int result = intake->deletes ? MOTE_OK : rotate_check_space(table->db, intake->from_ring);
-    if (result)
-        return result;
-    do
-        result = try_room(table, intake);
-    while (result == WAL_RETRY || extend_again(table->db, result, tries++));
-    return result;
-}
-
-/* Hands the encoded rows to the log: the commit may begin. The payload stays readable until make_visible. */
-static void publish(struct mote_db *db, struct intake *intake, const struct write_level *level)
-{
-    enum wal_urgency urgency = level->durability == MOTE_DURABILITY_NONE ? WAL_URGENCY_NONE
-                               : level->durability == MOTE_DURABILITY_PERIODIC ? WAL_URGENCY_TIMED
-                               : level->durability == MOTE_DURABILITY_SYNC ? WAL_URGENCY_OWN : WAL_URGENCY_NOW;
-    wal_hold(db->wal, &intake->slot);
-    wal_publish(db->wal, &intake->slot, urgency, level->period_ms);
-}
-
-/* The rows are in the memtable: lets go of the slot and the generation, then waits for the turn of its seqs. */
-static void make_visible(struct mote_db *db, struct intake *intake)
-{
-    wal_release(db->wal, &intake->slot);
-    memtable_unreserve(intake->generation->memtables, &intake->room);
-    leave_generation(intake->generation);
-    uint64_t before = intake->slot.first_seq - 1;
-    for (int spins = 0; atomic_load_explicit(&db->visible_seq, memory_order_acquire) != before; spins++) {
-        if (spins >= SPINS_BEFORE_SLEEP)
-            nanosleep(&(struct timespec){.tv_nsec = TURN_SLEEP_NS}, NULL);
-        else
-            thread_pause();
-    }
-    atomic_store_explicit(&db->visible_seq, before + intake->count, memory_order_release);
-}
-
-/* What a wait for the log returned; a failure that stopped the log stops the handle. */
-static int settle_wait(struct mote_db *db, int result)
-{
-    if (result == MOTE_EPOISONED || result == MOTE_EIO || result == MOTE_ENODEV)
-        db_settle(db, result);
-    return result;
-}
-
-/* After the rows are visible: the ticket, the counters, the wait that SYNC promises. */
-static int finish_write(struct mote_table *table, struct intake *intake, const struct write_level *level, uint64_t raw_bytes, uint64_t *ticket)
-{
-    struct mote_db *db = table->db;
-    uint64_t seq = intake->slot.first_seq + intake->count - 1;
-    atomic_fetch_add_explicit(&db->counters.batches, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&db->counters.bytes_appended, raw_bytes, memory_order_relaxed);
-    if (ticket)
-        *ticket = seq;
-    int result = MOTE_OK;
-    if (level->durability == MOTE_DURABILITY_SYNC)
-        result = settle_wait(db, wal_finish(db->wal, &intake->slot, intake->count));
-    if (db->options.inline_io)
-        jobs_inline(db);
-    return result;
-}
 
 static struct schema *writer_schema(struct mote_table *table) { return atomic_load_explicit(&table->schema, memory_order_acquire); }
 
@@ -189,7 +34,7 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
     const struct schema *schema = writer_schema(table);
     struct write_level level;
     uint32_t image_bytes;
-    int result = resolve_level(db, options, &level);
+    int result = write_level_resolve(db, options, &level);
     if (!result)
         result = row_check_values(schema, values, value_count, &image_bytes);
     if (result)
@@ -210,7 +55,7 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
         result = unique_wanted(table) ? unique_begin_row(table, schema, values, value_count, rowid, image_bytes, &check) : MOTE_OK;
         intake.checked = check != NULL;
         if (!result)
-            result = take_room(table, &intake);
+            result = intake_take_room(table, &intake);
         if (result)
             unique_end(check, 0);
     } while (result == UNIQUE_AGAIN);
@@ -227,12 +72,12 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
     }
     row_encode_values(schema, values, value_count, rowid, at, image_bytes);
     memset(at + image_bytes, 0, padded_bytes - image_bytes);
-    publish(db, &intake, &level);
+    intake_publish(db, &intake, &level);
     insert_row(table, schema, &intake, intake.slot.first_seq, at, image_bytes);
-    make_visible(db, &intake);
+    intake_make_visible(db, &intake);
     unique_end(check, intake.slot.first_seq);
     atomic_fetch_add_explicit(&db->counters.rows_appended, 1, memory_order_relaxed);
-    return finish_write(table, &intake, &level, image_bytes, ticket);
+    return intake_finish(table->db, &intake, &level, image_bytes, ticket);
 }
 
 int mote_append(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
@@ -328,7 +173,7 @@ static int take_batch_room(struct mote_table *table, const struct row_batch *pre
         .checked = checked,
         .from_ring = level->from_ring,
     };
-    return take_room(table, intake);
+    return intake_take_room(table, intake);
 }
 
 /* What the log's encoder remembers of the table's columns; NULL: another writer has it, or there is no memory. */
@@ -385,18 +230,18 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
     }
     if (columns.data) {
         copy_columns(prepared, &intake, &columns);
-        publish(db, &intake, level);
+        intake_publish(db, &intake, level);
         log_columns_free(db->memory, &columns);
         insert_batch(table, prepared, &intake, rowid, true);
     } else {
         encode_batch(table, prepared, &intake, rowid);
-        publish(db, &intake, level);
+        intake_publish(db, &intake, level);
         insert_batch(table, prepared, &intake, rowid, false);
     }
-    make_visible(db, &intake);
+    intake_make_visible(db, &intake);
     unique_end(check, intake.slot.first_seq);
     atomic_fetch_add_explicit(&db->counters.rows_appended, row_count, memory_order_relaxed);
-    return finish_write(table, &intake, level, prepared->total_bytes, ticket);
+    return intake_finish(table->db, &intake, level, prepared->total_bytes, ticket);
 }
 
 static int check_batch(struct mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, struct row_batch *prepared, struct write_level *level)
@@ -409,7 +254,7 @@ static int check_batch(struct mote_table *table, const struct mote_batch *batch,
     if (!result && batch->row_count > UINT32_MAX / 64)
         result = error_set(MOTE_ETOOBIG, "a batch of %zu rows is more than one commit holds: split it", batch->row_count);
     if (!result)
-        result = resolve_level(table->db, options, level);
+        result = write_level_resolve(table->db, options, level);
     return result ? result : row_batch_check(writer_schema(table), batch, prepared);
 }
 
@@ -448,14 +293,14 @@ int mote_delete(mote_table *table, const struct mote_value *key_values, size_t k
     struct write_level level;
     uint8_t key[MOTE_KEY_BYTES_MAX];
     uint32_t key_bytes;
-    result = resolve_level(table->db, options, &level);
+    result = write_level_resolve(table->db, options, &level);
     if (!result)
         result = key_from_values(schema, key_values, key_count, key, &key_bytes);
     if (result)
         return result;
     uint32_t padded_bytes = (uint32_t)round_up(key_bytes, 8);
     struct intake intake = {.memtable_bytes = memtable_room_bytes(1, padded_bytes), .log_bytes = LOG_OP_HEADER_BYTES + LOG_ITEM_HEADER_BYTES + padded_bytes, .count = 1, .deletes = true};
-    result = take_room(table, &intake);
+    result = intake_take_room(table, &intake);
     if (result)
         return result;
     struct log_op op = {LOG_OP_DELETE, 0, schema->version, 1, intake.log_bytes, 0, table->id};
@@ -466,11 +311,11 @@ int mote_delete(mote_table *table, const struct mote_value *key_values, size_t k
     at += LOG_OP_HEADER_BYTES + LOG_ITEM_HEADER_BYTES;
     memcpy(at, key, key_bytes);
     memset(at + key_bytes, 0, padded_bytes - key_bytes);
-    publish(table->db, &intake, &level);
+    intake_publish(table->db, &intake, &level);
     memtable_insert(intake.memtable, &intake.room, schema, key, key_bytes, intake.slot.first_seq, RECORD_DELETE, NULL, 0);
-    make_visible(table->db, &intake);
+    intake_make_visible(table->db, &intake);
     atomic_fetch_add_explicit(&table->db->counters.rows_deleted, 1, memory_order_relaxed);
-    return finish_write(table, &intake, &level, 0, ticket);
+    return intake_finish(table->db, &intake, &level, 0, ticket);
 }
 
 /* ---- Insert: only where the key has no row ---- */
@@ -588,5 +433,5 @@ int mote_wait(mote_db *db, uint64_t ticket, int64_t timeout_ns)
     result = wal_wait(db->wal, ticket, timeout_ns);
     if (result == MOTE_ETIMEOUT)
         return error_set(MOTE_ETIMEOUT, "ticket %llu is not durable after %lld ns; the commit goes on", (unsigned long long)ticket, (long long)timeout_ns);
-    return settle_wait(db, result);
+    return intake_settle_wait(db, result);
 }

@@ -42,7 +42,7 @@ void table_raise_rowid(struct mote_table *table, int64_t seen)
 
 struct schema *table_schema_version(struct mote_table *table, uint32_t version)
 {
-    return version >= 1 && version <= table->older_count ? table->older[version - 1] : NULL;
+    return version >= 1 && version <= __atomic_load_n(&table->older_count, __ATOMIC_ACQUIRE) ? table->older[version - 1] : NULL;
 }
 
 const struct schema *catalog_live_schema(void *context, uint64_t table_id)
@@ -210,7 +210,7 @@ static int add_column_locked(struct mote_table *table, const struct mote_column_
         return result;
     }
     table->older[next->version - 1] = next;
-    table->older_count = next->version;
+    __atomic_store_n(&table->older_count, next->version, __ATOMIC_RELEASE);
     atomic_store_explicit(&table->schema, next, memory_order_release);
     return MOTE_OK;
 }

@@ -243,7 +243,7 @@ static void choose_step(struct mote_db *db, uint64_t *snapshots, struct lsm_job_
 static int compact_list(struct mote_db *db, const struct version *version, const struct schema *schema, bool everything, bool *did)
 {
     struct lsm_compaction *compaction = memory_alloc_zero(db->memory, sizeof *compaction);
-    uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
+    uint64_t *snapshots = memory_alloc(db->memory, (db->snapshot_slots + 1) * sizeof *snapshots);
     int result = compaction && snapshots ? MOTE_OK : MOTE_EBUDGET;
     struct lsm_job_context job;
     if (!result)

@@ -9,6 +9,7 @@
  * key is the hidden rowid, which is never given twice.
  */
 #include "engine/cursor_private.h"
+#include "engine/overlay.h"
 
 #define CHUNK_ROWS_DEFAULT 4096u
 
@@ -200,6 +201,8 @@ int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk)
         return result;
     struct mote_db *db = cursor->table->db;
     struct view view;
+    if (cursor->overlay && cursor->overlay->epoch != cursor->overlay_epoch)
+        return error_set(MOTE_EINVAL, "the transaction of this cursor has ended, or taken back writes since it was opened: the cursor can only be closed");
     const struct schema *schema = atomic_load_explicit(&cursor->table->schema, memory_order_acquire);
     chunk_clear(&cursor->chunk);
     view_acquire(db, &view);
@@ -241,12 +244,8 @@ static int choose_columns(struct mote_cursor *cursor, const struct schema *schem
     return chunk_create(cursor->table->db->memory, schema, positions, count, rows, &cursor->chunk);
 }
 
-static int open_scan(mote_table *table, const struct mote_scan_options *given, bool latest, mote_cursor **out)
+static int open_checked(mote_table *table, const struct mote_scan_options *options, bool latest, struct overlay *overlay, mote_cursor **out)
 {
-    struct mote_scan_options options;
-    int result = cursor_check(table, given, out, &options);
-    if (result)
-        return result;
     struct mote_db *db = table->db;
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
     if (latest && !schema->time_in_key)
@@ -256,9 +255,9 @@ static int open_scan(mote_table *table, const struct mote_scan_options *given, b
         return MOTE_EBUDGET;
     cursor->latest = latest;
     cursor->projects = !latest;
-    result = cursor_open(table, &options, cursor);
+    int result = cursor_open(table, options, cursor);
     if (!result) {
-        result = choose_columns(cursor, schema, &options);
+        result = choose_columns(cursor, schema, options);
         if (result)
             cursor_shut(cursor);
     }
@@ -266,9 +265,24 @@ static int open_scan(mote_table *table, const struct mote_scan_options *given, b
         memory_free(db->memory, cursor);
         return result;
     }
+    cursor->overlay = overlay;
+    if (overlay) {
+        overlay_hold(overlay);
+        cursor->overlay_seq = OVERLAY_SEQ + overlay->writes;
+        cursor->overlay_epoch = overlay->epoch;
+    }
     *out = cursor;
     return MOTE_OK;
 }
+
+static int open_scan(mote_table *table, const struct mote_scan_options *given, bool latest, mote_cursor **out)
+{
+    struct mote_scan_options options;
+    int result = cursor_check(table, given, out, &options);
+    return result ? result : open_checked(table, &options, latest, NULL, out);
+}
+
+int cursor_open_scan(mote_table *table, const struct mote_scan_options *options, struct overlay *overlay, mote_cursor **cursor) { return open_checked(table, options, false, overlay, cursor); }
 
 int mote_scan(mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor) { return open_scan(table, options, false, cursor); }
 
@@ -280,6 +294,8 @@ void mote_cursor_close(mote_cursor *cursor)
         return;
     struct mote_db *db = cursor->table->db;
     cursor_shut(cursor);
+    if (cursor->overlay)
+        overlay_release(cursor->overlay);
     chunk_destroy(&cursor->chunk);
     memory_free(db->memory, cursor);
 }

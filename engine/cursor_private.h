@@ -27,11 +27,15 @@ struct place {
     uint64_t taken;
 };
 
+struct overlay;
+
 struct mote_cursor {
     mote_table *table;
     struct reader *reader;
     uint64_t snapshot;
     uint32_t snapshot_slot;
+    struct overlay *overlay; /* of a transaction: its writes up to overlay_seq, while the epoch is the same; NULL: none */
+    uint64_t overlay_seq, overlay_epoch;
     struct chunk_buffer chunk;
     bool descending, use_time, prunable, done;
     bool deferred; /* segments' iterators defer the reading of blocks (ascending); wants and its context: as theirs */
@@ -90,6 +94,10 @@ int cursor_check(mote_table *table, const struct mote_scan_options *given, const
 /* Fills the cursor (zeros so far) by the options, registers its snapshot and takes a reader; what is to come out of it is the caller's. After a failure there is nothing to be shut. */
 int cursor_open(mote_table *table, const struct mote_scan_options *options, struct mote_cursor *cursor);
 void cursor_shut(struct mote_cursor *cursor);
+
+/* ---- cursor.c ---- */
+/* mote_scan with checked options, over the writes of a transaction. */
+int cursor_open_scan(mote_table *table, const struct mote_scan_options *options, struct overlay *overlay, mote_cursor **cursor);
 
 /* ---- latest.c ---- */
 /* The next chunk of mote_latest. */

@@ -6,6 +6,7 @@
  * Threads: the cursor's. Failures: those of the segments' iterators; MOTE_EBUDGET.
  */
 #include "engine/cursor_private.h"
+#include "engine/overlay.h"
 
 #define AHEAD_ROWS_MIN 256u  /* a scan that has fewer rows to go does not read ahead */
 #define FEW_ROWS_MAX 4096u   /* of so few it reads no more than the blocks in which they lie */
@@ -207,6 +208,9 @@ int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, cons
         if (memtable)
             result = merge_add_memtable(reader->merge, memtable);
     }
+    struct memtable *own = cursor->overlay ? memtable_of_table(cursor->overlay->memtables, cursor->table->id, false) : NULL;
+    if (own && !result)
+        result = merge_add_private(reader->merge, own, cursor->overlay_seq);
     for (uint32_t i = 0; list && i < list->count && !result; i++) {
         struct segment *segment = list->segments[i];
         if (cursor->use_time && schema->time_in_key && !segment_may_hold_times(&segment->record, cursor->time_from_ns, cursor->time_to_ns))
@@ -363,7 +367,7 @@ int cursor_open(mote_table *table, const struct mote_scan_options *options, stru
     if (!result)
         result = set_series(cursor, schema, options);
     if (!result)
-        result = snapshot_register(db, &cursor->snapshot, &cursor->snapshot_slot);
+        result = snapshot_register(db, options->snapshot, &cursor->snapshot, &cursor->snapshot_slot);
     if (result)
         return result;
     cursor->reader = reader_take(db, true);

@@ -8,8 +8,9 @@
  * Generations (memtables between two cuts of the log):  FREE -> ACTIVE (listed for readers before its first row) -> IMMUTABLE (rotated; in cut order) -> FLUSHED (its rows are in a durable version; unlisted; waits for the pins of readers) -> FREE.
  *
  * Locks, in the order in which they may be taken together:
- *     table->insert_mutex > table->unique_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex and reader_mutex are leaves.
+ *     table->insert_mutex > table->unique_mutex > batch_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex and reader_mutex are leaves.
  * Beside compact_mutex, and never held together with it but by whoever abandons (flush of a full memory): the mutex of index_steps.c, before those of the manifest.
+ * Of several tables those of one kind are taken by ascending table ids, all insert_mutexes before the first unique_mutex.
  * Between the first two: the producers' drain_mutex (producer_private.h), since appends are made under it.
  * visible_seq, poisoned, and a table's schema pointer are atomics. No lock is taken by append unless a memtable or the log is full.
  *
@@ -96,7 +97,7 @@ struct worker {
 };
 
 struct engine_counters {
-    _Atomic uint64_t rows_appended, rows_deleted, batches, bytes_appended;
+    _Atomic uint64_t rows_appended, rows_deleted, batches, bytes_appended, transactions, conflicts;
     _Atomic uint64_t flushes, compactions, checkpoints, stalls, stall_ns;
 };
 
@@ -120,6 +121,8 @@ struct mote_db {
     _Atomic int32_t poisoned;
     struct mote_error poison_error;
 
+    pthread_mutex_t batch_mutex; /* write_commit.c */
+    uint64_t batch_id;           /* of the last write in parts; under it */
     struct generation generations[GENERATIONS_MAX];
     uint32_t generation_count;
     struct generation *listed[GENERATIONS_MAX]; /* ACTIVE and IMMUTABLE ones, newest first; under the version mutex */
@@ -138,8 +141,9 @@ struct mote_db {
     struct vector_cache *vector_cache; /* open vector indexes (vector_cache.h) */
 
     pthread_mutex_t snapshot_mutex;
-    uint64_t *snapshots; /* live cursors' seqs, cursors_max slots, 0: unused */
+    uint64_t *snapshots; /* live seqs, 0: unused (snapshot.c) */
     uint32_t snapshot_slots;
+    struct manifest_named *named; /* MANIFEST_NAMED_MAX: those of the last slots */
 
     pthread_mutex_t reader_mutex;
     pthread_cond_t reader_cond;
@@ -250,11 +254,6 @@ double spatial_distance(const double centre[3], const double point[3]);
 /* ---- view.c ---- */
 void view_acquire(struct mote_db *db, struct view *view);
 void view_release(struct mote_db *db, struct view *view);
-/* Registers the present visible_seq as a live snapshot; MOTE_EBUDGET. */
-int snapshot_register(struct mote_db *db, uint64_t *seq, uint32_t *slot);
-void snapshot_forget(struct mote_db *db, uint32_t slot);
-/* The live snapshots, ascending, and visible_seq as the last; count at most snapshot_slots + 1. */
-uint32_t snapshot_collect(struct mote_db *db, uint64_t *seqs);
 int readers_create(struct mote_db *db);
 void readers_destroy(struct mote_db *db);
 struct reader *reader_take(struct mote_db *db, bool for_cursor); /* waits for gets; NULL with MOTE_EBUDGET for cursors */
@@ -262,14 +261,35 @@ void reader_give(struct mote_db *db, struct reader *reader, bool of_cursor);
 /* Before the view goes: its iterators hold nothing of the cache and of segments any more. */
 void reader_rest(struct reader *reader);
 
+/* ---- snapshot.c ---- */
+struct mote_snapshot {
+    struct mote_db *db;
+    uint64_t seq;
+    uint32_t slot;
+};
+int snapshots_create(struct mote_db *db);
+void snapshots_free(struct mote_db *db);
+void snapshots_load(struct mote_db *db); /* the named ones, from the manifest */
+/* A cursor's own: what `of` sees, or (NULL) the present visible_seq. MOTE_EBUDGET, MOTE_EINVAL (another database's). */
+int snapshot_register(struct mote_db *db, const struct mote_snapshot *of, uint64_t *seq, uint32_t *slot);
+void snapshot_forget(struct mote_db *db, uint32_t slot);
+/* An anonymous one, in place, for a transaction; MOTE_EBUDGET. */
+int snapshot_begin(struct mote_db *db, struct mote_snapshot *snapshot);
+/* The live snapshots and visible_seq, ascending; count at most snapshot_slots + 1. */
+uint32_t snapshot_collect(struct mote_db *db, uint64_t *seqs);
+/* No seq up to this one may be given to a row: a named snapshot would see it. */
+uint64_t snapshots_newest_named(struct mote_db *db);
+void snapshots_add_stats(struct mote_db *db, struct mote_stats *stats);
+
 /* ---- get.c ---- */
+#define SEQ_PRESENT UINT64_MAX /* in place of a snapshot: all that is visible */
 struct found_row {
     bool found;
     uint64_t seq;
 };
 /* The newest visible version of the key, into row if not NULL. */
 int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found);
-/* The same under a registered snapshot. 0: the present. */
+/* The same under a registered snapshot, or SEQ_PRESENT. */
 int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct mote_row *row, struct found_row *found);
 
 /* ---- rotate.c ---- */
@@ -346,7 +366,7 @@ int jobs_pace(void *context, uint64_t bytes_written);
 bool jobs_over_rate(struct mote_db *db);
 /* Called by a compaction now and then, under compact_mutex: flushes where rows lack memory and no worker is free to do it. */
 void jobs_flush_between(struct mote_db *db);
-/* What an LSM job needs of the volume; snapshots[] must have room for cursors_max + 1. */
+/* What an LSM job needs of the volume; snapshots[] must have room for snapshot_slots + 1. */
 void jobs_context(struct mote_db *db, struct blockdev_queue *queue, uint64_t *snapshots, struct lsm_job_context *job);
 
 #endif

@@ -125,7 +125,7 @@ int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, 
     *found = (struct found_row){false, 0};
     view_acquire(db, &view);
     /* Loaded after the view: every version that the view can miss is newer, and jobs kept the newest at or below it. */
-    uint64_t snapshot = seq ? seq : atomic_load(&db->visible_seq);
+    uint64_t snapshot = seq != SEQ_PRESENT ? seq : atomic_load(&db->visible_seq);
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
     const struct get_key wanted = {key, key_bytes, snapshot};
     const struct segment_list *list = version_find(view.version, table->id);
@@ -148,7 +148,7 @@ int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, 
     return result;
 }
 
-int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found) { return lookup_at(table, key, key_bytes, 0, row, found); }
+int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found) { return lookup_at(table, key, key_bytes, SEQ_PRESENT, row, found); }
 
 /* ---- Public ---- */
 
@@ -164,11 +164,13 @@ int row_make(struct mote_db *db, mote_row **row, bool *made)
     return MOTE_OK;
 }
 
-int mote_get(mote_table *table, const struct mote_value *key_values, size_t key_count, mote_row **row)
+int mote_get_at(mote_table *table, const mote_snapshot *snapshot, const struct mote_value *key_values, size_t key_count, mote_row **row)
 {
     int result = table_check(table);
     if (!result && (!row || (!key_values && key_count)))
         result = error_set(MOTE_EINVAL, "the key or the result pointer is NULL");
+    if (!result && snapshot && snapshot->db != table->db)
+        result = error_set(MOTE_EINVAL, "the snapshot is of another database than the table");
     if (result)
         return result;
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
@@ -184,7 +186,7 @@ int mote_get(mote_table *table, const struct mote_value *key_values, size_t key_
     result = row_make(table->db, row, &made);
     if (result)
         return result;
-    result = lookup(table, key, key_bytes, *row, &found);
+    result = lookup_at(table, key, key_bytes, snapshot ? snapshot->seq : SEQ_PRESENT, *row, &found);
     if (!result && !found.found)
         result = error_set(MOTE_ENOTFOUND, "table %s has no row with this key", schema->name);
     if (result && made) {
@@ -193,6 +195,8 @@ int mote_get(mote_table *table, const struct mote_value *key_values, size_t key_
     }
     return result;
 }
+
+int mote_get(mote_table *table, const struct mote_value *key_values, size_t key_count, mote_row **row) { return mote_get_at(table, NULL, key_values, key_count, row); }
 
 int mote_row_value(const mote_row *row, uint32_t position, struct mote_value *value)
 {

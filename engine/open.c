@@ -78,9 +78,9 @@ static int create_memtables(struct mote_db *db, void **arenas)
             return result;
         db->generation_count = i + 1;
     }
-    db->snapshot_slots = db->options.cursors_max;
-    db->snapshots = memory_alloc_zero(db->memory, db->snapshot_slots * sizeof *db->snapshots);
-    int result = db->snapshots ? readers_create(db) : MOTE_EBUDGET;
+    int result = snapshots_create(db);
+    if (!result)
+        result = readers_create(db);
     return result || db->read_only ? result : producers_create(db);
 }
 
@@ -151,6 +151,7 @@ static int open_manifest(struct mote_db *db)
     const struct manifest_state *state = manifest_get_state(db->manifest);
     atomic_store(&db->flushed_seq, state->flushed_seq);
     atomic_store(&db->head_lsn, state->head_lsn);
+    snapshots_load(db);
     result = catalog_load(db);
     return result ? result : indexes_create(db);
 }
@@ -274,7 +275,7 @@ static void start_reading(struct mote_db *db, const struct recovery *recovery)
 
 static void init_locks(struct mote_db *db)
 {
-    pthread_mutex_t *mutexes[] = {&db->rotate_mutex, &db->flush_mutex, &db->compact_mutex, &db->checkpoint_mutex, &db->ddl_mutex, &db->space_mutex, &db->snapshot_mutex, &db->reader_mutex, &db->job_mutex};
+    pthread_mutex_t *mutexes[] = {&db->rotate_mutex, &db->batch_mutex, &db->flush_mutex, &db->compact_mutex, &db->checkpoint_mutex, &db->ddl_mutex, &db->space_mutex, &db->snapshot_mutex, &db->reader_mutex, &db->job_mutex};
     for (size_t i = 0; i < sizeof mutexes / sizeof mutexes[0]; i++)
         pthread_mutex_init(mutexes[i], NULL);
     pthread_cond_init(&db->reader_cond, NULL);
@@ -309,7 +310,7 @@ static void destroy(struct mote_db *db)
             blockdev_queue_destroy(queues[i]);
     }
     if (db->memory) {
-        memory_free(db->memory, db->snapshots);
+        snapshots_free(db);
         memory_destroy(db->memory);
     }
     fork_page_free(db->fork_page);

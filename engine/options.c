@@ -5,13 +5,13 @@
 
 struct preset {
     uint64_t memory_bytes, memtable_bytes, cache_bytes;
-    uint32_t memtable_count, workers, tables_max, cursors_max, producers_max;
+    uint32_t memtable_count, workers, tables_max, cursors_max, producers_max, snapshots_max;
 };
 
 static const struct preset PRESETS[] = {
-    [MOTE_PRESET_ROBOTICS] = {512ull << 20, 64ull << 20, 128ull << 20, 3, 1, 256, 32, 16},
-    [MOTE_PRESET_EDGE] = {96ull << 20, 12ull << 20, 24ull << 20, 3, 1, 64, 8, 8},
-    [MOTE_PRESET_THROUGHPUT] = {2048ull << 20, 256ull << 20, 512ull << 20, 4, 2, 256, 64, 64},
+    [MOTE_PRESET_ROBOTICS] = {512ull << 20, 64ull << 20, 128ull << 20, 3, 1, 256, 32, 16, 32},
+    [MOTE_PRESET_EDGE] = {96ull << 20, 12ull << 20, 24ull << 20, 3, 1, 64, 8, 8, 16},
+    [MOTE_PRESET_THROUGHPUT] = {2048ull << 20, 256ull << 20, 512ull << 20, 4, 2, 256, 64, 64, 64},
 };
 
 #define HEAP_BYTES_MIN (8ull << 20)
@@ -54,6 +54,7 @@ static int check_all(const struct mote_options *options)
         {"tables_max", options->tables_max, 1, 65536},
         {"cursors_max", options->cursors_max, 1, 4096},
         {"producers_max", options->producers_max, 1, 1024},
+        {"snapshots_max", options->snapshots_max, 1, 4096},
         {"wal_inflight_max", options->wal_inflight_max, 1, 64},
         {"wal_frame_bytes_max", options->wal_frame_bytes_max, 8192, REQUEST_BYTES_MAX},
         {"block_rows", options->block_rows, 1, 65536},
@@ -142,6 +143,7 @@ int options_resolve(const struct mote_options *given, const struct blockdev_geom
     fill32(&resolved->tables_max, preset->tables_max);
     fill32(&resolved->cursors_max, preset->cursors_max);
     fill32(&resolved->producers_max, preset->producers_max);
+    fill32(&resolved->snapshots_max, preset->snapshots_max);
     fill32(&resolved->durability, MOTE_DURABILITY_GROUP);
     fill32(&resolved->period_ms, 10);
     fill32(&resolved->wal_inflight_max, 4);

@@ -11,6 +11,7 @@
 #include "engine/engine_private.h"
 #include "engine/log_columns.h"
 #include "engine/recover.h"
+#include "engine/recover_parts.h"
 
 struct replay {
     struct mote_db *db;
@@ -19,6 +20,8 @@ struct replay {
     uint64_t flushed_seq;
     uint64_t last_seq;
     struct log_batch *columns; /* made at the first batch of columns */
+    struct recover_parts parts;
+    bool lost; /* a part of the log is missing */
 };
 
 static int damaged(const struct replay *replay, const struct wal_frame *frame, const char *what)
@@ -56,15 +59,12 @@ static int flush_replayed(struct replay *replay, uint32_t generation, uint64_t c
 {
     struct mote_db *db = replay->db;
     struct memtable_generation *memtables = db->generations[generation].memtables;
-    uint64_t snapshot = cut_seq;
     struct lsm_job_context job;
     atomic_store(&db->visible_seq, cut_seq);
-    uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
+    uint64_t *snapshots = memory_alloc(db->memory, (db->snapshot_slots + 1) * sizeof *snapshots);
     if (!snapshots)
         return MOTE_EBUDGET;
     jobs_context(db, db->flush_queue, snapshots, &job);
-    job.snapshots = &snapshot;
-    job.snapshot_count = 1;
     job.pace = NULL;
     struct lsm_flush flush = {.generation = memtables, .cut_seq = cut_seq, .find_schema = find_schema, .next_rowid = next_rowid, .wait_durable = always_durable, .context = replay};
     int result = lsm_flush_generation(&job, &flush);
@@ -242,6 +242,54 @@ static int replay_op(struct replay *replay, const struct wal_frame *frame, const
     return MOTE_OK;
 }
 
+static void lose_rows(struct recovery *recovery, const struct manifest_lost_range *range)
+{
+    if (recovery->lost_count < MANIFEST_LOST_RANGES_MAX)
+        recovery->lost[recovery->lost_count++] = *range;
+}
+
+/* The operations of a batch in parts, whose end gave them their seqs. */
+static int replay_batch(struct replay *replay, const struct wal_frame *frame, const struct log_op *end, uint64_t total_bytes, uint64_t first_seq)
+{
+    const struct recover_parts *parts = &replay->parts;
+    uint64_t seq = first_seq, last_seq = first_seq + end->row_count - 1;
+    if (last_seq <= replay->flushed_seq)
+        return MOTE_OK;
+    if (!recover_parts_complete(parts, end->table_id, end->schema_version, total_bytes)) {
+        if (!replay->lost)
+            return damaged(replay, frame, "the end of a batch whose parts are not there");
+        lose_rows(replay->recovery, &(struct manifest_lost_range){frame->lsn, frame->lsn + frame->frame_bytes, first_seq, last_seq});
+        return MOTE_OK;
+    }
+    for (uint64_t at = 0; at < total_bytes;) {
+        struct log_op op;
+        if (!log_op_decode(parts->bytes + at, total_bytes - at, &op) || op.kind > LOG_OP_DELETE || op.row_count > last_seq + 1 - seq)
+            return damaged(replay, frame, "a batch with a malformed operation");
+        int result = replay_op(replay, frame, &op, parts->bytes + at + LOG_OP_HEADER_BYTES, seq);
+        if (result)
+            return result;
+        seq += op.row_count;
+        at += op.op_bytes;
+    }
+    return seq == last_seq + 1 ? MOTE_OK : damaged(replay, frame, "a batch of another number of rows than its end says");
+}
+
+static int replay_any(struct replay *replay, const struct wal_frame *frame, const struct log_op *op, const uint8_t *body, uint64_t seq)
+{
+    if (op->kind == LOG_OP_PART) {
+        int result = recover_parts_add(&replay->parts, replay->db->memory, frame->incarnation, op, body);
+        return result == MOTE_EDAMAGED ? damaged(replay, frame, "a part of a batch that does not follow the one before") : result;
+    }
+    if (op->kind == LOG_OP_END) {
+        int result = replay_batch(replay, frame, op, load_u64(body), seq);
+        recover_parts_drop(&replay->parts);
+        return result;
+    }
+    if (op->kind == LOG_OP_NOTHING)
+        return MOTE_OK;
+    return replay_op(replay, frame, op, body, seq);
+}
+
 static int on_frame(void *context, const struct wal_frame *frame, const uint8_t *payload)
 {
     struct replay *replay = context;
@@ -250,7 +298,7 @@ static int on_frame(void *context, const struct wal_frame *frame, const uint8_t 
         struct log_op op;
         if (!log_op_decode(payload, left, &op))
             return damaged(replay, frame, "a malformed operation");
-        int result = replay_op(replay, frame, &op, payload + LOG_OP_HEADER_BYTES, seq);
+        int result = replay_any(replay, frame, &op, payload + LOG_OP_HEADER_BYTES, seq);
         if (result)
             return result;
         seq += op.row_count;
@@ -266,13 +314,14 @@ static void on_damage(void *context, uint64_t lsn_from, uint64_t lsn_to, uint64_
 {
     struct replay *replay = context;
     struct recovery *recovery = replay->recovery;
+    replay->lost = true;
+    recover_parts_drop(&replay->parts);
     /* What segments hold, and what was replayed, is not lost; nor is anything where only marks and pads are missing. */
     if (seq_from <= replay->last_seq)
         seq_from = replay->last_seq + 1;
     if (seq_to < seq_from)
         return;
-    if (recovery->lost_count < MANIFEST_LOST_RANGES_MAX)
-        recovery->lost[recovery->lost_count++] = (struct manifest_lost_range){lsn_from, lsn_to, seq_from, seq_to};
+    lose_rows(recovery, &(struct manifest_lost_range){lsn_from, lsn_to, seq_from, seq_to});
 }
 
 /* ---- The scan ---- */
@@ -321,6 +370,8 @@ static void conclude(struct mote_db *db, const struct replay *replay, const stru
         recovery->next_seq = atomic_load(&db->flushed_seq) + 1;
     if (recovery->next_seq <= state->clean_end_seq)
         recovery->next_seq = state->clean_end_seq + 1;
+    if (recovery->next_seq <= snapshots_newest_named(db))
+        recovery->next_seq = snapshots_newest_named(db) + 1; /* rows that it saw were lost, their numbers too */
     db->recovered_rows = recovery->rows;
     db->recovered_log_bytes = scan->bytes_read;
 }
@@ -357,6 +408,7 @@ int recover(struct mote_db *db, struct recovery *recovery)
     if (!result)
         conclude(db, &replay, &scan);
     log_batch_free(db->memory, replay.columns);
+    recover_parts_free(&replay.parts, db->memory);
     memory_free(db->memory, incarnations);
     memory_free(db->memory, ranges);
     return result;

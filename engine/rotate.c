@@ -254,7 +254,7 @@ static void wait_settled(struct mote_db *db, const struct generation *generation
 
 static int flush_locked(struct mote_db *db, struct generation *generation)
 {
-    uint64_t *snapshots = memory_alloc(db->memory, (db->options.cursors_max + 1) * sizeof *snapshots);
+    uint64_t *snapshots = memory_alloc(db->memory, (db->snapshot_slots + 1) * sizeof *snapshots);
     if (!snapshots)
         return MOTE_EBUDGET;
     uint64_t begin_ns = now_ns(), longest_ns = atomic_load(&db->flush_ns);

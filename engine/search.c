@@ -60,7 +60,7 @@ static int run(mote_hits *hits, const struct mote_search_options *options)
     if (!result)
         result = make_chunk(hits, search->schema, options);
     if (!result)
-        result = snapshot_register(table->db, &hits->snapshot, &hits->snapshot_slot);
+        result = snapshot_register(table->db, options->snapshot, &hits->snapshot, &hits->snapshot_slot);
     if (!result) {
         search->snapshot = hits->snapshot;
         result = search_run(search);

@@ -196,6 +196,8 @@ int mote_get_stats(mote_db *db, struct mote_stats *out)
     stats.rows_deleted = atomic_load(&db->counters.rows_deleted);
     stats.batches = atomic_load(&db->counters.batches);
     stats.bytes_appended = atomic_load(&db->counters.bytes_appended);
+    stats.transactions = atomic_load(&db->counters.transactions);
+    stats.transaction_conflicts = atomic_load(&db->counters.conflicts);
     stats.flushes = atomic_load(&db->counters.flushes);
     stats.compactions = atomic_load(&db->counters.compactions);
     stats.checkpoints = atomic_load(&db->counters.checkpoints);
@@ -205,6 +207,7 @@ int mote_get_stats(mote_db *db, struct mote_stats *out)
     stats.clean_open = db->clean_open;
     stats.poisoned = atomic_load(&db->poisoned);
     producers_add_stats(db, &stats);
+    snapshots_add_stats(db, &stats);
     size_t wanted = out->size_bytes;
     memcpy(out, &stats, wanted < sizeof stats ? wanted : sizeof stats);
     out->size_bytes = wanted;

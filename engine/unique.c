@@ -3,7 +3,7 @@
  * A write holds the table's unique_mutex from its check until its rows are visible, so that each check sees all rows before it. Whether another row has a value is told of what the segments hold by a search of them (the index's sections,
  * or the rows where a segment has none), and of what the memtables hold by a map from the values' hashes to the keys of rows that were written since: it may name keys that have the value no more, since each is looked up, but it lacks none.
  * Rows leave the map when segments hold them (flushed_seq). After an open it is filled from the memtables at the first write.
- * Within a batch the rows count one after the other: a row may take a value that an earlier one gave up. A NULL is equal to nothing. Deletes need no check: they only free values.
+ * Within a batch the rows count one after the other: a row may take a value that an earlier one, or a deletion before it, gave up. A NULL is equal to nothing. Deletes need no check: they only free values.
  *
  * Locks: unique_mutex comes after insert_mutex and the producers' drain_mutex and before all others; nobody waits for it who is in a generation. A writer that looked before an index was declared and enters a generation afterwards turns back
  * (append.c, try_room).
@@ -405,6 +405,29 @@ int unique_begin_batch(struct mote_table *table, const struct row_batch *prepare
         point_to_batch(check, prepared, row);
     }
     result = check_all(check, check->image ? MOTE_OK : MOTE_EBUDGET);
+    *out = result ? NULL : check;
+    return result;
+}
+
+int unique_begin_writes(struct mote_table *table, uint32_t row_count, uint64_t key_bytes, bool (*next)(void *context, struct unique_write *write), void *context, struct unique_check **out)
+{
+    int result = begin(table, NULL, row_count, key_bytes + MOTE_KEY_BYTES_MAX, out);
+    struct unique_check *check = *out;
+    struct unique_write write;
+    if (result || !check)
+        return result;
+    for (uint32_t row = 0; row < row_count && next(context, &write); row++) {
+        check->image_schema = write.schema;
+        if (write.image) {
+            take_values(check, row, write.image);
+            continue;
+        }
+        for (uint32_t i = 0; i < check->index_count; i++)
+            check->values[(uint64_t)i * row_count + row] = (struct mote_value){.is_null = 1};
+        memcpy(check->keys + check->key_at[row], write.key, write.key_bytes);
+        check->key_at[row + 1] = check->key_at[row] + write.key_bytes;
+    }
+    result = check_all(check, MOTE_OK);
     *out = result ? NULL : check;
     return result;
 }

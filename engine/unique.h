@@ -12,6 +12,14 @@ static inline bool unique_wanted(const struct mote_table *table) { return atomic
  * value; MOTE_EBUDGET, MOTE_EIO, MOTE_EDAMAGED. */
 int unique_begin_row(struct mote_table *table, const struct schema *schema, const struct mote_value *values, size_t value_count, int64_t rowid, uint32_t image_bytes, struct unique_check **check);
 int unique_begin_batch(struct mote_table *table, const struct row_batch *prepared, uint64_t key_bytes, int64_t rowid, struct unique_check **check);
+/* The same of rows that count one after the other, deletions among them; next fills one and is false after the last. Images lie still until unique_end. */
+struct unique_write {
+    const struct schema *schema; /* of the image */
+    const uint8_t *image;        /* NULL: the row with the key is deleted */
+    const uint8_t *key;
+    uint32_t key_bytes;
+};
+int unique_begin_writes(struct mote_table *table, uint32_t row_count, uint64_t key_bytes, bool (*next)(void *context, struct unique_write *write), void *context, struct unique_check **check);
 /* first_seq: of the rows, which are visible now; 0: nothing was written. NULL is allowed. */
 void unique_end(struct unique_check *check, uint64_t first_seq);
 

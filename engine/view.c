@@ -1,8 +1,6 @@
-/* view.c: what a reader sees: the pinned version and memtable generations, the register of live snapshots, and the pool of readers (queue + segment iterators).
+/* view.c: what a reader sees: the pinned version and memtable generations, and the pool of readers (queue + segment iterators).
  *
- * Invariants
- *   1. A view holds every row with seq <= any visible_seq loaded before view_acquire: a generation is listed before its first row, and leaves the list in the same instant (the version mutex) in which the version with its rows is installed.
- *   2. A live snapshot S is registered under snapshot_mutex together with loading visible_seq; a job collects the snapshots and visible_seq under the same mutex, so that whoever registers later has S >= the job's.
+ * Invariant: a view holds every row with seq <= any visible_seq loaded before view_acquire: a generation is listed before its first row, and leaves the list in the same instant (the version mutex) in which the version with its rows is installed.
  */
 #include "engine/engine_private.h"
 
@@ -59,52 +57,6 @@ void view_release(struct mote_db *db, struct view *view)
     }
 }
 
-int snapshot_register(struct mote_db *db, uint64_t *seq, uint32_t *slot)
-{
-    int result = MOTE_EBUDGET;
-    pthread_mutex_lock(&db->snapshot_mutex);
-    *seq = atomic_load(&db->visible_seq);
-    for (uint32_t i = 0; i < db->snapshot_slots && result; i++) {
-        if (db->snapshots[i] == 0) {
-            db->snapshots[i] = *seq ? *seq : 1; /* 0 means unused; before the first row 1 keeps the same versions */
-            *slot = i;
-            result = MOTE_OK;
-        }
-    }
-    pthread_mutex_unlock(&db->snapshot_mutex);
-    if (result)
-        error_set(MOTE_EBUDGET, "%u cursors are open, the maximum: close one or raise cursors_max", db->snapshot_slots);
-    return result;
-}
-
-void snapshot_forget(struct mote_db *db, uint32_t slot)
-{
-    pthread_mutex_lock(&db->snapshot_mutex);
-    assert(slot < db->snapshot_slots && db->snapshots[slot] != 0);
-    db->snapshots[slot] = 0;
-    pthread_mutex_unlock(&db->snapshot_mutex);
-}
-
-uint32_t snapshot_collect(struct mote_db *db, uint64_t *seqs)
-{
-    uint32_t count = 0;
-    pthread_mutex_lock(&db->snapshot_mutex);
-    for (uint32_t i = 0; i < db->snapshot_slots; i++) {
-        if (db->snapshots[i] == 0)
-            continue;
-        uint32_t at = count++;
-        while (at > 0 && seqs[at - 1] > db->snapshots[i]) {
-            seqs[at] = seqs[at - 1];
-            at--;
-        }
-        seqs[at] = db->snapshots[i];
-    }
-    uint64_t visible = atomic_load(&db->visible_seq);
-    pthread_mutex_unlock(&db->snapshot_mutex);
-    seqs[count++] = visible;
-    return count;
-}
-
 /* ---- Readers ---- */
 
 static int reader_create(struct mote_db *db, struct reader *reader)
@@ -113,7 +65,7 @@ static int reader_create(struct mote_db *db, struct reader *reader)
     int result = blockdev_queue_create(db->device, &options, &reader->queue);
     if (result)
         return result;
-    return merge_create(db->memory, GENERATIONS_MAX + READER_ITERATORS_MAX, &reader->merge);
+    return merge_create(db->memory, GENERATIONS_MAX + READER_ITERATORS_MAX + 1, &reader->merge);
 }
 
 static void reader_destroy(struct reader *reader)

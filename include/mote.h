@@ -81,6 +81,7 @@ enum mote_result {
     MOTE_ENOTSUP = -13,  /* this device, kernel or build cannot do that */
     MOTE_EAGAIN = -14,   /* a producer's ring is full and its policy refuses: push the record again later */
     MOTE_ERANGE = -15,   /* an aggregate's result does not fit its type */
+    MOTE_ECONFLICT = -16, /* another write changed a row that the transaction writes, after its snapshot; nothing was written: begin again */
     /* The device's state: it cannot be used as asked. */
     MOTE_EBUSY = -20,    /* the device is mounted, or another process has it */
     MOTE_EFOREIGN = -21, /* the device holds something that is not mote's, or not this volume's */
@@ -230,6 +231,7 @@ typedef struct mote_db mote_db;
 typedef struct mote_table mote_table;
 typedef struct mote_cursor mote_cursor;
 typedef struct mote_row mote_row;
+typedef struct mote_snapshot mote_snapshot;
 
 enum mote_preset {
     MOTE_PRESET_ROBOTICS = 0,   /* 512 MiB, one background worker; the default */
@@ -282,6 +284,7 @@ struct mote_options {
     uint32_t producers_max;         /* producers open at once, 1 to 1024; default 16 (EDGE: 8, THROUGHPUT: 64) */
     uint32_t commit_thread;         /* 1: only the log's thread commits. 0: a SYNC append may commit its rows in the calling thread, where nothing else is under way: faster by two context
                                        switches, but others' commits then wait for that thread to be scheduled. For handles that threads of different priorities write to */
+    uint32_t snapshots_max;         /* snapshots and transactions open at once, 1 to 4096; default 32 (EDGE: 16, THROUGHPUT: 64) */
 };
 #define MOTE_OPTIONS_INIT MOTE_INIT(struct mote_options)
 #define MOTE_NO_THREADS UINT32_MAX
@@ -295,7 +298,7 @@ struct mote_options {
 MOTE_API int mote_open(const char *path, const struct mote_options *options, mote_db **db, struct mote_error *error);
 
 /* Checkpoints, records the clean end, stops the threads and frees the handle, always, whatever it returns: the first error that
- * the checkpoint met, if any. Every table, cursor and row handle of it must have been given back (tables are freed with it). No
+ * the checkpoint met, if any. Every cursor, row, snapshot, batch and transaction of it must have been given back (tables are freed with it). No
  * other thread may be using the handle. NULL is allowed. */
 MOTE_API int mote_close(mote_db *db);
 
@@ -515,6 +518,7 @@ struct mote_scan_options {
     uint64_t limit;                      /* rows; 0: no limit */
     uint32_t chunk_rows;                 /* rows of a chunk at most; 0: 4096 */
     uint32_t flags;                      /* reserved, 0 */
+    const mote_snapshot *snapshot;       /* the rows that it sees; it may be released while the cursor is open. NULL: those that are visible now */
 };
 #define MOTE_SCAN_OPTIONS_INIT MOTE_INIT(struct mote_scan_options)
 
@@ -573,6 +577,7 @@ struct mote_aggregate_options {
     size_t value_count;
     uint32_t chunk_rows;                 /* rows of a chunk at most; 0: 4096 */
     uint32_t flags;                      /* reserved, 0 */
+    const mote_snapshot *snapshot;       /* as in mote_scan_options */
 };
 #define MOTE_AGGREGATE_OPTIONS_INIT MOTE_INIT(struct mote_aggregate_options)
 
@@ -725,6 +730,7 @@ struct mote_search_options {
     size_t column_count;
     uint32_t chunk_rows;     /* rows of a chunk at most; 0: 1024 */
     uint32_t flags;          /* reserved, 0 */
+    const mote_snapshot *snapshot; /* as in mote_scan_options; the statistics of BM25 are those of all rows that the segments and memtables hold */
 };
 #define MOTE_SEARCH_OPTIONS_INIT MOTE_INIT(struct mote_search_options)
 
@@ -752,6 +758,101 @@ MOTE_API uint64_t mote_hits_count(const mote_hits *hits);
 /* How they were found, for people: a line for each fact (each term and its index; what was looked at; of the first segments in which order the terms were applied, and by which estimates). The handle's, until it is closed; NULL: no memory. */
 MOTE_API const char *mote_hits_explain(const mote_hits *hits);
 MOTE_API void mote_hits_close(mote_hits *hits);
+
+/* ---- Snapshots --------------------------------------------------------------------------------------------------------------- */
+
+/* A snapshot is what was visible at one moment, in all tables: rows that are written, replaced or deleted later do not change what it sees. Flushes and compactions keep the row versions that it needs, so a snapshot that is held for long costs
+ * the space of what was replaced since; it holds no memory but its handle, and nobody waits for it. A table that is dropped is gone for snapshots too; a column that is added later reads as its default.
+ *   Anonymous  lives until it is released, or its database closed.
+ *   Named      is durable: it is there again after a crash or close, until it is dropped. At most 64 of a volume.
+ * Threads: a snapshot may be used by any number of threads at once. Read through one with mote_get_at, or name it in the options of a scan, an aggregate or a search; those may outlive its handle. */
+
+/* Takes a snapshot of what is visible now. name NULL: an anonymous one. A name: 1 to MOTE_NAME_BYTES_MAX bytes; the snapshot, and all rows that it sees, are durable on return (so the call blocks; an anonymous one takes a lock for an instant).
+ * snapshot may be NULL where there is a name. MOTE_EEXISTS (the name), MOTE_ETOOBIG, MOTE_EBUDGET (snapshots_max are open, or 64 have names), MOTE_ENOSPC, MOTE_EREADONLY (a name). */
+MOTE_API int mote_snapshot_take(mote_db *db, const char *name, mote_snapshot **snapshot);
+/* A handle on a named snapshot. It goes on seeing the same should the name be dropped meanwhile. MOTE_ENOTFOUND, MOTE_EBUDGET. */
+MOTE_API int mote_snapshot_open(mote_db *db, const char *name, mote_snapshot **snapshot);
+/* Gives the handle back; a named snapshot stays. NULL is allowed. */
+MOTE_API void mote_snapshot_release(mote_snapshot *snapshot);
+/* Removes a name, durably. MOTE_ENOTFOUND. */
+MOTE_API int mote_snapshot_drop(mote_db *db, const char *name);
+/* The newest seq that it sees. */
+MOTE_API uint64_t mote_snapshot_seq(const mote_snapshot *snapshot);
+
+struct mote_snapshot_info {
+    size_t size_bytes; /* sizeof(struct mote_snapshot_info) */
+    char name[MOTE_NAME_BYTES_MAX + 1];
+    uint64_t seq;      /* the newest that it sees */
+    int64_t taken_ns;  /* by the real-time clock, for people */
+};
+/* Calls visit for each named snapshot, the oldest first, until it returns non-zero, and returns that. visit must not take or drop one. */
+MOTE_API int mote_snapshot_list(mote_db *db, int (*visit)(const struct mote_snapshot_info *info, void *context), void *context);
+/* As mote_get, the row as the snapshot sees it. NULL: the present. */
+MOTE_API int mote_get_at(mote_table *table, const mote_snapshot *snapshot, const struct mote_value *key, size_t key_count, mote_row **row);
+
+/* ---- Writes over several tables ------------------------------------------------------------------------------------------------ */
+
+/* A write batch gathers rows of any tables in memory and writes them as one: every reader sees all of them or none, in all tables at once, and after a crash all of them are there or none. Rows count in the order in which they were given.
+ *   Size   At most a quarter of a memtable, a quarter of the log's largest size (but a commit's largest frame at least), and 1,048,575 rows: the row that would exceed it is MOTE_ETOOBIG, and the batch stays as it was. A batch of more than
+ *          one frame is logged in parts; others' commits go on between them.
+ *   Memory The rows, encoded, from the budget.
+ * Threads: a batch belongs to one thread at a time; others may write meanwhile. */
+typedef struct mote_write mote_write;
+
+MOTE_API int mote_write_begin(mote_db *db, mote_write **write);
+/* As mote_append, mote_insert, mote_append_columns and mote_delete, when the batch is committed. Values are checked and copied here, numbers of AUTO_INCREMENT keys given out; keys of inserts and values of unique indexes are checked by the
+ * commit, in the order of the rows: an insert may follow the deletion of its key. */
+MOTE_API int mote_write_put(mote_write *write, mote_table *table, const struct mote_value *values, size_t value_count);
+MOTE_API int mote_write_insert(mote_write *write, mote_table *table, const struct mote_value *values, size_t value_count);
+MOTE_API int mote_write_columns(mote_write *write, mote_table *table, const struct mote_batch *batch);
+MOTE_API int mote_write_delete(mote_write *write, mote_table *table, const struct mote_value *key, size_t key_count);
+/* How many rows it holds, deletions included. */
+MOTE_API uint64_t mote_write_rows(const mote_write *write);
+/* Writes all of it; the batch is then empty and may be filled again. After a failure nothing was written and the batch is as it was (but after one of a SYNC commit's wait: the rows are visible then, and the batch still holds them). Blocks as
+ * mote_append does; keeps other inserts out of the tables that it inserts into. MOTE_EEXISTS, MOTE_ENOTABLE (one of its tables was dropped), and the errors of mote_append. */
+MOTE_API int mote_write_commit(mote_write *write, const struct mote_write_options *options, uint64_t *ticket);
+/* Forgets what was given; frees it. NULL is allowed. */
+MOTE_API void mote_write_clear(mote_write *write);
+MOTE_API void mote_write_free(mote_write *write);
+
+/* ---- Transactions --------------------------------------------------------------------------------------------------------------- */
+
+/* A transaction reads what was visible when it began, in all tables, and its own writes, which nobody else sees before its commit makes all of them visible at once. The commit is refused (MOTE_ECONFLICT) if anybody else, in a transaction
+ * or not, has changed a row that it writes since it began: the first to commit wins. That is snapshot isolation: no dirty, fuzzy or phantom read, no lost update. It is not serialisable: two transactions that each read what the other one
+ * writes, and write different rows, may both commit (write skew; docs/transactions.md tells what to do).
+ *   Cost     Nobody waits for an open transaction, and writers outside of transactions do nothing for them; row versions are kept for its snapshot, so a transaction that stays open for long costs space. It counts as a snapshot (snapshots_max).
+ *   Size     As of a write batch; here every write counts, also one that a later write replaces.
+ * Threads: a transaction belongs to one thread at a time, together with its cursors. */
+typedef struct mote_transaction mote_transaction;
+
+struct mote_transaction_options {
+    size_t size_bytes; /* sizeof(struct mote_transaction_options) */
+    uint32_t flags;    /* reserved, 0 */
+    uint32_t reserved;
+};
+#define MOTE_TRANSACTION_OPTIONS_INIT MOTE_INIT(struct mote_transaction_options)
+
+/* options may be NULL. On a read-only handle it can read. MOTE_EBUDGET (snapshots_max). */
+MOTE_API int mote_transaction_begin(mote_db *db, const struct mote_transaction_options *options, mote_transaction **transaction);
+/* As mote_get and mote_scan. A cursor sees the writes that were made before it was opened; after mote_transaction_rollback_to, or the transaction's end, it can only be closed (MOTE_EINVAL). The seq of a row of one's own is 0. */
+MOTE_API int mote_transaction_get(mote_transaction *transaction, mote_table *table, const struct mote_value *key, size_t key_count, mote_row **row);
+MOTE_API int mote_transaction_scan(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor);
+/* What it reads without its own writes, for aggregates and searches; lives as long as the transaction and is not to be released. */
+MOTE_API const mote_snapshot *mote_transaction_snapshot(const mote_transaction *transaction);
+/* As mote_append, mote_insert (MOTE_EEXISTS if the key has a row, as the transaction sees it), mote_append_columns and mote_delete. Values are checked and copied; unique indexes are checked by the commit. A failed call changed nothing. */
+MOTE_API int mote_transaction_put(mote_transaction *transaction, mote_table *table, const struct mote_value *values, size_t value_count);
+MOTE_API int mote_transaction_insert(mote_transaction *transaction, mote_table *table, const struct mote_value *values, size_t value_count);
+MOTE_API int mote_transaction_columns(mote_transaction *transaction, mote_table *table, const struct mote_batch *batch);
+MOTE_API int mote_transaction_delete(mote_transaction *transaction, mote_table *table, const struct mote_value *key, size_t key_count);
+/* A point to which the transaction's writes can be taken back; at most 256 at a time. */
+MOTE_API int mote_transaction_savepoint(mote_transaction *transaction, uint64_t *savepoint);
+/* Takes back the writes, and the savepoints, that were made after it; the savepoint stays. MOTE_EINVAL (not a savepoint of this transaction any more), MOTE_EBUDGET (nothing was taken back). */
+MOTE_API int mote_transaction_rollback_to(mote_transaction *transaction, uint64_t savepoint);
+/* Commits, and frees the handle, whatever it returns. MOTE_OK: all writes are visible, and durable by the options' level; after any failure none of them is, but after one of a SYNC commit's wait. MOTE_ECONFLICT, MOTE_EEXISTS (a unique
+ * index), MOTE_ENOTABLE (one of its tables was dropped), and the errors of mote_append. A transaction that wrote nothing never conflicts. */
+MOTE_API int mote_transaction_commit(mote_transaction *transaction, const struct mote_write_options *options, uint64_t *ticket);
+/* Forgets the writes and frees the handle. NULL is allowed. */
+MOTE_API void mote_transaction_abort(mote_transaction *transaction);
 
 /* ---- Maintenance ------------------------------------------------------------------------------------------------------------ */
 
@@ -794,6 +895,9 @@ struct mote_stats {
     uint64_t producer_ring_used_max;        /* records, of the ring that held most */
     uint64_t producer_ring_percent_max;     /* of its size, of the ring that was fullest, rounded up: 100 is a ring that was full */
     uint64_t producer_headroom_bytes;       /* of a memtable, that other writers leave to the producers' records now */
+    uint64_t snapshots_open, snapshots_named; /* handles, those of transactions included; names */
+    uint64_t transactions, transaction_conflicts; /* committed; refused with MOTE_ECONFLICT */
+    uint64_t snapshot_seq_min;              /* the oldest seq that a cursor, a snapshot or a transaction sees; visible_seq where there is none */
 };
 MOTE_API int mote_get_stats(mote_db *db, struct mote_stats *stats);
 

@@ -149,6 +149,7 @@ MOTE_API const char *mote_error_name(int code)
         NAME(MOTE_ENOTSUP);
         NAME(MOTE_EAGAIN);
         NAME(MOTE_ERANGE);
+        NAME(MOTE_ECONFLICT);
         NAME(MOTE_EBUSY);
         NAME(MOTE_EFOREIGN);
         NAME(MOTE_EVERSION);

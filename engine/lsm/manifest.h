@@ -30,6 +30,7 @@
 #define MANIFEST_LEVEL_MAX 31u
 #define MANIFEST_INDEXES_MAX 256u      /* of all tables */
 #define MANIFEST_TABLE_INDEXES_MAX 16u /* of one */
+#define MANIFEST_NAMED_MAX 64u          /* snapshots with names */
 
 struct manifest_log_range {
     uint64_t lsn;
@@ -59,6 +60,14 @@ struct manifest_index {
     uint8_t options[ROW_INDEX_OPTIONS_BYTES_MAX];
 };
 
+/* A snapshot with a name: flushes and compactions keep what its seq sees until it is dropped. */
+struct manifest_named {
+    uint64_t id; /* from the counter of sections, never reused */
+    uint64_t seq;
+    int64_t taken_ns; /* by the real-time clock; for people */
+    char name[MOTE_NAME_BYTES_MAX + 1]; /* no other snapshot has it; zeros behind it */
+};
+
 /* One table's segments at one moment; shared by versions, immutable. */
 struct segment_list {
     _Atomic uint32_t references;
@@ -81,7 +90,7 @@ struct manifest_state {
     uint64_t next_segment_id, next_table_id, next_column_id, next_run_id, next_section_id;
     uint64_t clean_end_lsn; /* recorded by close; 0: not closed cleanly */
     uint64_t clean_end_seq; /* recorded by open and close: no seq up to here is given out again */
-    uint32_t log_range_count, incarnation_count, lost_range_count, bad_extent_count, table_count, segment_count, index_count, section_count;
+    uint32_t log_range_count, incarnation_count, lost_range_count, bad_extent_count, table_count, segment_count, index_count, section_count, named_count;
     struct manifest_log_range log_ranges[MANIFEST_LOG_RANGES_MAX];       /* ascending lsn */
     struct manifest_incarnation incarnations[MANIFEST_INCARNATIONS_MAX]; /* ascending first_lsn */
     struct manifest_lost_range lost_ranges[MANIFEST_LOST_RANGES_MAX];
@@ -89,6 +98,7 @@ struct manifest_state {
     uint32_t tables_max;
     struct manifest_table *tables; /* tables_max, ascending table_id */
     struct manifest_index *indexes; /* MANIFEST_INDEXES_MAX, ascending id */
+    struct manifest_named named[MANIFEST_NAMED_MAX]; /* ascending id */
 };
 
 struct manifest;
@@ -133,6 +143,8 @@ void manifest_edit_drop_table(struct manifest_edit *edit, uint64_t table_id); /*
 void manifest_edit_add_index(struct manifest_edit *edit, const struct manifest_index *index);
 void manifest_edit_drop_index(struct manifest_edit *edit, uint64_t index_id); /* and its sections */
 void manifest_edit_set_section(struct manifest_edit *edit, const struct index_section *section); /* replaces the segment's section of that index, if it has one */
+void manifest_edit_add_named(struct manifest_edit *edit, const struct manifest_named *named);
+void manifest_edit_drop_named(struct manifest_edit *edit, uint64_t named_id);
 void manifest_edit_set_rowid(struct manifest_edit *edit, uint64_t table_id, int64_t next_rowid);
 void manifest_edit_set_flushed_seq(struct manifest_edit *edit, uint64_t seq);
 void manifest_edit_add_log_range(struct manifest_edit *edit, const struct manifest_log_range *range);

@@ -507,6 +507,8 @@ static const struct {
     [MANIFEST_RECORD_INDEX] = {manifest_apply_index, MANIFEST_INDEX_RECORD_BYTES, false, 0},
     [MANIFEST_RECORD_DROP_INDEX] = {manifest_apply_drop_index, 8, false, MANIFEST_FRAME_EDIT},
     [MANIFEST_RECORD_SECTION] = {manifest_apply_section, MANIFEST_INDEX_SECTION_BYTES, false, 0},
+    [MANIFEST_RECORD_NAMED] = {manifest_apply_named, MANIFEST_NAMED_RECORD_BYTES, false, 0},
+    [MANIFEST_RECORD_DROP_NAMED] = {manifest_apply_drop_named, 8, false, MANIFEST_FRAME_EDIT},
 };
 
 static int apply_record(struct stage *stage, uint32_t kind, const uint8_t *body, uint32_t length_bytes)

@@ -165,6 +165,27 @@ bool manifest_index_decode(struct byte_reader *reader, struct manifest_index *in
            decode_padded(reader, index->options, index->options_bytes, sizeof index->options) && !reader->failed;
 }
 
+void manifest_named_encode(const struct manifest_named *named, struct byte_writer *writer)
+{
+    uint32_t name_bytes = (uint32_t)strnlen(named->name, sizeof named->name);
+    write_u64(writer, named->id);
+    write_u64(writer, named->seq);
+    write_u64(writer, (uint64_t)named->taken_ns);
+    write_u16(writer, (uint16_t)name_bytes);
+    encode_padded(named->name, name_bytes, sizeof named->name, writer);
+}
+
+bool manifest_named_decode(struct byte_reader *reader, struct manifest_named *named)
+{
+    *named = (struct manifest_named){.id = read_u64(reader)};
+    named->seq = read_u64(reader);
+    named->taken_ns = (int64_t)read_u64(reader);
+    uint32_t name_bytes = read_u16(reader);
+    if (name_bytes == 0 || name_bytes > MOTE_NAME_BYTES_MAX)
+        return false;
+    return decode_padded(reader, named->name, name_bytes, sizeof named->name) && strlen(named->name) == name_bytes && !reader->failed;
+}
+
 static void encode_key(const struct segment_key *key, struct byte_writer *writer)
 {
     uint8_t bytes[SEGMENT_KEY_BYTES] = {0};
@@ -309,6 +330,10 @@ bool manifest_snapshot_encode(const struct manifest_state *state, const struct v
     for (uint32_t i = 0; i < state->index_count; i++, count++) {
         manifest_record_begin(writer, MANIFEST_RECORD_INDEX, MANIFEST_INDEX_RECORD_BYTES);
         manifest_index_encode(&state->indexes[i], writer);
+    }
+    for (uint32_t i = 0; i < state->named_count; i++, count++) {
+        manifest_record_begin(writer, MANIFEST_RECORD_NAMED, MANIFEST_NAMED_RECORD_BYTES);
+        manifest_named_encode(&state->named[i], writer);
     }
     for (uint32_t i = 0; version && i < version->count; i++) {
         const struct segment_list *list = version->lists[i];

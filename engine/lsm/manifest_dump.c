@@ -78,6 +78,8 @@ void manifest_dump(const struct manifest *manifest, FILE *out)
     }
     for (uint32_t i = 0; i < state->index_count; i++)
         dump_index(&state->indexes[i], out);
+    for (uint32_t i = 0; i < state->named_count; i++)
+        fprintf(out, "snapshot %" PRIu64 " %s seq %" PRIu64 " taken %" PRId64 "\n", state->named[i].id, state->named[i].name, state->named[i].seq, state->named[i].taken_ns);
     for (uint32_t i = 0; i < manifest->current->count; i++)
         for (uint32_t k = 0; k < manifest->current->lists[i]->count; k++)
             dump_segment(manifest->current->lists[i]->segments[k], out);

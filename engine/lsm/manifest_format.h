@@ -42,6 +42,8 @@
  *   16 INDEX          186 bytes, see below
  *   17 DROP_INDEX   e index id u64: the index and its sections
  *   18 SECTION        segment id u64, index id u64, section (40 bytes, see below): of a declared index; in a snapshot behind its segment
+ *   24 NAMED            90 bytes, see below
+ *   25 DROP_NAMED     e id u64
  *
  * Segment: id u64 @0, table_id u64 @8, schema_version u32 @16, level u32 @20, run_id u64 @24, row_count u64 @32, delete_count u64 @40,
  *   seq_min u64 @48, seq_max u64 @56, time_min i64 @64, time_max i64 @72, segment_bytes u64 @80, footer_offset_bytes u64 @88,
@@ -51,6 +53,7 @@
  *   all zero: none.
  * Index: id u64 @0 (from the counter of sections), table_id u64 @8, kind u16 @16, strategy u16 @18, column count u16 @20, options_bytes u16 @22, name_bytes u16 @24, 4 column ids u64 @26 (unused ones zero), name 64 bytes @58 and
  *   options 64 bytes @122, both with zeros behind.
+ * Named (a snapshot with a name): id u64 @0 (from the counter of sections), seq u64 @8, taken_ns i64 @16, name_bytes u16 @24, name 64 bytes @26 with zeros behind.
  *
  * A frame is valid when magic, version, kind, sizes, reserved bytes and checksum are right; that its records make sense is checked when they are applied
  * (manifest_apply.c), for frames read and frames about to be written alike.
@@ -72,6 +75,7 @@
 #define MANIFEST_SEGMENT_RECORD_BYTES 300u
 #define MANIFEST_SECTION_BYTES 40u
 #define MANIFEST_INDEX_RECORD_BYTES 186u
+#define MANIFEST_NAMED_RECORD_BYTES 90u
 #define MANIFEST_INDEX_SECTION_BYTES (16u + MANIFEST_SECTION_BYTES)
 
 enum manifest_frame_kind { MANIFEST_FRAME_SNAPSHOT = 1, MANIFEST_FRAME_EDIT = 2 };
@@ -95,6 +99,8 @@ enum manifest_record_kind {
     MANIFEST_RECORD_INDEX = 16,
     MANIFEST_RECORD_DROP_INDEX = 17,
     MANIFEST_RECORD_SECTION = 18,
+    MANIFEST_RECORD_NAMED = 24,
+    MANIFEST_RECORD_DROP_NAMED = 25,
 };
 
 enum manifest_counter {
@@ -138,6 +144,8 @@ void manifest_segment_encode(const struct segment_record *record, struct byte_wr
 bool manifest_segment_decode(struct byte_reader *reader, struct segment_record *record);
 void manifest_index_encode(const struct manifest_index *index, struct byte_writer *writer);
 bool manifest_index_decode(struct byte_reader *reader, struct manifest_index *index);
+void manifest_named_encode(const struct manifest_named *named, struct byte_writer *writer);
+bool manifest_named_decode(struct byte_reader *reader, struct manifest_named *named);
 void manifest_section_encode(const struct segment_section *section, struct byte_writer *writer);
 void manifest_section_decode(struct byte_reader *reader, struct segment_section *section);
 void manifest_record_begin(struct byte_writer *writer, enum manifest_record_kind kind, size_t length_bytes);

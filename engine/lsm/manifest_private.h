@@ -4,6 +4,7 @@
  *   manifest_edit.c     composing edits
  *   manifest_apply.c    the one code that applies records to a state, for commits (before anything is written) and recovery
  *   manifest_index.c    declared indexes and their sections: composing, applying
+ *   manifest_named.c    snapshots with names: composing, applying
  *   manifest_stage.c    an edit under way: its beginning, installation, rollback
  *   manifest_recover.c  reading the chain of frames, healing; walking for verify
  *   manifest.c          open, commit, snapshot, superblock
@@ -128,6 +129,10 @@ void manifest_free_segment(struct manifest *manifest, struct segment *segment);
 /* The extents of all sections are owned no more. */
 int manifest_clear_sections(struct stage *stage, const struct segment *segment);
 uint32_t manifest_sections_encode(const struct segment *segment, struct byte_writer *writer);
+
+/* ---- manifest_named.c ---- */
+int manifest_apply_named(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_drop_named(struct stage *stage, struct byte_reader *reader);
 
 /* ---- manifest_stage.c ---- */
 void manifest_stage_begin(struct manifest *manifest, struct stage *stage, uint32_t kind, bool recovering, const uint64_t counters[MANIFEST_COUNTER_COUNT]);

@@ -25,6 +25,7 @@ struct source {
     const struct schema *image_schema; /* of a memtable's record */
     const uint8_t *image;
     uint32_t image_bytes;
+    uint64_t limit_seq;   /* versions above it are not seen: the merge's snapshot, or of a private memtable its own */
     uint32_t passed_over; /* records of a memtable not yielded since the last search */
     struct segment *const *segments; /* of merge_add_segments */
     uint32_t segment_count, segment_next;
@@ -90,18 +91,21 @@ static struct source *add_source(struct merge *merge)
         return NULL;
     }
     struct source *source = &merge->sources[merge->count++];
-    *source = (struct source){0};
+    *source = (struct source){.limit_seq = merge->snapshot_seq};
     return source;
 }
 
-int merge_add_memtable(struct merge *merge, struct memtable *memtable)
+int merge_add_private(struct merge *merge, struct memtable *memtable, uint64_t limit_seq)
 {
     struct source *source = add_source(merge);
     if (!source)
         return MOTE_EBUDGET;
     memtable_iterate(memtable, &source->memtable);
+    source->limit_seq = limit_seq;
     return MOTE_OK;
 }
+
+int merge_add_memtable(struct merge *merge, struct memtable *memtable) { return merge_add_private(merge, memtable, merge->snapshot_seq); }
 
 int merge_add_segment(struct merge *merge, struct sst_iterator *iterator)
 {
@@ -229,7 +233,7 @@ static bool has_key(const struct source *source, uint64_t prefix, const uint8_t 
 }
 
 /* Descending, from the oldest version of a key that is older than what was passed: to the newest version of it that the snapshot sees, or, if it sees none, on to smaller keys. */
-static int settle_back(struct merge *merge, struct source *source, int found)
+static int settle_back(struct source *source, int found)
 {
     uint8_t key[MOTE_KEY_BYTES_MAX];
     while (found == 1) {
@@ -237,10 +241,10 @@ static int settle_back(struct merge *merge, struct source *source, int found)
         uint32_t key_bytes = source->record.key_bytes;
         memcpy(key, source->record.key, key_bytes);
         /* In a memtable the newest is looked for: there may be very many versions, and a step forward from the one before could meet a newer one that a writer has put in between just now, which would hide it. */
-        if (!source->segment && source->record.seq <= merge->snapshot_seq)
-            return seek_forward(source, key, key_bytes, merge->snapshot_seq);
+        if (!source->segment && source->record.seq <= source->limit_seq)
+            return seek_forward(source, key, key_bytes, source->limit_seq);
         bool visible = false;
-        while (found == 1 && source->record.seq <= merge->snapshot_seq && has_key(source, prefix, key, key_bytes)) {
+        while (found == 1 && source->record.seq <= source->limit_seq && has_key(source, prefix, key, key_bytes)) {
             visible = true;
             found = step_previous(source);
         }
@@ -327,7 +331,7 @@ static int advance_top(struct merge *merge)
         found = step_previous(top);
         if (found == 1 && has_key(top, prefix, key, key_bytes))
             found = seek_back(top, key, key_bytes, UINT64_MAX);
-        found = settle_back(merge, top, found);
+        found = settle_back(top, found);
     }
     return settle_top(merge, found);
 }
@@ -349,7 +353,7 @@ static int pass_over(struct merge *merge, bool passed)
     if (merge->descending || top->segment || ++top->passed_over < PASSED_OVER_MAX)
         return advance_top(merge);
     top->passed_over = 0;
-    return settle_top(merge, seek_forward(top, top->record.key, top->record.key_bytes, passed ? 0 : merge->snapshot_seq));
+    return settle_top(merge, seek_forward(top, top->record.key, top->record.key_bytes, passed ? 0 : top->limit_seq));
 }
 
 /* From the heap as it is to the next record that is to be yielded. */
@@ -366,7 +370,7 @@ static int find_record(struct merge *merge)
         if (merge->mode == MERGE_ALL)
             return 1;
         bool passed = merge->has_current && has_key(top, merge->current_prefix, merge->current_key, merge->current_key_bytes);
-        if (!passed && top->record.seq <= merge->snapshot_seq) {
+        if (!passed && top->record.seq <= top->limit_seq) {
             keep_current(merge, top);
             if (top->record.kind == RECORD_PUT)
                 return 1;
@@ -389,7 +393,7 @@ static int position(struct merge *merge, const uint8_t *key, uint32_t key_bytes,
     merge->failed = MOTE_OK;
     for (uint32_t i = 0; i < merge->count; i++) {
         struct source *source = &merge->sources[i];
-        int found = merge->descending ? settle_back(merge, source, seek_back(source, key, key_bytes, seq)) : seek_or_wait(source, key, key_bytes, seq);
+        int found = merge->descending ? settle_back(source, seek_back(source, key, key_bytes, seq)) : seek_or_wait(source, key, key_bytes, seq);
         if (found < 0) {
             merge->live = 0;
             return merge->failed = found;

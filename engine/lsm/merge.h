@@ -18,6 +18,8 @@ void merge_destroy(struct merge *merge);
 /* Begins anew: no sources. schema: the reader's. */
 void merge_reset(struct merge *merge, enum merge_mode mode, bool descending, uint64_t snapshot_seq, const struct schema *schema);
 int merge_add_memtable(struct merge *merge, struct memtable *memtable);
+/* The same of rows that the snapshot does not cover: those with a seq up to limit_seq, in place of the snapshot, are seen. */
+int merge_add_private(struct merge *merge, struct memtable *memtable, uint64_t limit_seq);
 int merge_add_segment(struct merge *merge, struct sst_iterator *iterator);
 /* A segment that holds nothing in this view before the key `bound` (at most MERGE_BOUND_BYTES, copied): it is opened, by the caller, when the merge comes to that key, if ever. Ascending only. */
 #define MERGE_BOUND_BYTES 64u

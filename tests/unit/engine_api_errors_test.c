@@ -340,6 +340,17 @@ static int sum_too_large(struct fixture *fixture)
     return result;
 }
 
+static int conflict(struct fixture *fixture)
+{
+    mote_table *table = open_with_table(fixture);
+    const struct mote_value values[] = {value_i64(1), value_null(MOTE_TYPE_TIMESTAMP), value_null(MOTE_TYPE_FLOAT64), value_null(MOTE_TYPE_TEXT)};
+    mote_transaction *transaction;
+    must(mote_transaction_begin(fixture->db, NULL, &transaction));
+    must(mote_transaction_put(transaction, table, values, 4));
+    must(mote_append(table, values, 4, NULL, NULL));
+    return mote_transaction_commit(transaction, NULL, NULL);
+}
+
 /* ---- The table ---- */
 
 static const struct {
@@ -350,7 +361,7 @@ static const struct {
     {MOTE_EREADONLY, read_only}, {MOTE_EFORK, forked},         {MOTE_EBUDGET, over_budget}, {MOTE_ENOSPC, no_space}, {MOTE_ETIMEOUT, timed_out},  {MOTE_ENOTSUP, not_supported},  {MOTE_EBUSY, busy},
     {MOTE_EFOREIGN, foreign},    {MOTE_EVERSION, newer_version}, {MOTE_ENODEV, no_device}, {MOTE_EACCESS, no_access}, {MOTE_ESHRUNK, shrunk},    {MOTE_EIO, io_error},           {MOTE_EDAMAGED, damaged},
     {MOTE_ELOST, lost},          {MOTE_EPOISONED, poisoned},   {MOTE_ENOMEM, no_memory},   {MOTE_EINTERNAL, no_randomness}, {MOTE_EAGAIN, ring_full},
-    {MOTE_ERANGE, sum_too_large},
+    {MOTE_ERANGE, sum_too_large}, {MOTE_ECONFLICT, conflict},
 };
 enum { CASE_COUNT = sizeof CASES / sizeof CASES[0] };
 
