@@ -168,6 +168,7 @@ class row
 
   private:
     friend class table;
+    friend class transaction;
     struct freer {
         void operator()(mote_row *handle) const noexcept { mote_row_free(handle); }
     };
@@ -281,6 +282,7 @@ template <typename Handle, int (*Next)(Handle *, mote_chunk *), void (*Close)(Ha
 
   private:
     friend class table;
+    friend class transaction;
     struct closer {
         void operator()(Handle *handle) const noexcept { Close(handle); }
     };
@@ -290,6 +292,24 @@ template <typename Handle, int (*Next)(Handle *, mote_chunk *), void (*Close)(Ha
 };
 using cursor = chunks<mote_cursor, mote_cursor_next, mote_cursor_close>;                     /* rows */
 using aggregation = chunks<mote_aggregation, mote_aggregation_next, mote_aggregation_close>; /* results */
+
+/* ---- Snapshots ---- */
+
+/* What was visible at one moment, in all tables. Lives until it is destroyed, and what reads through it may live longer. */
+class snapshot
+{
+  public:
+    std::uint64_t seq() const noexcept { return mote_snapshot_seq(handle_.get()); }
+    const mote_snapshot *c() const noexcept { return handle_.get(); }
+
+  private:
+    friend class database;
+    struct closer {
+        void operator()(mote_snapshot *handle) const noexcept { mote_snapshot_release(handle); }
+    };
+    explicit snapshot(mote_snapshot *handle) : handle_(handle) {}
+    std::unique_ptr<mote_snapshot, closer> handle_;
+};
 
 /* ---- Tables ---- */
 
@@ -319,6 +339,7 @@ struct scan_options {
     bool descending = false;
     std::uint64_t limit = 0;
     std::uint32_t chunk_rows = 0;
+    const mote_snapshot *at = nullptr; /* a snapshot's c(); nullptr: the present */
 };
 
 struct aggregate_value {
@@ -336,6 +357,7 @@ struct aggregate_options {
     std::int64_t bucket_ns = 0; /* 0: no buckets */
     std::int64_t origin_ns = 0;
     std::uint32_t chunk_rows = 0;
+    const mote_snapshot *at = nullptr;
 };
 
 struct index_options {
@@ -373,6 +395,7 @@ struct search_options {
     std::optional<std::int64_t> time_to_ns = std::nullopt;
     std::uint64_t limit = 0;
     std::uint32_t chunk_rows = 0;
+    const mote_snapshot *at = nullptr;
 };
 
 class table
@@ -417,11 +440,13 @@ class table
     {
         return write(mote_delete, std::span<const value>(key.begin(), key.size()), durability);
     }
-    std::optional<row> get(std::initializer_list<value> key) const
+    std::optional<row> get(std::initializer_list<value> key) const { return get(key, nullptr); }
+    /* As a snapshot sees it (its c()). */
+    std::optional<row> get(std::initializer_list<value> key, const mote_snapshot *at) const
     {
         const std::vector<mote_value> values = unwrap(std::span<const value>(key.begin(), key.size()));
         mote_row *handle = nullptr;
-        const int result = mote_get(table_, values.data(), values.size(), &handle);
+        const int result = mote_get_at(table_, at, values.data(), values.size(), &handle);
         row found(handle); /* owns it whatever follows */
         if (result == MOTE_ENOTFOUND)
             return std::nullopt;
@@ -474,6 +499,7 @@ class table
         c.values = asked.data();
         c.value_count = asked.size();
         c.chunk_rows = options.chunk_rows;
+        c.snapshot = options.at;
         mote_aggregation *handle = nullptr;
         check(mote_aggregate(table_, &c, &handle));
         return aggregation(handle);
@@ -530,6 +556,7 @@ class table
         c.columns = columns.empty() ? nullptr : columns.data();
         c.column_count = columns.size();
         c.chunk_rows = options.chunk_rows;
+        c.snapshot = options.at;
         mote_hits *handle = nullptr;
         check(mote_search(table_, &c, &handle));
         return hits(handle);
@@ -537,6 +564,8 @@ class table
     mote_table *c() const noexcept { return table_; }
 
   private:
+    friend class write;
+    friend class transaction;
     std::vector<std::uint32_t> positions(const std::vector<std::string> &names) const
     {
         std::vector<std::uint32_t> found;
@@ -601,6 +630,7 @@ class table
             c.descending = options.descending;
             c.limit = options.limit;
             c.chunk_rows = options.chunk_rows;
+            c.snapshot = options.at;
         }
         scan_arguments(const scan_arguments &) = delete;
         scan_arguments &operator=(const scan_arguments &) = delete;
@@ -628,14 +658,19 @@ class table
             c.push_back(one.c());
         return c;
     }
-    template <typename Call> std::uint64_t write(Call call, std::span<const value> values, mote_durability durability)
+    /* A NULL made from nullptr does not know its column; the library wants the column's type in every value. */
+    std::vector<mote_value> unwrap_typed(std::span<const value> values) const
     {
         std::vector<mote_value> c = unwrap(values);
-        /* A NULL made from nullptr does not know its column; the library wants the column's type in every value. */
         for (std::size_t i = 0; i < c.size(); i++) {
             if (c[i].is_null && c[i].type == 0)
                 c[i].type = column_type(i);
         }
+        return c;
+    }
+    template <typename Call> std::uint64_t write(Call call, std::span<const value> values, mote_durability durability)
+    {
+        const std::vector<mote_value> c = unwrap_typed(values);
         const mote_write_options options = write_options(durability);
         std::uint64_t ticket = 0;
         check(call(table_, c.data(), c.size(), &options, &ticket));
@@ -654,6 +689,99 @@ class table
         return definition.type;
     }
     mote_table *table_;
+};
+
+/* ---- Writes over several tables, transactions ---- */
+
+/* Rows of several tables that become visible, and durable, as one. */
+class write
+{
+  public:
+    void put(const table &to, std::initializer_list<value> values) { add(mote_write_put, to, to.unwrap_typed({values.begin(), values.size()})); }
+    void insert(const table &to, std::initializer_list<value> values) { add(mote_write_insert, to, to.unwrap_typed({values.begin(), values.size()})); }
+    void put(const table &to, const mote_batch &batch) { check(mote_write_columns(handle_.get(), to.c(), &batch)); }
+    void erase(const table &from, std::initializer_list<value> key) { add(mote_write_delete, from, table::unwrap({key.begin(), key.size()})); }
+    std::uint64_t rows() const noexcept { return mote_write_rows(handle_.get()); }
+    void clear() noexcept { mote_write_clear(handle_.get()); }
+    /* Returns the ticket to wait for; the write is empty then and may be filled again. */
+    std::uint64_t commit(mote_durability durability = MOTE_DURABILITY_DEFAULT)
+    {
+        const mote_write_options options = table::write_options(durability);
+        std::uint64_t ticket = 0;
+        check(mote_write_commit(handle_.get(), &options, &ticket));
+        return ticket;
+    }
+    mote_write *c() const noexcept { return handle_.get(); }
+
+  private:
+    friend class database;
+    struct closer {
+        void operator()(mote_write *handle) const noexcept { mote_write_free(handle); }
+    };
+    explicit write(mote_write *handle) : handle_(handle) {}
+    template <typename Call> void add(Call call, const table &to, const std::vector<mote_value> &values)
+    {
+        check(call(handle_.get(), to.c(), values.data(), values.size()));
+    }
+    std::unique_ptr<mote_write, closer> handle_;
+};
+
+/* Aborts in its destructor unless it was committed. */
+class transaction
+{
+  public:
+    std::optional<row> get(const table &from, std::initializer_list<value> key) const
+    {
+        const std::vector<mote_value> values = table::unwrap({key.begin(), key.size()});
+        mote_row *handle = nullptr;
+        const int result = mote_transaction_get(handle_.get(), from.c(), values.data(), values.size(), &handle);
+        row found(handle);
+        if (result == MOTE_ENOTFOUND)
+            return std::nullopt;
+        check(result);
+        return found;
+    }
+    cursor scan(const table &from, const scan_options &options = {}) const
+    {
+        const table::scan_arguments arguments(from, options);
+        mote_cursor *handle = nullptr;
+        check(mote_transaction_scan(handle_.get(), from.c(), &arguments.c, &handle));
+        return cursor(handle);
+    }
+    void put(const table &to, std::initializer_list<value> values) { add(mote_transaction_put, to, to.unwrap_typed({values.begin(), values.size()})); }
+    void insert(const table &to, std::initializer_list<value> values) { add(mote_transaction_insert, to, to.unwrap_typed({values.begin(), values.size()})); }
+    void put(const table &to, const mote_batch &batch) { check(mote_transaction_columns(handle_.get(), to.c(), &batch)); }
+    void erase(const table &from, std::initializer_list<value> key) { add(mote_transaction_delete, from, table::unwrap({key.begin(), key.size()})); }
+    std::uint64_t savepoint()
+    {
+        std::uint64_t point = 0;
+        check(mote_transaction_savepoint(handle_.get(), &point));
+        return point;
+    }
+    void rollback_to(std::uint64_t savepoint) { check(mote_transaction_rollback_to(handle_.get(), savepoint)); }
+    /* Throws MOTE_ECONFLICT where another write came first; either way the transaction has ended. */
+    std::uint64_t commit(mote_durability durability = MOTE_DURABILITY_DEFAULT)
+    {
+        const mote_write_options options = table::write_options(durability);
+        std::uint64_t ticket = 0;
+        check(mote_transaction_commit(handle_.release(), &options, &ticket));
+        return ticket;
+    }
+    /* For aggregates and searches: without its own writes. */
+    const mote_snapshot *snapshot() const noexcept { return mote_transaction_snapshot(handle_.get()); }
+    mote_transaction *c() const noexcept { return handle_.get(); }
+
+  private:
+    friend class database;
+    struct closer {
+        void operator()(mote_transaction *handle) const noexcept { mote_transaction_abort(handle); }
+    };
+    explicit transaction(mote_transaction *handle) : handle_(handle) {}
+    template <typename Call> void add(Call call, const table &to, const std::vector<mote_value> &values)
+    {
+        check(call(handle_.get(), to.c(), values.data(), values.size()));
+    }
+    std::unique_ptr<mote_transaction, closer> handle_;
 };
 
 /* ---- Producers: rows from a control loop ---- */
@@ -785,6 +913,33 @@ class database
         return table(handle);
     }
     void drop_table(const std::string &name) { check(mote_table_drop(db_.get(), name.c_str())); }
+
+    /* Of what is visible now; with a name: durable, until it is dropped. */
+    mote::snapshot take_snapshot(const std::string &name = {})
+    {
+        mote_snapshot *handle = nullptr;
+        check(mote_snapshot_take(db_.get(), name.empty() ? nullptr : name.c_str(), &handle));
+        return mote::snapshot(handle);
+    }
+    mote::snapshot open_snapshot(const std::string &name)
+    {
+        mote_snapshot *handle = nullptr;
+        check(mote_snapshot_open(db_.get(), name.c_str(), &handle));
+        return mote::snapshot(handle);
+    }
+    void drop_snapshot(const std::string &name) { check(mote_snapshot_drop(db_.get(), name.c_str())); }
+    mote::write begin_write()
+    {
+        mote_write *handle = nullptr;
+        check(mote_write_begin(db_.get(), &handle));
+        return mote::write(handle);
+    }
+    mote::transaction begin_transaction()
+    {
+        mote_transaction *handle = nullptr;
+        check(mote_transaction_begin(db_.get(), nullptr, &handle));
+        return mote::transaction(handle);
+    }
 
     void wait(std::uint64_t ticket) { check(mote_wait(db_.get(), ticket, MOTE_FOREVER)); }
     /* false: the time passed. */

@@ -26,6 +26,7 @@ struct aggregate {
     struct range_words range;
     bool by_series, no_header;
     struct print_style style;
+    const char *snapshot_name;
 };
 
 /* What is asked, and what the columns of the output are called. */
@@ -182,6 +183,7 @@ static int run(const struct aggregate *aggregate, mote_db *db)
     mote_table *table;
     struct mote_table_info info;
     struct range range = {0};
+    mote_snapshot *snapshot = NULL;
     struct mote_scan_options scan = MOTE_SCAN_OPTIONS_INIT;
     struct mote_aggregate_options options = MOTE_AGGREGATE_OPTIONS_INIT;
     int result = table_find(&aggregate->common, db, aggregate->table_name, &table, &info);
@@ -200,7 +202,10 @@ static int run(const struct aggregate *aggregate, mote_db *db)
         result = name_groups(aggregate, table, &info, &options, question);
     if (!result)
         result = ask(aggregate, table, &info, question);
+    if (!result)
+        result = tool_snapshot_open(&aggregate->common, db, aggregate->snapshot_name, &snapshot);
     if (!result) {
+        options.snapshot = snapshot;
         options.key_prefix = scan.key_prefix;
         options.key_prefix_count = scan.key_prefix_count;
         options.key_from = scan.key_from;
@@ -214,6 +219,7 @@ static int run(const struct aggregate *aggregate, mote_db *db)
         options.value_count = question->value_count;
         result = print_results(aggregate, table, &options, question);
     }
+    mote_snapshot_release(snapshot);
     range_free(&range);
     free(question);
     return result;
@@ -233,6 +239,7 @@ int command_aggregate(int argc, char **argv)
         {"by-series", OPTION_FLAG, NULL, "a result for each value of the key columns before the time column",
          &aggregate.by_series, NULL},
         RANGE_OPTIONS(&aggregate.range),
+        {"snapshot", OPTION_TEXT, "NAME", "of the rows that this named snapshot sees", &aggregate.snapshot_name, NULL},
         {"format", OPTION_CHOICE, "NAME", "of the output", &aggregate.style.format, format_names},
         {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &aggregate.style.time, time_names},
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &aggregate.no_header, NULL},

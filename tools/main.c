@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"aggregate", command_aggregate, "count, least, most, sum and mean by series and by time"},
     {"index", command_index, "declare, list, drop or rebuild the indexes of a table"},
     {"search", command_search, "rows by place, through an index"},
+    {"snapshot", command_snapshot, "take, list or drop the named snapshots of a volume"},
     {"verify", command_verify, "check every structure and checksum, without writing"},
     {"dump", command_dump, "superblock, log, manifest, SSTables and blocks, readably"},
     {"flush", command_flush, "write what is only in the log to SSTables"},

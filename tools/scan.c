@@ -14,7 +14,7 @@ static const char *const time_names[] = {"ns", "rfc3339", NULL};
 struct scan {
     struct tool_common common;
     const char *path, *table_name;
-    const char *columns;
+    const char *columns, *snapshot_name;
     struct range_words range;
     uint64_t limit;
     bool descending, no_header, count_only;
@@ -60,19 +60,24 @@ static int run(const struct scan *scan, mote_db *db)
     struct column_choice choice = {0};
     struct range range = {0};
     struct mote_scan_options options = MOTE_SCAN_OPTIONS_INIT;
+    mote_snapshot *snapshot = NULL;
     int result = table_find(&scan->common, db, scan->table_name, &table, &info);
     if (result)
         return result;
     result = columns_choose(&scan->common, table, &info, scan->columns, &choice);
     if (!result)
         result = range_parse(&scan->common, table, &info, &scan->range, &range, &options);
+    if (!result)
+        result = tool_snapshot_open(&scan->common, db, scan->snapshot_name, &snapshot);
     if (!result) {
+        options.snapshot = snapshot;
         options.columns = choice.positions;
         options.column_count = choice.count;
         options.descending = scan->descending;
         options.limit = scan->limit;
         result = print_rows(scan, table, &options, &choice);
     }
+    mote_snapshot_release(snapshot);
     range_free(&range);
     columns_free(&choice);
     return result;
@@ -105,6 +110,7 @@ int command_scan(int argc, char **argv)
         {"limit", OPTION_COUNT, "N", "at most N rows", &scan.limit, NULL},
         {"desc", OPTION_FLAG, NULL, "from the last key to the first", &scan.descending, NULL},
         {"count", OPTION_FLAG, NULL, "print only how many rows there are", &scan.count_only, NULL},
+        {"snapshot", OPTION_TEXT, "NAME", "the rows that this named snapshot sees", &scan.snapshot_name, NULL},
         {"format", OPTION_CHOICE, "NAME", "of the output", &scan.style.format, format_names},
         {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &scan.style.time, time_names},
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &scan.no_header, NULL},
@@ -136,6 +142,7 @@ int command_latest(int argc, char **argv)
         {"limit", OPTION_COUNT, "N", "at most N rows", &scan.limit, NULL},
         {"desc", OPTION_FLAG, NULL, "from the last series to the first", &scan.descending, NULL},
         {"count", OPTION_FLAG, NULL, "print only how many series there are", &scan.count_only, NULL},
+        {"snapshot", OPTION_TEXT, "NAME", "the rows that this named snapshot sees", &scan.snapshot_name, NULL},
         {"format", OPTION_CHOICE, "NAME", "of the output", &scan.style.format, format_names},
         {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &scan.style.time, time_names},
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &scan.no_header, NULL},

@@ -46,6 +46,9 @@ int tool_open_writer(const struct tool_common *common, const char *path, mote_db
 /* Closes; a failure of the final checkpoint is printed. exit_code is returned if it is not 0 already. */
 int tool_close(const struct tool_common *common, mote_db *db, int exit_code);
 
+/* The snapshot of --snapshot NAME; NULL where no name was given. Returns 0 or an exit code, the failure printed. */
+int tool_snapshot_open(const struct tool_common *common, mote_db *db, const char *name, mote_snapshot **snapshot);
+
 /* Seconds of the monotonic clock. */
 double tool_seconds(void);
 
@@ -67,6 +70,7 @@ int command_latest(int argc, char **argv);
 int command_aggregate(int argc, char **argv);
 int command_index(int argc, char **argv);
 int command_search(int argc, char **argv);
+int command_snapshot(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_dump(int argc, char **argv);
 int command_checkpoint(int argc, char **argv);

@@ -12,7 +12,7 @@
  *       40    8  durable_lsn            durable prefix of the log when the frame was completed (wal.h, invariant 4)
  *       48    8  superblock_generation  that its owner runs under
  *       56    8  catalog_version        newest one when the frame was completed
- *       64    8  batch_id               0: none
+ *       64    8  batch_id               0: none; unused: what is to be there as a whole is marked in the payload, since frames are shared
  *       72    4  count                  seqs in the frame
  *       76    4  payload_bytes          0 unless kind is rows
  *       80    4  frame_bytes            header, payload and padding; of a pad: all that it covers
