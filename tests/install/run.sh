@@ -67,6 +67,38 @@ struct sample {
     std::int64_t time_ns;
     double q1;
 };
+/* A snapshot, a batch, a transaction, a conflict. */
+static int change(mote::database &db, mote::table &joints)
+{
+    const mote::snapshot before = db.take_snapshot("before");
+    mote::write batch = db.begin_write();
+    batch.put(joints, {mote::timestamp(5000), 1.0, nullptr});
+    batch.erase(joints, {mote::timestamp(9)});
+    batch.commit();
+    mote::transaction change = db.begin_transaction();
+    change.put(joints, {mote::timestamp(5000), change.get(joints, {mote::timestamp(5000)})->f64(1) + 1, nullptr});
+    const std::uint64_t point = change.savepoint();
+    change.erase(joints, {mote::timestamp(5000)});
+    change.rollback_to(point);
+    change.commit();
+    if (!joints.get({mote::timestamp(9)}, before.c()) || joints.get({mote::timestamp(9)}) || joints.get({mote::timestamp(5000)})->f64(1) != 2.0)
+        return 20;
+    try {
+        mote::transaction late = db.begin_transaction();
+        late.put(joints, {mote::timestamp(5000), 7.0, nullptr});
+        joints.erase({mote::timestamp(5000)});
+        late.commit();
+        return 21;
+    } catch (const mote::error &conflict) {
+        if (conflict.code() != MOTE_ECONFLICT)
+            return 22;
+    }
+    joints.append({mote::timestamp(9), 4.5, "odd"});
+    if (joints.count({.at = db.open_snapshot("before").c()}) != joints.count())
+        return 23;
+    db.drop_snapshot("before");
+    return 0;
+}
 int main()
 {
     mote::format("cpp.img", {.image_size_bytes = 64u << 20, .sparse = true});
@@ -134,35 +166,8 @@ int main()
     for (const mote::chunk &chunk : joints.latest({.columns = {"time"}}))
         if (chunk.row_count() != 1 || chunk.column<std::int64_t>(0)[0] != 2049)
             return 14;
-    {
-        const mote::snapshot before = db.take_snapshot("before");
-        mote::write batch = db.begin_write();
-        batch.put(joints, {mote::timestamp(5000), 1.0, nullptr});
-        batch.erase(joints, {mote::timestamp(9)});
-        batch.commit();
-        mote::transaction change = db.begin_transaction();
-        change.put(joints, {mote::timestamp(5000), change.get(joints, {mote::timestamp(5000)})->f64(1) + 1, nullptr});
-        const std::uint64_t point = change.savepoint();
-        change.erase(joints, {mote::timestamp(5000)});
-        change.rollback_to(point);
-        change.commit();
-        if (!joints.get({mote::timestamp(9)}, before.c()) || joints.get({mote::timestamp(9)}) || joints.get({mote::timestamp(5000)})->f64(1) != 2.0)
-            return 20;
-        try {
-            mote::transaction late = db.begin_transaction();
-            late.put(joints, {mote::timestamp(5000), 7.0, nullptr});
-            joints.erase({mote::timestamp(5000)});
-            late.commit();
-            return 21;
-        } catch (const mote::error &conflict) {
-            if (conflict.code() != MOTE_ECONFLICT)
-                return 22;
-        }
-        joints.append({mote::timestamp(9), 4.5, "odd"});
-        if (joints.count({.at = db.open_snapshot("before").c()}) != joints.count())
-            return 23;
-        db.drop_snapshot("before");
-    }
+    if (const int failed = change(db, joints))
+        return failed;
     joints.create_index({.name = "by_q1", .kind = MOTE_INDEX_COLUMN, .columns = {"q1"}});
     mote::hits hits = joints.search({.terms = {{.kind = MOTE_TERM_RANGE, .columns = {"q1"}, .from = 100.0, .to = 200.0}, {.kind = MOTE_TERM_EQUAL, .columns = {"note"}, .from = "odd"}},
                                      .rank_by = 1, .columns = {"q1"}, .time_to_ns = 999, .limit = 10});
