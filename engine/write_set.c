@@ -131,7 +131,7 @@ static int reserve(struct write_set *set, uint64_t size_bytes)
     return MOTE_OK;
 }
 
-static int note_insert(struct write_set *set)
+static int reserve_insert(struct write_set *set)
 {
     if (set->insert_count == set->insert_capacity) {
         uint64_t capacity = set->insert_capacity ? 2 * set->insert_capacity : 16;
@@ -141,7 +141,6 @@ static int note_insert(struct write_set *set)
         set->inserts = inserts;
         set->insert_capacity = capacity;
     }
-    set->inserts[set->insert_count++] = set->row_count;
     return MOTE_OK;
 }
 
@@ -175,13 +174,15 @@ static int add_item(struct write_set *set, const struct addition *addition, uint
     uint64_t added_bytes = (goes_on ? 0 : LOG_OP_HEADER_BYTES) + header_bytes + padded_bytes, content_bytes = (put ? padded_bytes : 0) + round_up(addition->key_bytes, 8);
     int result = write_set_check_size(set->db, set->row_count + 1, set->content_bytes + content_bytes, set->size_bytes + added_bytes);
     if (!result)
-        result = take_table(set, addition->table, &of);
-    if (!result)
         result = reserve(set, added_bytes);
     if (!result && addition->insert)
-        result = note_insert(set);
+        result = reserve_insert(set);
+    if (!result)
+        result = take_table(set, addition->table, &of);
     if (result)
         return result;
+    if (addition->insert)
+        set->inserts[set->insert_count++] = set->row_count;
     uint8_t *at = set->ops + set->size_bytes;
     if (!goes_on) {
         op = (struct log_op){addition->kind, fixed ? LOG_OP_FIXED : 0u, schema->version, 0, LOG_OP_HEADER_BYTES, fixed ? addition->item_bytes : 0, addition->table->id};
