@@ -177,6 +177,7 @@ int mote_checkpoint(mote_db *db)
     if (result)
         return result;
     producers_inline(db);
+    jobs_relieve(db);
     atomic_fetch_add(&db->urgency, 1);
     result = checkpoint_run(db);
     atomic_fetch_sub(&db->urgency, 1);

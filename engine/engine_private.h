@@ -364,6 +364,8 @@ bool jobs_make_space(struct mote_db *db);
 int jobs_pace(void *context, uint64_t bytes_written);
 /* Whether the background has written all that background_mib_per_s allows so far. */
 bool jobs_over_rate(struct mote_db *db);
+/* Before a flush on a caller's own account: where segments lie so deep that workers would compact first, so does the caller. Flushes in a loop would outrun the worker, until no reader could open all segments that hold a key. */
+void jobs_relieve(struct mote_db *db);
 /* Called by a compaction now and then, under compact_mutex: flushes where rows lack memory and no worker is free to do it. */
 void jobs_flush_between(struct mote_db *db);
 /* What an LSM job needs of the volume; snapshots[] must have room for snapshot_slots + 1. */

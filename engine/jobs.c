@@ -185,6 +185,14 @@ static int compact_first(struct mote_db *db, bool *did)
     return result;
 }
 
+void jobs_relieve(struct mote_db *db)
+{
+    bool critical, did;
+    uint32_t deepest;
+    if (compaction_urgent(db, &critical, &deepest) && critical)
+        compact_once(db, NULL, false, &did); /* a failure is the next one's: the flush itself needs nothing of it */
+}
+
 static bool compact_some(struct mote_db *db)
 {
     bool did = false;

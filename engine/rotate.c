@@ -383,6 +383,7 @@ int mote_flush(mote_db *db)
     if (result)
         return result;
     producers_inline(db);
+    jobs_relieve(db);
     atomic_fetch_add(&db->urgency, 1);
     result = flush_up_to(db, atomic_load(&db->visible_seq));
     atomic_fetch_sub(&db->urgency, 1);

@@ -61,3 +61,24 @@ Test(engine_no_threads, a_load_larger_than_log_and_memtables_goes_in, .timeout =
     for (unsigned i = 0; i < 3; i++)
         load(levels[i]);
 }
+
+/* Each flush makes a segment that holds all keys' range: without a compaction in between, no reader could open all of them. */
+Test(engine_no_threads, flushes_without_end_leave_a_table_that_can_be_scanned, .timeout = 300)
+{
+    enum { FLUSHES = 300 };
+    struct fixture fixture;
+    fixture_image(&fixture, 512 * MIB_BYTES);
+    fixture.options.workers = MOTE_NO_THREADS;
+    fixture_open(&fixture);
+    mote_table *table = make_table(fixture.db);
+    for (int64_t i = 0; i < FLUSHES; i++) {
+        for (int64_t end = 0; end < 2; end++) {
+            const struct mote_value values[] = {{.type = MOTE_TYPE_INT64, .as.i64 = end ? 1000000 - i : i}, {.type = MOTE_TYPE_BLOB, .as.bytes = {"b", 1}}};
+            must(mote_append(table, values, 2, NULL, NULL));
+        }
+        must(mote_flush(fixture.db));
+    }
+    cr_assert_eq(fixture_count_rows(table), 2 * FLUSHES);
+    fixture_close(&fixture);
+    fixture_remove(&fixture);
+}
