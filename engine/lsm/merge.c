@@ -460,11 +460,7 @@ int merge_record(struct merge *merge, struct record *record)
     return result;
 }
 
-uint32_t merge_source(const struct merge *merge)
-{
-    assert(merge->live);
-    return merge->heap[0];
-}
+uint32_t merge_source(const struct merge *merge) { return merge->heap[0]; }
 
 /* A tombstone in a memtable has no image: of its values the key alone is known. */
 static int tombstone_value(struct merge *merge, const struct record *record, uint32_t column, struct mote_value *value)
