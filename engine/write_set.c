@@ -215,7 +215,7 @@ static uint32_t key_bytes_max(const struct schema *schema) { return schema->key_
 int write_set_put(struct write_set *set, struct mote_table *table, const struct mote_value *values, size_t value_count, bool insert)
 {
     struct addition addition = {.table = table, .kind = LOG_OP_PUT, .insert = insert};
-    int64_t rowid;
+    int64_t rowid = 0;
     uint8_t *item;
     int result = write_check_row(table, values, value_count, &addition.schema, &addition.item_bytes, &rowid);
     if (result)
