@@ -378,5 +378,6 @@ const struct blockdev_ops aio_ops = {
     .reap = aio_reap,
     .wake = aio_wake,
     .refresh = file_refresh,
+    .health = file_health,
     .close = file_close,
 };

@@ -43,7 +43,7 @@ enum blockdev_flags { BLOCKDEV_FUA = 1, BLOCKDEV_LINK = 2 };
 /* Who caused a write; the engine's own count of bytes, by source. */
 enum blockdev_source {
     BLOCKDEV_SOURCE_OTHER, BLOCKDEV_SOURCE_SUPERBLOCK, BLOCKDEV_SOURCE_MANIFEST, BLOCKDEV_SOURCE_WAL, BLOCKDEV_SOURCE_FLUSH,
-    BLOCKDEV_SOURCE_COMPACTION, BLOCKDEV_SOURCE_INDEX, BLOCKDEV_SOURCE_COUNT
+    BLOCKDEV_SOURCE_COMPACTION, BLOCKDEV_SOURCE_INDEX, BLOCKDEV_SOURCE_BLOB, BLOCKDEV_SOURCE_COUNT
 };
 
 struct blockdev_request {
@@ -74,6 +74,7 @@ struct blockdev_geometry {
     bool block_device;
     bool read_only;
     bool direct;      /* O_DIRECT is in force */
+    uint32_t discard_alignment_bytes; /* where the first whole unit of discard_granularity_bytes begins */
     char model[64];   /* name by which calibration recognises the device; "image file" */
 };
 

@@ -18,6 +18,8 @@
 
 #include "blockdev/blockdev.h"
 
+struct blockdev_health;
+
 struct blockdev_ops {
     const char *name;
     int (*queue_create)(struct blockdev *device, const struct blockdev_queue_options *options, struct blockdev_queue **queue);
@@ -27,6 +29,7 @@ struct blockdev_ops {
     int (*reap)(struct blockdev_queue *queue, unsigned wait_count, int64_t timeout_ns, struct blockdev_request **done, unsigned done_max);
     void (*wake)(struct blockdev_queue *queue);
     int (*refresh)(struct blockdev *device);
+    void (*health)(struct blockdev *device, struct blockdev_health *health); /* NULL: it tells nothing */
     void (*close)(struct blockdev *device);
 };
 

@@ -35,6 +35,7 @@ struct extents {
     uint32_t reserved_count, standing_count;
     uint32_t cursors[CURSOR_COUNT];
     bool trim;
+    uint32_t trim_reach;
     uint64_t epoch;
     uint64_t pin_counts[2]; /* by epoch, even and odd */
     uint64_t *maps[MAP_COUNT];
@@ -157,14 +158,28 @@ int extents_mark_bad(struct extents *extents, uint32_t extent) { return mark(ext
 
 /* ---- Reserving and allocating ---- */
 
+/* What may be reserved now beyond what is kept. The mutex is held. */
+static uint32_t open_count(const struct extents *extents, uint32_t kept)
+{
+    assert(extents->reserved_count <= extents->counts[MAP_FREE]);
+    uint32_t left = extents->counts[MAP_FREE] - extents->reserved_count;
+    return left > kept ? left - kept : 0;
+}
+
+/* The same; where it is less than count, what awaits its trim goes without. */
+static uint32_t open_for(struct extents *extents, uint32_t count, uint32_t kept)
+{
+    if (open_count(extents, kept) < count)
+        move_all(extents, MAP_TRIM_WAITING, MAP_FREE);
+    return open_count(extents, kept);
+}
+
 int extents_reserve(struct extents *extents, uint32_t count, bool standing, struct extent_reservation *reservation)
 {
     int result = MOTE_OK;
     pthread_mutex_lock(&extents->lock);
-    assert(extents->reserved_count <= extents->counts[MAP_FREE]);
-    uint32_t open_count = extents->counts[MAP_FREE] - extents->reserved_count;
     uint32_t kept_count = standing ? 0 : extents->standing_count;
-    if (open_count < kept_count || open_count - kept_count < count)
+    if (open_for(extents, count, kept_count) < count)
         result = error_set(MOTE_ENOSPC, "the device is full: %u extents are wanted, %u are free, %u of them promised and %u kept for flushing; delete or retain less", count,
                            extents->counts[MAP_FREE], extents->reserved_count, kept_count);
     else
@@ -206,6 +221,13 @@ static bool search_range(const struct extents *extents, uint32_t at, uint32_t en
     return false;
 }
 
+/* From the cursor on, then from the start. The second range overlaps the first by one run, so that a run across the cursor is seen whole. */
+static void search_both(const struct extents *extents, uint32_t cursor, uint32_t count_min, uint32_t count_max, struct extent_run *best)
+{
+    if (count_max >= count_min && !search_range(extents, cursor, extents->total_count, count_max, best))
+        search_range(extents, 0, cursor + count_max < extents->total_count ? cursor + count_max : extents->total_count, count_max, best);
+}
+
 int extents_allocate(struct extents *extents, struct extent_reservation *reservation, uint32_t count_min, uint32_t count_max, struct extent_run *run)
 {
     struct extent_run best = {0};
@@ -215,9 +237,12 @@ int extents_allocate(struct extents *extents, struct extent_reservation *reserva
         count_max = reservation->count;
     pthread_mutex_lock(&extents->lock);
     uint32_t *cursor = &extents->cursors[reservation->log ? CURSOR_LOG : CURSOR_TABLES];
-    /* The second range overlaps the first by one run, so that a run across the cursor is seen whole. */
-    if (count_max >= count_min && !search_range(extents, *cursor, extents->total_count, count_max, &best))
-        search_range(extents, 0, *cursor + count_max < extents->total_count ? *cursor + count_max : extents->total_count, count_max, &best);
+    search_both(extents, *cursor, count_min, count_max, &best);
+    /* Neighbours that await their trim are handed out without it, as they are where the number is short. */
+    if (best.count < count_min && count_max >= count_min && extents->counts[MAP_TRIM_WAITING] > 0) {
+        move_all(extents, MAP_TRIM_WAITING, MAP_FREE);
+        search_both(extents, *cursor, count_min, count_max, &best);
+    }
     if (best.count < count_min || count_max < count_min) {
         result = error_set(MOTE_ENOSPC, "no %u free extents lie side by side, the longest run has %u of %u free ones; compact or delete", count_min, best.count,
                            extents->counts[MAP_FREE]);
@@ -292,6 +317,26 @@ void extents_unpin(struct extents *extents, uint64_t pin)
     pthread_mutex_unlock(&extents->lock);
 }
 
+/* Free neighbours of a taken run, as many as there are up to the reach and nobody needs. The mutex is held. */
+static struct extent_run widen(struct extents *extents, struct extent_run run)
+{
+    for (uint32_t i = 0; i < extents->trim_reach && run.first > 0; i++) {
+        struct extent_run before = {run.first - 1, 1};
+        if (!all_set(extents, MAP_FREE, before) || open_count(extents, extents->standing_count) == 0)
+            break;
+        move_run(extents, before, MAP_FREE, MAP_TRIM_TAKEN);
+        run = (struct extent_run){before.first, run.count + 1};
+    }
+    for (uint32_t i = 0; i < extents->trim_reach && run.first + run.count < extents->total_count; i++) {
+        struct extent_run behind = {run.first + run.count, 1};
+        if (!all_set(extents, MAP_FREE, behind) || open_count(extents, extents->standing_count) == 0)
+            break;
+        move_run(extents, behind, MAP_FREE, MAP_TRIM_TAKEN);
+        run.count++;
+    }
+    return run;
+}
+
 uint32_t extents_take_trimmable(struct extents *extents, struct extent_run *runs, uint32_t count_max)
 {
     uint32_t count = 0, at = 0;
@@ -300,12 +345,37 @@ uint32_t extents_take_trimmable(struct extents *extents, struct extent_run *runs
     while (count < count_max && extents->counts[MAP_TRIM_WAITING] > 0) {
         at = find_bit(map, at, extents->total_count, true);
         uint32_t end = find_bit(map, at, extents->total_count, false);
-        runs[count] = (struct extent_run){at, end - at};
-        move_run(extents, runs[count++], MAP_TRIM_WAITING, MAP_TRIM_TAKEN);
+        struct extent_run run = {at, end - at};
+        move_run(extents, run, MAP_TRIM_WAITING, MAP_TRIM_TAKEN);
+        runs[count++] = widen(extents, run);
         at = end;
     }
     pthread_mutex_unlock(&extents->lock);
     return count;
+}
+
+void extents_set_trim_reach(struct extents *extents, uint32_t reach)
+{
+    pthread_mutex_lock(&extents->lock);
+    extents->trim_reach = reach;
+    pthread_mutex_unlock(&extents->lock);
+}
+
+bool extents_take_free(struct extents *extents, uint32_t at, uint32_t count_max, struct extent_run *run)
+{
+    pthread_mutex_lock(&extents->lock);
+    uint32_t left = open_count(extents, extents->standing_count);
+    left -= left / 2; /* others may want some meanwhile */
+    count_max = count_max < left ? count_max : left;
+    at = count_max > 0 && at < extents->total_count ? find_bit(extents->maps[MAP_FREE], at, extents->total_count, true) : extents->total_count;
+    bool found = at < extents->total_count;
+    if (found) {
+        uint32_t limit = extents->total_count - at > count_max ? at + count_max : extents->total_count;
+        *run = (struct extent_run){at, find_bit(extents->maps[MAP_FREE], at, limit, false) - at};
+        move_run(extents, *run, MAP_FREE, MAP_TRIM_TAKEN);
+    }
+    pthread_mutex_unlock(&extents->lock);
+    return found;
 }
 
 void extents_trimmed(struct extents *extents, struct extent_run run)

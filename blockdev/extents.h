@@ -5,6 +5,7 @@
  *
  * Invariants: free + used + quarantined + trimming + bad = extent_count; reserved <= free; an extent is handed out at most once until it is free again; what is
  * freed is first quarantined. Allocation prefers one contiguous run, first fit from a rotating cursor per class (log / tables), so that the log stays contiguous.
+ * What awaits its trim is handed out untrimmed where free extents are short: a trim is advice, and nobody lacks space because of one.
  * Memory: one bit in each of seven maps for an extent, nothing grows later.
  * Threads: any, one mutex; never on the append path. Failures: MOTE_ENOSPC.
  */
@@ -55,6 +56,10 @@ void extents_retire(struct extents *extents, uint32_t extent);
 uint32_t extents_take_trimmable(struct extents *extents, struct extent_run *runs, uint32_t count_max);
 void extents_trimmed(struct extents *extents, struct extent_run run);
 void extents_set_trim(struct extents *extents, bool on);
+/* How many free neighbours a run for the trim takes along on either side, where nobody needs them meanwhile: so that units of the device that are larger than an extent, or lie askew to it, are trimmed whole. */
+void extents_set_trim_reach(struct extents *extents, uint32_t reach);
+/* The first run of free extents at or after `at`, of at most count_max, as if it had been waiting for its trim: not handed out until extents_trimmed. At most half of what could be reserved beyond the standing reserve. false: none. */
+bool extents_take_free(struct extents *extents, uint32_t at, uint32_t count_max, struct extent_run *run);
 
 struct extents_counts {
     uint32_t total, free, reserved, used, quarantined, trimming, bad;

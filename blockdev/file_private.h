@@ -35,6 +35,7 @@ int file_discard(const struct file_device *device, uint64_t offset_bytes, uint64
 /* The present size in bytes, not rounded. */
 int file_size(int fd, bool block_device, uint64_t *size_bytes);
 int file_refresh(struct blockdev *device);
+void file_health(struct blockdev *device, struct blockdev_health *health); /* health.c */
 void file_close(struct blockdev *device);
 
 /* Takes note of moved_bytes more of a read or write. Returns true if the rest must be submitted (from backend_word[0] on), false when the request

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "blockdev/base/errors.h"
@@ -44,8 +45,8 @@ static int find_folder(const char *path, char *folder)
     return MOTE_OK;
 }
 
-/* Writes zeros over the whole file, past the page cache where the file system allows. Returns 0 or an errno. */
-static int write_zeros(int fd, uint64_t size_bytes, void (*progress)(uint64_t done_bytes, void *context), void *context)
+/* Writes zeros from one place on to the end, past the page cache where the file system allows. Returns 0 or an errno. */
+static int write_zeros(int fd, uint64_t from_bytes, uint64_t size_bytes, void (*progress)(uint64_t done_bytes, void *context), void *context)
 {
     void *zeros = NULL;
     int error = 0;
@@ -54,7 +55,7 @@ static int write_zeros(int fd, uint64_t size_bytes, void (*progress)(uint64_t do
     memset(zeros, 0, MIB_BYTES);
     int flags = fcntl(fd, F_GETFL);
     bool direct = flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
-    for (uint64_t at_bytes = 0; at_bytes < size_bytes && error == 0;) {
+    for (uint64_t at_bytes = from_bytes; at_bytes < size_bytes && error == 0;) {
         size_t length_bytes = size_bytes - at_bytes < MIB_BYTES ? (size_t)(size_bytes - at_bytes) : MIB_BYTES;
         ssize_t written = pwrite(fd, zeros, length_bytes, (off_t)at_bytes);
         if (written < 0 && errno == EINVAL && direct) {
@@ -73,14 +74,14 @@ static int write_zeros(int fd, uint64_t size_bytes, void (*progress)(uint64_t do
     return error;
 }
 
-static int fill_file(int fd, uint64_t size_bytes, bool sparse, void (*progress)(uint64_t done_bytes, void *context), void *context)
+static int fill_file(int fd, uint64_t from_bytes, uint64_t size_bytes, bool sparse, void (*progress)(uint64_t done_bytes, void *context), void *context)
 {
     if (sparse)
         return ftruncate(fd, (off_t)size_bytes) == 0 ? 0 : errno;
     /* Allocation first: it fails early when there is no room, and keeps the file in few pieces. */
-    if (fallocate(fd, 0, 0, (off_t)size_bytes) != 0 && errno != EOPNOTSUPP)
+    if (fallocate(fd, 0, (off_t)from_bytes, (off_t)(size_bytes - from_bytes)) != 0 && errno != EOPNOTSUPP)
         return errno;
-    return write_zeros(fd, size_bytes, progress, context);
+    return write_zeros(fd, from_bytes, size_bytes, progress, context);
 }
 
 static int sync_folder(const char *folder)
@@ -106,7 +107,7 @@ int blockdev_image_create(const char *path, uint64_t size_bytes, bool sparse, vo
         return report(path, errno, "created");
     int error = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
     if (error == 0)
-        error = fill_file(fd, size_bytes, sparse, progress, context);
+        error = fill_file(fd, 0, size_bytes, sparse, progress, context);
     if (error == 0 && fsync(fd) != 0)
         error = errno;
     if (close(fd) != 0 && error == 0)
@@ -118,4 +119,30 @@ int blockdev_image_create(const char *path, uint64_t size_bytes, bool sparse, vo
         return report(path, error, "written");
     }
     return MOTE_OK;
+}
+
+int blockdev_image_resize(const char *path, uint64_t size_bytes, bool sparse)
+{
+    struct stat status;
+    if (size_bytes == 0 || size_bytes % PAGE_BYTES != 0 || size_bytes > INT64_MAX)
+        return error_set(MOTE_EINVAL, "an image file cannot have %" PRIu64 " bytes; choose a multiple of %u above 0", size_bytes, PAGE_BYTES);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return report(path, errno, "opened");
+    int error = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    if (error == 0 && fstat(fd, &status) != 0)
+        error = errno;
+    if (error == 0 && !S_ISREG(status.st_mode))
+        error = EINVAL;
+    uint64_t old_bytes = error == 0 ? (uint64_t)status.st_size : 0;
+    bool grows = size_bytes > old_bytes;
+    if (error == 0)
+        error = grows ? fill_file(fd, old_bytes - old_bytes % PAGE_BYTES, size_bytes, sparse, NULL, NULL) : ftruncate(fd, (off_t)size_bytes) == 0 ? 0 : errno;
+    if (error == 0 && fsync(fd) != 0)
+        error = errno;
+    if (error != 0 && grows && old_bytes > 0)
+        (void)ftruncate(fd, (off_t)old_bytes);
+    if (close(fd) != 0 && error == 0)
+        error = errno;
+    return error == 0 ? MOTE_OK : report(path, error, "resized");
 }

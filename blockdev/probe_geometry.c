@@ -105,6 +105,8 @@ static int read_block_device(struct file_device *device, dev_t number)
     if (sysfs_read_number(number, "queue/discard_max_bytes", 0) > 0) {
         uint64_t granularity_bytes = sysfs_read_number(number, "queue/discard_granularity", 0);
         geometry->discard_granularity_bytes = granularity_bytes > 0 && granularity_bytes <= UINT32_MAX ? (uint32_t)granularity_bytes : (uint32_t)logical_bytes;
+        /* Of the partition, not of the disk: sysfs has it beside `partition`. */
+        geometry->discard_alignment_bytes = (uint32_t)(sysfs_read_number(number, "discard_alignment", 0) % geometry->discard_granularity_bytes);
     }
     if (!sysfs_read(number, "device/model", geometry->model, sizeof geometry->model) || geometry->model[0] == '\0')
         read_driver_name(number, geometry->model, sizeof geometry->model);

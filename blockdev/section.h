@@ -110,6 +110,18 @@ struct row_index_steps {
     int (*step)(struct row_index *builder, bool *finished); /* a piece of work of at most a millisecond or two */
     void (*root)(const struct row_index *builder, struct section_root *root); /* of a finished one */
 };
+/* What a section holds against what its rows say that it must: both sides are put into tallies (section_tally.h), which then are compared. */
+struct section_tally;
+struct row_audit;
+struct row_index_audit {
+    const char *entry; /* what it holds of a row, for sentences: "value", "place" */
+    /* Adds all entries of a section that verify has found sound. MOTE_EDAMAGED also where it was made with other options. */
+    int (*tally_section)(const uint8_t *options, uint32_t options_bytes, const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, struct section_tally *tally);
+    /* Adds the entries that a section must have of rows, which come as for row_index_ops.add, in any order. */
+    int (*create)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, struct row_audit **audit);
+    int (*tally_rows)(struct row_audit *audit, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted, struct section_tally *tally);
+    void (*destroy)(struct row_audit *audit); /* NULL is allowed */
+};
 struct row_index_ops {
     uint32_t kind;                              /* of its roots */
     uint64_t (*builder_bytes)(const uint8_t *options, uint32_t options_bytes, uint64_t rows_max); /* memory that a builder takes, the writing included */
@@ -132,6 +144,7 @@ struct row_index_ops {
                  struct section_root *root);
     int (*merge_bytes_bound)(struct memory *memory, const uint8_t *options, uint32_t options_bytes, const struct section_merge_input *inputs, uint32_t input_count, uint64_t *bytes_max);
     const struct row_index_steps *steps; /* NULL: what a flush makes is the best there is */
+    const struct row_index_audit *audit;
 };
 
 /* No section of an ordinal index takes more than this a row, and this in all beside. */

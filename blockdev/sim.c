@@ -68,6 +68,8 @@ static void start_slot(struct sim_device *sim, struct sim_slot *slot)
     if (slot->write) {
         add_event(sim, (struct sim_event){.type = SIM_WRITE_SUBMITTED, .write = slot->write});
         sim_model_submit(&sim->model, slot->write);
+        if (slot->write->discard)
+            sim_table_lose(&sim->visible, slot->write->offset_bytes, slot->write->length_bytes);
     } else if (slot->request->op == BLOCKDEV_FLUSH) {
         add_event(sim, (struct sim_event){.type = SIM_FLUSH_SUBMITTED});
     }
@@ -135,7 +137,8 @@ static void finish_write(struct sim_device *sim, const struct sim_slot *slot)
         abort();
     }
     write->order = ++sim->order;
-    sim_table_write(&sim->visible, write->offset_bytes, write->discard ? NULL : write->data, write->length_bytes);
+    if (!write->discard)
+        sim_table_write(&sim->visible, write->offset_bytes, write->data, write->length_bytes);
     add_event(sim, (struct sim_event){.type = SIM_WRITE_COMPLETED, .write = write});
     sim_model_complete(&sim->model, write);
 }
@@ -309,7 +312,8 @@ int sim_create_on_base(const struct sim_options *options, struct sim_base *base,
         .physical_block_bytes = PAGE_BYTES,
         .buffer_align_bytes = options->logical_block_bytes,
         .request_bytes_max = REQUEST_BYTES_MAX,
-        .discard_granularity_bytes = PAGE_BYTES,
+        .discard_granularity_bytes = options->discard_granularity_bytes ? options->discard_granularity_bytes : PAGE_BYTES,
+        .discard_alignment_bytes = options->discard_alignment_bytes,
         .write_cache = true,
         .fua = true,
         .block_device = true,

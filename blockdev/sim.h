@@ -5,7 +5,8 @@
  *     makes them durable;
  *   - requests complete in a seeded order, some only at later reaps (SIM_REORDER);
  *   - it records every event (write submitted with its data, write completed, flush submitted, flush completed, mark) so that every state that a power cut could
- *     have left can be built afterwards. A request linked behind another counts as submitted when that one completed. A discard is a write of zeros.
+ *     have left can be built afterwards. A request linked behind another counts as submitted when that one completed. A discard
+ *     loses its range at once, when it is submitted: the sectors hold SIM_LOST_BYTE from then on, whatever a cut does, so that one that touches anything live is found out.
  *   - a request completes when its queue is reaped (or destroyed), not before; the data of a write is what its buffer held at submission, and a buffer that changed in
  *     flight aborts the program.
  * Faults it injects by itself: torn writes (any subset of sectors of an unflushed write survives), reordering, loss. Others (EIO, bit rot, misdirection, shrink) come from
@@ -22,6 +23,8 @@
 
 #include "blockdev/blockdev.h"
 
+#define SIM_LOST_BYTE 0xD5
+
 struct sim_options {
     uint64_t size_bytes;
     uint32_t logical_block_bytes; /* 512 or 4096 */
@@ -29,6 +32,7 @@ struct sim_options {
     bool reorder;      /* complete in seeded order and at seeded reaps */
     bool record;       /* keep the event log */
     const uint8_t *initial; /* size_bytes bytes that are durable at the start; NULL: zeros. Copied, unless: */
+    uint32_t discard_granularity_bytes, discard_alignment_bytes; /* 0: 4096, 0 */
     bool initial_borrowed;  /* initial stays as it is, unchanged, until the device is closed: nothing is copied (copy-on-write) */
 };
 
@@ -38,6 +42,8 @@ int sim_create(const struct sim_options *options, struct blockdev **device);
 uint64_t sim_event_count(struct blockdev *device);
 /* Events after which a cut makes a difference: a write or flush was submitted or completed there. is_barrier: the event is a flush's or FUA write's completion. */
 bool sim_event_is_cut(struct blockdev *device, uint64_t event, bool *is_barrier);
+/* Whether a discard was submitted there, and of what. */
+bool sim_event_is_discard(struct blockdev *device, uint64_t event, uint64_t *offset_bytes, uint64_t *length_bytes);
 /* Records a mark with two words (for example: acknowledged seq). Any thread. */
 void sim_mark(struct blockdev *device, uint64_t kind, uint64_t value);
 /* The newest mark of this kind at or before event; 0 if none. */

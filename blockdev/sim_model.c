@@ -26,8 +26,11 @@ static void drop_pending(struct sim_model *model, struct sim_pending *pending)
 /* Writes one run of sectors of a write, [first, first + count). */
 static void write_sectors(struct sim_table *table, const struct sim_write *write, uint32_t first, uint32_t count)
 {
-    const uint8_t *data = write->discard ? NULL : write->data + (size_t)first * SECTOR_BYTES;
-    sim_table_write(table, write->offset_bytes + (uint64_t)first * SECTOR_BYTES, data, (uint64_t)count * SECTOR_BYTES);
+    uint64_t offset_bytes = write->offset_bytes + (uint64_t)first * SECTOR_BYTES, length_bytes = (uint64_t)count * SECTOR_BYTES;
+    if (write->discard)
+        sim_table_lose(table, offset_bytes, length_bytes);
+    else
+        sim_table_write(table, offset_bytes, write->data + (size_t)first * SECTOR_BYTES, length_bytes);
 }
 
 static void write_live_sectors(struct sim_table *table, const struct sim_pending *pending)
@@ -104,8 +107,24 @@ void sim_model_destroy(struct sim_model *model)
     sim_table_destroy(&model->durable);
 }
 
+/* A discarded sector is lost at once, whatever becomes of the request: with it what was written there and is not durable. What is in flight may land after it. */
+static void lose_sectors(struct sim_model *model, const struct sim_write *write)
+{
+    uint32_t kept_count = 0;
+    sim_table_lose(&model->durable, write->offset_bytes, write->length_bytes);
+    for (uint32_t i = 0; i < model->done_count; i++) {
+        if (kill_overlap(&model->done[i], write))
+            drop_pending(model, &model->done[i]);
+        else
+            model->done[kept_count++] = model->done[i];
+    }
+    model->done_count = kept_count;
+}
+
 void sim_model_submit(struct sim_model *model, struct sim_write *write)
 {
+    if (write->discard)
+        lose_sectors(model, write);
     model->flying = sim_grow(model->flying, &model->flying_capacity, model->flying_count, sizeof *model->flying);
     model->flying[model->flying_count++] = (struct sim_pending){write, NULL, 0};
 }
@@ -119,6 +138,10 @@ void sim_model_complete(struct sim_model *model, struct sim_write *write)
     struct sim_pending pending = model->flying[at];
     memmove(&model->flying[at], &model->flying[at + 1], (model->flying_count - at - 1) * sizeof *model->flying);
     model->flying_count--;
+    if (write->discard) {
+        drop_pending(model, &pending);
+        return;
+    }
     if (write->fua) {
         write_live_sectors(&model->durable, &pending);
         model->done_count = kill_older(model, model->done_count, write);

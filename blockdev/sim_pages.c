@@ -198,6 +198,14 @@ void sim_table_write(struct sim_table *table, uint64_t offset_bytes, const uint8
     }
 }
 
+void sim_table_lose(struct sim_table *table, uint64_t offset_bytes, uint64_t length_bytes)
+{
+    uint8_t sector[SECTOR_BYTES];
+    memset(sector, SIM_LOST_BYTE, sizeof sector);
+    for (uint64_t at = 0; at < length_bytes; at += sizeof sector)
+        sim_table_write(table, offset_bytes + at, sector, length_bytes - at < sizeof sector ? length_bytes - at : sizeof sector);
+}
+
 void sim_table_read(const struct sim_table *table, uint64_t offset_bytes, uint8_t *data, uint64_t length_bytes)
 {
     while (length_bytes > 0) {

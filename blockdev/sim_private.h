@@ -57,6 +57,8 @@ void sim_table_destroy(struct sim_table *table);
 void sim_table_reset(struct sim_table *table);
 /* data NULL: zeros. */
 void sim_table_write(struct sim_table *table, uint64_t offset_bytes, const uint8_t *data, uint64_t length_bytes);
+/* What a discard leaves. */
+void sim_table_lose(struct sim_table *table, uint64_t offset_bytes, uint64_t length_bytes);
 void sim_table_read(const struct sim_table *table, uint64_t offset_bytes, uint8_t *data, uint64_t length_bytes);
 /* The present content as an immutable base; the table copies a page before it changes it next. Only for a table that stands on a base alone. */
 struct sim_base *sim_table_freeze(struct sim_table *table);
@@ -67,7 +69,7 @@ struct sim_write {
     uint64_t offset_bytes;
     uint32_t length_bytes;
     bool fua;
-    bool discard;   /* zeros; there is no data */
+    bool discard;   /* there is no data */
     bool kept;      /* belongs to the event log, which frees it */
     uint64_t chain; /* of linked requests, 0: none */
     uint64_t order; /* number of its completion, counted from 1; 0 before */

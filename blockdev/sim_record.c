@@ -63,6 +63,8 @@ static void apply_event(struct sim_cursor *cursor, const struct sim_event *event
 {
     switch (event->type) {
     case SIM_WRITE_SUBMITTED:
+        if (event->write->discard)
+            thaw(cursor);
         sim_model_submit(&cursor->model, event->write);
         break;
     case SIM_WRITE_COMPLETED:
@@ -134,6 +136,20 @@ bool sim_event_is_cut(struct blockdev *device, uint64_t event, bool *is_barrier)
     if (is_barrier)
         *is_barrier = barrier;
     return cut;
+}
+
+bool sim_event_is_discard(struct blockdev *device, uint64_t event, uint64_t *offset_bytes, uint64_t *length_bytes)
+{
+    struct sim_device *sim = sim_device_of(device);
+    pthread_mutex_lock(&sim->lock);
+    const struct sim_event *at = event < sim->record.event_count ? &sim->record.events[event] : NULL;
+    bool discard = at && at->type == SIM_WRITE_SUBMITTED && at->write->discard;
+    if (discard) {
+        *offset_bytes = at->write->offset_bytes;
+        *length_bytes = at->write->length_bytes;
+    }
+    pthread_mutex_unlock(&sim->lock);
+    return discard;
 }
 
 void sim_mark(struct blockdev *device, uint64_t kind, uint64_t value)

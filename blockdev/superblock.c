@@ -59,6 +59,11 @@ void superblock_encode(const struct superblock *superblock, uint64_t offset_byte
     store_u64(slot + SUPERBLOCK_AT_OPENS, superblock->opens);
     for (unsigned i = 0; i < BLOCKDEV_SOURCE_COUNT; i++)
         store_u64(slot + SUPERBLOCK_AT_WRITTEN + i * 8, superblock->lifetime_written_bytes[i]);
+    if (superblock->features_incompat & SUPERBLOCK_INCOMPAT_DATA_UUID)
+        memcpy(slot + SUPERBLOCK_AT_DATA_UUID, superblock->data_uuid, sizeof superblock->data_uuid);
+    store_u64(slot + SUPERBLOCK_AT_TRIMMED, superblock->lifetime_trimmed_bytes);
+    store_u64(slot + SUPERBLOCK_AT_FORMAT_TIME, superblock->format_time_s);
+    store_u64(slot + SUPERBLOCK_AT_USED_SECONDS, superblock->used_seconds);
     store_u32(slot + SUPERBLOCK_AT_CRC, slot_crc(slot, offset_bytes));
 }
 
@@ -98,8 +103,12 @@ static void decode_fields(const uint8_t *slot, struct superblock *made)
     made->wal_window_bytes = load_u64(slot + SUPERBLOCK_AT_WAL_WINDOW_BYTES);
     memcpy(made->calibrated_model, slot + SUPERBLOCK_AT_MODEL, sizeof made->calibrated_model);
     made->opens = load_u64(slot + SUPERBLOCK_AT_OPENS);
+    memcpy(made->data_uuid, slot + SUPERBLOCK_AT_DATA_UUID, sizeof made->data_uuid);
     for (unsigned i = 0; i < BLOCKDEV_SOURCE_COUNT; i++)
         made->lifetime_written_bytes[i] = load_u64(slot + SUPERBLOCK_AT_WRITTEN + i * 8);
+    made->lifetime_trimmed_bytes = load_u64(slot + SUPERBLOCK_AT_TRIMMED);
+    made->format_time_s = load_u64(slot + SUPERBLOCK_AT_FORMAT_TIME);
+    made->used_seconds = load_u64(slot + SUPERBLOCK_AT_USED_SECONDS);
 }
 
 int superblock_decode(const uint8_t slot[SUPERBLOCK_SLOT_BYTES], uint64_t offset_bytes, struct superblock *superblock)

@@ -16,6 +16,8 @@
 #include "blockdev/blockdev.h"
 #include "blockdev/layout.h"
 
+#define SUPERBLOCK_INCOMPAT_DATA_UUID UINT64_C(1) /* data_uuid is set: the volume was received */
+
 struct superblock {
     uint8_t uuid[16];
     uint64_t generation;
@@ -31,8 +33,18 @@ struct superblock {
     uint32_t barrier;                /* enum mote_barrier chosen by calibration, 0 none */
     char calibrated_model[64];       /* of the device on which it was chosen */
     uint64_t opens;
-    uint64_t lifetime_written_bytes[BLOCKDEV_SOURCE_COUNT];
+    uint64_t lifetime_written_bytes[BLOCKDEV_SOURCE_COUNT]; /* as of this slot, its own two copies included */
+    uint64_t lifetime_trimmed_bytes;
+    uint64_t format_time_s;          /* since 1970, by the clock of the machine that formatted it; 0: not recorded */
+    uint64_t used_seconds;           /* for which it was open read-write, by a clock that does not jump */
+    uint8_t data_uuid[16];           /* seeds the checksums of segments and their sections where these came from another volume; all zero: uuid does */
 };
+
+/* The UUID that seeds the checksums of segments and their sections. */
+static inline const uint8_t *superblock_data_uuid(const struct superblock *superblock)
+{
+    return (superblock->features_incompat & SUPERBLOCK_INCOMPAT_DATA_UUID) != 0 ? superblock->data_uuid : superblock->uuid;
+}
 
 /* Writes a fresh volume's superblock (generation 1) as invariant 4 says. The manifest must be on the device and durable already. */
 int superblock_format_invalidate(struct blockdev_queue *queue, const struct layout *layout);

@@ -29,7 +29,11 @@
  *      168     64  model of the device that was calibrated, ended by NUL, rest zero
  *      232      8  opens
  *      240    128  bytes written over the volume's life, 16 counters by source (enum blockdev_source); unused ones zero
- *      368   3728  zero
+ *      368     16  UUID that seeds segments and sections, with the incompatible feature 1 (a received volume); else zero
+ *      384      8  bytes discarded over the volume's life
+ *      392      8  time of format, seconds since 1970; 0: not recorded
+ *      400      8  seconds for which the volume was open read-write
+ *      408   3688  zero
  *
  * What every version keeps: magic, version, checksum and its coverage, uuid, generation, own offset. So an old mote knows a newer volume from a damaged one.
  * Bytes 88 to 135 follow from the layout's numbers; a slot in which they do not is damaged.
@@ -39,6 +43,7 @@
 
 #include "blockdev/blockdev.h"
 #include "blockdev/layout.h"
+#include "blockdev/superblock.h"
 
 /* The first eight bytes of every slot, hence of every device that mote formatted; probe_content.c recognises mote by them. */
 #define SUPERBLOCK_MAGIC "MOTEsb\0\1"
@@ -47,7 +52,7 @@
 #define SUPERBLOCK_CRC_KIND 0x6273u /* "sb" */
 #define SUPERBLOCK_FEATURES_COMPAT UINT64_C(0)
 #define SUPERBLOCK_FEATURES_RO_COMPAT UINT64_C(0)
-#define SUPERBLOCK_FEATURES_INCOMPAT UINT64_C(0) /* those that this mote knows */
+#define SUPERBLOCK_FEATURES_INCOMPAT SUPERBLOCK_INCOMPAT_DATA_UUID /* those that this mote knows */
 
 enum superblock_offset {
     SUPERBLOCK_AT_MAGIC = 0,
@@ -80,11 +85,15 @@ enum superblock_offset {
     SUPERBLOCK_AT_OPENS = 232,
     SUPERBLOCK_AT_WRITTEN = 240,
     SUPERBLOCK_WRITTEN_COUNT = 16,
-    SUPERBLOCK_AT_ZERO = 368,
+    SUPERBLOCK_AT_DATA_UUID = 368,
+    SUPERBLOCK_AT_TRIMMED = 384,
+    SUPERBLOCK_AT_FORMAT_TIME = 392,
+    SUPERBLOCK_AT_USED_SECONDS = 400,
+    SUPERBLOCK_AT_ZERO = 408,
 };
 
 _Static_assert((int)BLOCKDEV_SOURCE_COUNT <= (int)SUPERBLOCK_WRITTEN_COUNT, "a counter for each source");
-_Static_assert(SUPERBLOCK_AT_WRITTEN + 8 * SUPERBLOCK_WRITTEN_COUNT == SUPERBLOCK_AT_ZERO, "the counters end where the zeros begin");
+_Static_assert(SUPERBLOCK_AT_WRITTEN + 8 * SUPERBLOCK_WRITTEN_COUNT == SUPERBLOCK_AT_DATA_UUID, "the counters end where the next field begins");
 _Static_assert((int)SUPERBLOCK_AT_ZERO < (int)SUPERBLOCK_SLOT_BYTES, "a slot holds all fields");
 
 #endif

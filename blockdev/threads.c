@@ -254,5 +254,6 @@ const struct blockdev_ops threads_ops = {
     .reap = threads_reap,
     .wake = threads_wake,
     .refresh = file_refresh,
+    .health = file_health,
     .close = file_close,
 };

@@ -467,5 +467,6 @@ const struct blockdev_ops uring_ops = {
     .reap = uring_reap,
     .wake = uring_wake,
     .refresh = file_refresh,
+    .health = file_health,
     .close = file_close,
 };

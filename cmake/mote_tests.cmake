@@ -41,3 +41,13 @@ endif()
 foreach(source ${MOTE_PLAIN_TESTS})
   mote_test(${source})
 endforeach()
+
+# Tests of declared indexes once more with each of the strategies that index rows of memtables.
+foreach(name engine_index_test engine_index_column_test engine_index_text_test engine_index_vector_test engine_search_test engine_unique_test engine_verify_test index_stress_test vector_stress_test)
+  foreach(strategy 1 2)
+    if(TARGET ${name})
+      add_test(NAME ${name}_strategy_${strategy} COMMAND ${name})
+      set_tests_properties(${name}_strategy_${strategy} PROPERTIES LABELS strategy TIMEOUT 1500 ENVIRONMENT "MOTE_TEST_STRATEGY=${strategy}")
+    endif()
+  endforeach()
+endforeach()

@@ -24,7 +24,7 @@ bool aggregate_wants_block(void *context, const struct sst_statistics *statistic
     const bool all = statistics->timed_count == statistics->row_count;
     if (!statistics->distinct || statistics->seq_max > cursor->snapshot)
         return true;
-    if (cursor->use_time && (!all || statistics->time_min_ns < cursor->time_from_ns || statistics->time_max_ns > cursor->time_to_ns))
+    if (cursor->use_time && (!all || !cursor_times_inside(cursor, statistics->time_min_ns, statistics->time_max_ns)))
         return true;
     if (aggregation->bucketed && (!all || !aggregate_same_bucket(aggregation, statistics->time_min_ns, statistics->time_max_ns)))
         return true;
@@ -59,10 +59,10 @@ static bool times_fit(mote_aggregation *aggregation, const struct sst_statistics
     bool some = statistics->timed_count > 0, all = statistics->timed_count == statistics->row_count;
     *outside = false;
     if (cursor->use_time || aggregation->bucketed)
-        *outside = !some || (cursor->use_time && (statistics->time_min_ns > cursor->time_to_ns || statistics->time_max_ns < cursor->time_from_ns));
+        *outside = !some || (cursor->use_time && cursor_times_outside(cursor, statistics->time_min_ns, statistics->time_max_ns));
     if (*outside)
         return true;
-    if (cursor->use_time && (!all || statistics->time_min_ns < cursor->time_from_ns || statistics->time_max_ns > cursor->time_to_ns))
+    if (cursor->use_time && (!all || !cursor_times_inside(cursor, statistics->time_min_ns, statistics->time_max_ns)))
         return false;
     if (!aggregation->bucketed) {
         aggregate_bucket_find(aggregation, 0);
@@ -176,6 +176,13 @@ static uint32_t count_together(const mote_aggregation *aggregation, const struct
         from_ns = cursor->time_from_ns;
     if (cursor->use_time && cursor->time_to_ns < to_ns)
         to_ns = cursor->time_to_ns;
+    /* The row's own time lies in no gap of the filter: the next gap ends what is taken with it. */
+    for (uint32_t i = 0; i < cursor->filter.gap_count && aggregate_time_at(aggregation, slice, row, &time_ns); i++) {
+        if (cursor->filter.gaps[i].to_ns < time_ns)
+            from_ns = cursor->filter.gaps[i].to_ns + 1 > from_ns ? cursor->filter.gaps[i].to_ns + 1 : from_ns;
+        else if (cursor->filter.gaps[i].from_ns <= to_ns)
+            to_ns = cursor->filter.gaps[i].from_ns - 1;
+    }
     uint64_t span_ns = (uint64_t)to_ns - (uint64_t)from_ns;
     for (const int64_t *times_ns = slice->times_ns; times_ns && at < end && (uint64_t)times_ns[at] - (uint64_t)from_ns <= span_ns;)
         at++;
@@ -201,15 +208,19 @@ static int add_slice(const mote_aggregation *aggregation, const struct aggregate
     return result;
 }
 
-/* Whether the row of this time counts; then its bucket is found. */
-static bool row_counts(mote_aggregation *aggregation, bool has_time, int64_t time_ns)
+/* Whether the row of this time counts; then its bucket is found. own: it is one of the transaction's. */
+static bool row_counts(mote_aggregation *aggregation, bool own, bool has_time, int64_t time_ns)
 {
     const struct mote_cursor *cursor = &aggregation->cursor;
     if (!aggregation->bucketed && !cursor->use_time) {
         aggregate_bucket_find(aggregation, 0);
         return true;
     }
-    if (!has_time || (cursor->use_time && (time_ns < cursor->time_from_ns || time_ns > cursor->time_to_ns)))
+    if (own && !aggregation->bucketed) {
+        aggregate_bucket_find(aggregation, 0);
+        return cursor_wants_own_time(cursor, has_time, time_ns);
+    }
+    if (!has_time || (cursor->use_time && !(own ? cursor_wants_own_time(cursor, true, time_ns) : cursor_times_inside(cursor, time_ns, time_ns))))
         return false;
     aggregate_bucket_find(aggregation, time_ns);
     return true;
@@ -226,7 +237,7 @@ static int add_rows(mote_aggregation *aggregation, struct sst_iterator *iterator
         uint32_t group, row = slice.first + *added;
         int64_t time_ns = 0;
         bool has_time = aggregation->timed && aggregate_time_at(aggregation, &slice, row, &time_ns);
-        if (!row_counts(aggregation, has_time, time_ns)) {
+        if (!row_counts(aggregation, false, has_time, time_ns)) {
             ++*added;
             continue;
         }
@@ -264,10 +275,12 @@ static int take_row(mote_aggregation *aggregation)
 {
     struct merge *merge = aggregation->cursor.reader->merge;
     int64_t time_ns = 0;
-    bool has_time = false;
+    bool has_time = false, own;
     uint32_t group;
-    int result = aggregation->timed ? merge_time(merge, &time_ns, &has_time) : MOTE_OK;
-    if (result || !row_counts(aggregation, has_time, time_ns))
+    int result = cursor_on_own_row(&aggregation->cursor, &own);
+    if (!result && aggregation->timed)
+        result = merge_time(merge, &time_ns, &has_time);
+    if (result || !row_counts(aggregation, own, has_time, time_ns))
         return result ? result : STEP_ON;
     result = aggregate_group_find(aggregation, aggregation->bucket_ns, true, &group);
     if (result || group == GROUP_FULL)
@@ -394,7 +407,9 @@ static int gather(mote_aggregation *aggregation)
     const struct schema *schema = atomic_load_explicit(&cursor->table->schema, memory_order_acquire);
     struct view view;
     view_acquire(db, &view);
-    int result = walk(aggregation, &view, schema);
+    int result = cursor_check_recycled(cursor);
+    if (!result)
+        result = walk(aggregation, &view, schema);
     reader_rest(cursor->reader);
     view_release(db, &view);
     aggregation->putting = aggregation->putting || cursor->done;
@@ -409,6 +424,9 @@ int mote_aggregation_next(mote_aggregation *aggregation, struct mote_chunk *chun
         return error_set(MOTE_EINVAL, "the aggregation or the chunk is NULL");
     struct mote_cursor *cursor = &aggregation->cursor;
     int result = table_check(cursor->table);
+    if (result)
+        return result;
+    result = cursor_check_overlay(cursor);
     if (result)
         return result;
     if (aggregation->failure)
@@ -433,7 +451,7 @@ int mote_aggregation_next(mote_aggregation *aggregation, struct mote_chunk *chun
     return MOTE_OK;
 }
 
-int mote_aggregate(mote_table *table, const struct mote_aggregate_options *given, mote_aggregation **out)
+int aggregate_run(mote_table *table, const struct mote_aggregate_options *given, const mote_snapshot *snapshot, struct overlay *overlay, mote_aggregation **out)
 {
     struct mote_aggregate_options options = MOTE_AGGREGATE_OPTIONS_INIT;
     int result = table_check(table);
@@ -442,10 +460,15 @@ int mote_aggregate(mote_table *table, const struct mote_aggregate_options *given
     if (!out || !given || given->size_bytes < sizeof(size_t))
         return error_set(MOTE_EINVAL, "the options or the result pointer are NULL, or options.size_bytes is not set: begin with MOTE_AGGREGATE_OPTIONS_INIT");
     memcpy(&options, given, given->size_bytes < sizeof options ? given->size_bytes : sizeof options);
-    return aggregate_open(table, &options, out);
+    if (overlay && options.snapshot)
+        return error_set(MOTE_EINVAL, "a transaction reads its own snapshot: options.snapshot must be NULL");
+    options.snapshot = overlay ? snapshot : options.snapshot;
+    return aggregate_open(table, &options, overlay, out);
 }
 
-int mote_count(mote_table *table, const struct mote_scan_options *given, uint64_t *count)
+int mote_aggregate(mote_table *table, const struct mote_aggregate_options *given, mote_aggregation **out) { return aggregate_run(table, given, NULL, NULL, out); }
+
+int aggregate_count(mote_table *table, const struct mote_scan_options *given, const mote_snapshot *snapshot, struct overlay *overlay, uint64_t *count)
 {
     struct mote_scan_options scan;
     struct mote_aggregate_options options = MOTE_AGGREGATE_OPTIONS_INIT;
@@ -467,7 +490,7 @@ int mote_count(mote_table *table, const struct mote_scan_options *given, uint64_
     options.snapshot = scan.snapshot;
     options.values = &rows;
     options.value_count = 1;
-    result = aggregate_open(table, &options, &aggregation);
+    result = aggregate_run(table, &options, snapshot, overlay, &aggregation);
     if (result)
         return result;
     result = mote_aggregation_next(aggregation, &chunk);
@@ -477,3 +500,5 @@ int mote_count(mote_table *table, const struct mote_scan_options *given, uint64_
     mote_aggregation_close(aggregation);
     return result;
 }
+
+int mote_count(mote_table *table, const struct mote_scan_options *given, uint64_t *count) { return aggregate_count(table, given, NULL, NULL, count); }

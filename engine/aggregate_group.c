@@ -49,9 +49,14 @@ static int look_up(mote_aggregation *aggregation, const struct bound *key, bool 
 {
     struct found_row found;
     struct aggregate_cell *cells = aggregate_cells_of(aggregation, aggregation->group_count - 1);
-    int result = lookup_at(aggregation->cursor.table, key->bytes, key->length, aggregation->cursor.snapshot, row, &found);
-    if (!result && !found.found)
-        result = refuse_block(aggregation);
+    struct mote_cursor *cursor = &aggregation->cursor;
+    int result = lookup_at(cursor->table, key->bytes, key->length, cursor->snapshot, &cursor->filter, row, &found);
+    if (!result && !found.found) {
+        const struct recycled_range range = {key->bytes, key->bytes, key->length, key->length, INT64_MIN, INT64_MAX};
+        struct time_filter filter = cursor->filter; /* of this key alone */
+        result = retention_check_recycled(cursor->table, cursor->snapshot, &range, &filter);
+        result = result ? result : refuse_block(aggregation);
+    }
     for (uint32_t i = 0; i < aggregation->column_count && !result; i++) {
         struct aggregate_edge *edge = first ? &cells[i].first : &cells[i].last;
         struct mote_value value;

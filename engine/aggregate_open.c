@@ -146,7 +146,7 @@ static void free_parts(mote_aggregation *aggregation, struct memory *memory)
     memory_free(memory, aggregation);
 }
 
-int aggregate_open(mote_table *table, const struct mote_aggregate_options *options, mote_aggregation **out)
+int aggregate_open(mote_table *table, const struct mote_aggregate_options *options, struct overlay *overlay, mote_aggregation **out)
 {
     struct mote_scan_options scan = MOTE_SCAN_OPTIONS_INIT, complete;
     scan.key_prefix = options->key_prefix;
@@ -183,6 +183,7 @@ int aggregate_open(mote_table *table, const struct mote_aggregate_options *optio
         free_parts(aggregation, memory);
         return result;
     }
+    cursor_add_overlay(&aggregation->cursor, overlay);
     *out = aggregation;
     return MOTE_OK;
 }

@@ -102,8 +102,11 @@ struct mote_aggregation {
 };
 
 /* ---- aggregate_open.c ---- */
-/* The options are complete and so far unchecked. */
-int aggregate_open(mote_table *table, const struct mote_aggregate_options *options, mote_aggregation **aggregation);
+/* The options are complete and so far unchecked. overlay: of a transaction, whose writes count too; NULL: none. */
+int aggregate_open(mote_table *table, const struct mote_aggregate_options *options, struct overlay *overlay, mote_aggregation **aggregation);
+/* mote_aggregate and mote_count; of a transaction, at its snapshot, which the options must not name. */
+int aggregate_run(mote_table *table, const struct mote_aggregate_options *given, const mote_snapshot *snapshot, struct overlay *overlay, mote_aggregation **out);
+int aggregate_count(mote_table *table, const struct mote_scan_options *given, const mote_snapshot *snapshot, struct overlay *overlay, uint64_t *count);
 
 /* ---- aggregate.c ---- */
 /* sst_wants of the segments' iterators. */

@@ -4,8 +4,10 @@
 
 #include "blockdev/base/codec.h"
 #include "engine/append_private.h"
+#include "engine/blob.h"
 #include "engine/key_set.h"
 #include "engine/log_columns.h"
+#include "engine/retention.h"
 #include "engine/unique.h"
 
 static struct schema *writer_schema(struct mote_table *table) { return atomic_load_explicit(&table->schema, memory_order_acquire); }
@@ -25,10 +27,12 @@ static void insert_row(struct mote_table *table, const struct schema *schema, st
     uint32_t key_bytes = key_from_row(schema, image, key);
     if (schema->auto_increment)
         table_raise_rowid(table, (int64_t)(load_be64(key) ^ (1ull << 63)));
+    if (schema->has_large)
+        blobs_note_image(table->db, schema, image, intake->generation);
     memtable_insert(intake->memtable, &intake->room, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
 }
 
-static int append_row(struct mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
+static int append_row(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
 {
     struct mote_db *db = table->db;
     const struct schema *schema = writer_schema(table);
@@ -74,21 +78,32 @@ static int append_row(struct mote_table *table, const struct mote_value *values,
     memset(at + image_bytes, 0, padded_bytes - image_bytes);
     intake_publish(db, &intake, &level);
     insert_row(table, schema, &intake, intake.slot.first_seq, at, image_bytes);
-    intake_make_visible(db, &intake);
+    retention_note_row(table, schema, at);
+    intake_make_visible(table, &intake);
     unique_end(check, intake.slot.first_seq);
     atomic_fetch_add_explicit(&db->counters.rows_appended, 1, memory_order_relaxed);
     return intake_finish(table->db, &intake, &level, image_bytes, ticket);
 }
 
-int mote_append(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
+/* The row's large values are stored, then it is passed on. */
+static int with_large_row(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket, int (*pass)(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket))
 {
     int result = table_check(table);
     if (!result)
         result = db_check_writable(table->db);
     if (!result && !values && value_count)
         result = error_set(MOTE_EINVAL, "values is NULL");
-    return result ? result : append_row(table, values, value_count, options, ticket);
+    if (result || !table_has_large(table))
+        return result ? result : pass(table, values, value_count, options, ticket);
+    struct blob_stored stored;
+    result = blob_store_values(table, values, value_count, &stored);
+    if (!result)
+        result = pass(table, stored.values ? stored.values : values, value_count, options, ticket);
+    blob_stored_free(&stored);
+    return result;
 }
+
+int mote_append(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket) { return with_large_row(table, values, value_count, options, ticket, append_row); }
 
 /* ---- A batch ---- */
 
@@ -238,7 +253,8 @@ static int append_batch(struct mote_table *table, const struct row_batch *prepar
         intake_publish(db, &intake, level);
         insert_batch(table, prepared, &intake, rowid, false);
     }
-    intake_make_visible(db, &intake);
+    retention_note_batch(table, prepared);
+    intake_make_visible(table, &intake);
     unique_end(check, intake.slot.first_seq);
     atomic_fetch_add_explicit(&db->counters.rows_appended, row_count, memory_order_relaxed);
     return intake_finish(table->db, &intake, level, prepared->total_bytes, ticket);
@@ -274,28 +290,42 @@ int append_columns(mote_table *table, const struct mote_batch *batch, const stru
     return append_batch(table, &prepared, &level, ticket);
 }
 
-int mote_append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket) { return append_columns(table, batch, options, false, ticket); }
+/* The batch's large values are stored, then it is passed on. */
+static int with_large_batch(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket, int (*pass)(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket))
+{
+    struct blob_stored stored;
+    int result = table_check(table);
+    if (result || !table_has_large(table))
+        return result ? result : pass(table, batch, options, ticket);
+    result = db_check_writable(table->db);
+    if (result)
+        return result;
+    result = blob_store_batch(table, batch, &stored);
+    if (!result)
+        result = pass(table, batch ? &stored.batch : NULL, options, ticket);
+    blob_stored_free(&stored);
+    return result;
+}
+
+static int append_plain(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket) { return append_columns(table, batch, options, false, ticket); }
+
+int mote_append_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket) { return with_large_batch(table, batch, options, ticket, append_plain); }
 
 /* ---- Delete ---- */
 
 int mote_delete(mote_table *table, const struct mote_value *key_values, size_t key_count, const struct mote_write_options *options, uint64_t *ticket)
 {
     int result = table_check(table);
-    if (!result)
-        result = db_check_writable(table->db);
-    if (result)
-        return result;
-    const struct schema *schema = writer_schema(table);
-    if (schema->flags & MOTE_TABLE_APPEND_ONLY)
-        return error_set(MOTE_EREADONLY, "table %s is append-only: its rows cannot be deleted", schema->name);
-    if (key_count != schema->key_column_count)
-        return error_set(MOTE_EINVAL, "the key of table %s has %u columns, %zu values were given", schema->name, schema->key_column_count, key_count);
+    const struct schema *schema;
     struct write_level level;
     uint8_t key[MOTE_KEY_BYTES_MAX];
     uint32_t key_bytes;
-    result = write_level_resolve(table->db, options, &level);
     if (!result)
-        result = key_from_values(schema, key_values, key_count, key, &key_bytes);
+        result = db_check_writable(table->db);
+    if (!result)
+        result = table_key_to_delete(table, key_values, key_count, &schema, key, &key_bytes);
+    if (!result)
+        result = write_level_resolve(table->db, options, &level);
     if (result)
         return result;
     uint32_t padded_bytes = (uint32_t)round_up(key_bytes, 8);
@@ -313,7 +343,7 @@ int mote_delete(mote_table *table, const struct mote_value *key_values, size_t k
     memset(at + key_bytes, 0, padded_bytes - key_bytes);
     intake_publish(table->db, &intake, &level);
     memtable_insert(intake.memtable, &intake.room, schema, key, key_bytes, intake.slot.first_seq, RECORD_DELETE, NULL, 0);
-    intake_make_visible(table->db, &intake);
+    intake_make_visible(table, &intake);
     atomic_fetch_add_explicit(&table->db->counters.rows_deleted, 1, memory_order_relaxed);
     return intake_finish(table->db, &intake, &level, 0, ticket);
 }
@@ -347,15 +377,9 @@ static bool key_given(const struct schema *schema, const struct mote_value *valu
     return true;
 }
 
-int mote_insert(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
+static int insert_stored(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket)
 {
-    int result = table_check(table);
-    if (!result)
-        result = db_check_writable(table->db);
-    if (!result && !values && value_count)
-        result = error_set(MOTE_EINVAL, "values is NULL");
-    if (result)
-        return result;
+    int result;
     const struct schema *schema = writer_schema(table);
     struct mote_value key_values[MOTE_KEY_COLUMNS_MAX];
     uint8_t key[MOTE_KEY_BYTES_MAX];
@@ -375,6 +399,8 @@ int mote_insert(mote_table *table, const struct mote_value *values, size_t value
     pthread_mutex_unlock(&table->insert_mutex);
     return result;
 }
+
+int mote_insert(mote_table *table, const struct mote_value *values, size_t value_count, const struct mote_write_options *options, uint64_t *ticket) { return with_large_row(table, values, value_count, options, ticket, insert_stored); }
 
 /* The keys of a prepared batch are looked up one by one, and among themselves by a sorted list of their images' keys. */
 static int refuse_existing_batch(struct mote_table *table, const struct row_batch *prepared)
@@ -402,7 +428,7 @@ static int refuse_existing_batch(struct mote_table *table, const struct row_batc
     return result;
 }
 
-int mote_insert_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket)
+static int insert_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket)
 {
     struct row_batch prepared;
     struct write_level level;
@@ -410,7 +436,7 @@ int mote_insert_columns(mote_table *table, const struct mote_batch *batch, const
     if (result)
         return result;
     if (batch->row_count == 0 || (prepared.schema->flags & MOTE_TABLE_APPEND_ONLY))
-        return mote_append_columns(table, batch, options, ticket);
+        return append_plain(table, batch, options, ticket);
     pthread_mutex_lock(&table->insert_mutex);
     result = refuse_existing_batch(table, &prepared);
     if (!result)
@@ -418,6 +444,8 @@ int mote_insert_columns(mote_table *table, const struct mote_batch *batch, const
     pthread_mutex_unlock(&table->insert_mutex);
     return result;
 }
+
+int mote_insert_columns(mote_table *table, const struct mote_batch *batch, const struct mote_write_options *options, uint64_t *ticket) { return with_large_batch(table, batch, options, ticket, insert_columns); }
 
 /* ---- Waiting ---- */
 

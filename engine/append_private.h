@@ -20,6 +20,7 @@ struct intake {
     uint32_t log_bytes;      /* payload */
     uint32_t count;          /* seqs */
     bool checked;            /* against the unique indexes */
+    bool noted;              /* its rows are (recent.h) */
     bool deletes, from_ring; /* a delete is taken also when the device is full: what frees space must go on; it and a producer's rows may use the headroom */
     struct generation *generation;
     struct memtable *memtable;
@@ -34,8 +35,8 @@ void generation_leave(struct generation *generation);
 int intake_take_room(struct mote_table *table, struct intake *intake);
 /* Hands the encoded rows to the log: the commit may begin. The payload stays readable until intake_make_visible. */
 void intake_publish(struct mote_db *db, struct intake *intake, const struct write_level *level);
-/* The rows are in the memtable: lets go of the slot and the generation, then waits for the turn of its seqs. */
-void intake_make_visible(struct mote_db *db, struct intake *intake);
+/* The rows are in the memtable: lets go of the slot, waits for the turn of its seqs, and leaves the generation. Noted rows may be indexed by this call. */
+void intake_make_visible(struct mote_table *table, struct intake *intake);
 /* After the rows are visible: the ticket, the counters, the wait that SYNC promises. */
 int intake_finish(struct mote_db *db, struct intake *intake, const struct write_level *level, uint64_t raw_bytes, uint64_t *ticket);
 /* Whether the log, which found no memory to be extended with, is tried once more. */

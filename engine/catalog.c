@@ -7,7 +7,10 @@
  */
 #include <string.h>
 
+#include "engine/blob.h"
 #include "engine/engine_private.h"
+#include "engine/recent.h"
+#include "engine/retention.h"
 #include "engine/unique.h"
 
 static struct schema *table_schema(struct mote_table *table) { return atomic_load_explicit(&table->schema, memory_order_acquire); }
@@ -60,15 +63,18 @@ static int take_slot(struct mote_db *db, struct mote_table **slot)
     return MOTE_OK;
 }
 
-/* The schemas of all versions of a table, made from the newest. */
+/* The schemas of all versions of a table, made from the newest; after a failure none is left. */
 static int make_versions(struct mote_db *db, struct mote_table *table, struct schema *newest)
 {
     if (newest->version > sizeof table->older / sizeof table->older[0])
         return error_set(MOTE_EBUDGET, "table %s has %u schema versions, more than this build keeps", newest->name, newest->version);
     for (uint32_t version = 1; version < newest->version; version++) {
         int result = schema_at_version(db->memory, newest, version, &table->older[version - 1]);
-        if (result)
+        if (result) {
+            while (table->older_count > 0)
+                schema_free(db->memory, table->older[--table->older_count]);
             return result;
+        }
         table->older_count = version;
     }
     table->older[newest->version - 1] = newest;
@@ -76,6 +82,7 @@ static int make_versions(struct mote_db *db, struct mote_table *table, struct sc
     return MOTE_OK;
 }
 
+/* After a failure the schema is still the caller's. */
 static int publish_table(struct mote_db *db, struct schema *schema, int64_t next_rowid, struct mote_table **out)
 {
     struct mote_table *table = NULL;
@@ -108,8 +115,13 @@ int catalog_load(struct mote_db *db)
         struct schema *copy;
         struct mote_table *table;
         int result = schema_at_version(db->memory, state->tables[i].schema, state->tables[i].schema->version, &copy);
+        if (result)
+            return result;
+        result = publish_table(db, copy, state->tables[i].next_rowid, &table);
+        if (result)
+            schema_free(db->memory, copy);
         if (!result)
-            result = publish_table(db, copy, state->tables[i].next_rowid, &table);
+            result = retention_load(table, state, &state->tables[i]);
         if (result)
             return result;
     }
@@ -249,6 +261,8 @@ static int drop_locked(struct mote_db *db, const char *name)
     result = manifest_commit(edit, NULL, NULL);
     if (result)
         atomic_store(&table->dropped, 0);
+    else
+        blobs_seal(table);
     return result;
 }
 
@@ -277,6 +291,8 @@ int mote_table_drop(mote_db *db, const char *name)
     result = db_settle(db, drop_locked(db, name));
     if (!result)
         indexes_load(db);
+    for (uint32_t i = 0; i < db->table_count && !result; i++)
+        (void)recent_settle(&db->tables[i]); /* takes memory for none */
     if (!result)
         trim_some(db, db->flush_queue);
     pthread_mutex_unlock(&db->flush_mutex);

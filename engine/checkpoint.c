@@ -1,12 +1,16 @@
-/* checkpoint.c: the checkpoint, compactions, trim, and the indexes' maintenance.
+/* checkpoint.c: the checkpoint, compactions, and the indexes' maintenance.
  *
  * A checkpoint's order is what makes it safe: (1) every visible row is in durable segments; (2) lagging index sections are rebuilt, durable; (3) the manifest's snapshot is durable and the superblock points to it; (4) only now an edit moves the log's head to
  * the newest flushed cut; (5) when that edit is durable the extents before the head are quarantined, (6) trimmed, free. Writers go on throughout: what they append lies behind the cut.
  */
 #include <string.h>
 
+#include "engine/blob.h"
 #include "engine/engine_private.h"
+#include "engine/retention.h"
 #include "engine/vector_cache.h"
+
+#define COMPACT_TRIES 16u /* of a compaction that a flush may have left without memory */
 
 /* ---- Timestamp index ---- */
 
@@ -92,6 +96,7 @@ int mote_flush_all_indexes(mote_db *db)
     struct index_build build = {.best = true};
     if (result)
         return result;
+    generations_let_go(db); /* their memory, for the builders */
     result = rebuild_timestamps(db, false);
     if (!result)
         result = indexes_build(db, &build);
@@ -130,6 +135,10 @@ static int checkpoint_locked(struct mote_db *db)
 {
     uint64_t seq = atomic_load(&db->visible_seq);
     int result = flush_up_to(db, seq);
+    if (!result)
+        result = retention_run(db, NULL);
+    if (result == MOTE_EBUDGET && atomic_load(&db->flushed_seq) >= seq)
+        result = MOTE_OK; /* what has expired may go later */
     if (!result)
         result = rebuild_timestamps(db, false);
     if (!result)
@@ -184,50 +193,16 @@ int mote_checkpoint(mote_db *db)
     return result;
 }
 
-/* ---- Trim ---- */
-
-#define TRIM_RUNS 64u
-
-uint32_t trim_some(struct mote_db *db, struct blockdev_queue *queue)
-{
-    struct extent_run runs[TRIM_RUNS];
-    const struct layout *layout = &db->superblock.layout;
-    uint32_t count, trimmed = 0;
-    while ((count = extents_take_trimmable(db->extents, runs, TRIM_RUNS)) > 0) {
-        for (uint32_t i = 0; i < count; i++) {
-            /* A trim is advice: a device that refuses it loses nothing, and the extent is free all the same. */
-            if (atomic_load(&db->trim) && blockdev_discard_range(queue, layout_extent_offset(layout, runs[i].first), runs[i].count * layout->extent_bytes))
-                atomic_store(&db->trim, false);
-            extents_trimmed(db->extents, runs[i]);
-            trimmed += runs[i].count;
-        }
-    }
-    return trimmed;
-}
-
-bool trim_freed(struct mote_db *db)
-{
-    struct extents_counts counts;
-    extents_get_counts(db->extents, &counts);
-    if (counts.trimming == 0 || pthread_mutex_trylock(&db->compact_mutex) != 0)
-        return false; /* a compaction trims at its end, and a worker that waited for it would not flush */
-    uint32_t trimmed = trim_some(db, db->compact_queue);
-    pthread_mutex_unlock(&db->compact_mutex);
-    if (trimmed > 0)
-        space_extend(db, false);
-    return trimmed > 0;
-}
-
 /* ---- Compaction ---- */
 
-/* A flush that found no memory goes first: what this job has written so far is given back. */
+/* A flush that found no memory goes first, and so does a log that found no space: what this job has written so far is given back. */
 static int pace_compaction(void *context, uint64_t bytes_written)
 {
     struct mote_db *db = context;
     if (atomic_load(&db->flushes_starved))
         return error_set(MOTE_EBUDGET, "a compaction on %s made way for a flush that lacked memory; raise memory_bytes", blockdev_path(db->device));
     jobs_flush_between(db);
-    return jobs_pace(context, bytes_written);
+    return jobs_pace_holding(context, bytes_written);
 }
 
 /* How much a step takes: beside the inputs there must be room for the outputs and what a flush needs meanwhile. */
@@ -251,6 +226,8 @@ static int compact_list(struct mote_db *db, const struct version *version, const
         choose_step(db, snapshots, &job, compaction);
     if (!result && schema->time_in_key)
         compaction->spread_max = db->options.compaction_spread_max;
+    if (!result)
+        compaction->windows = retention_windows(db, schema->table_id, version_find(version, schema->table_id));
     bool again = !result;
     for (uint32_t lanes_max = LSM_LANES_MAX; again && lsm_pick_compaction(version, schema->table_id, db->options.compaction_runs_max, everything, NULL, NULL, compaction); lanes_max /= 2) {
         jobs_context(db, db->compact_queue, snapshots, &job);
@@ -259,9 +236,9 @@ static int compact_list(struct mote_db *db, const struct version *version, const
         result = lsm_compact(&job, compaction);
         if (result == MOTE_ENOSPC && trim_some(db, db->compact_queue) > 0)
             result = lsm_compact(&job, compaction);
-        if (result == MOTE_EBUDGET && atomic_load(&db->flushes_starved)) {
+        if (result == MOTE_EBUDGET && (atomic_load(&db->flushes_starved) || atomic_load(&db->log_starved))) {
             result = MOTE_OK;
-            *did = true; /* its turn comes again after the flush */
+            *did = true; /* its turn comes again after the flush, or when the log has its space */
             break;
         }
         *did = result == MOTE_OK && !(everything && compaction->in_vain);
@@ -280,6 +257,11 @@ static int compact_locked(struct mote_db *db, const struct mote_table *table, bo
 {
     int result = MOTE_OK;
     struct version *version = version_acquire(db->manifest);
+    uint64_t counters[MANIFEST_COUNTERS];
+    manifest_get_counters(db->manifest, counters);
+    atomic_store(&db->compact_first_id, counters[0]); /* its segments have ids from this one on, and may be published long after later ones */
+    atomic_store(&db->compact_thread, pthread_self());
+    atomic_store(&db->compacting, 1);
     for (uint32_t t = 0; t < version->count && !result && !*did; t++) {
         const struct segment_list *list = version->lists[t];
         const struct schema *schema = catalog_live_schema(db, list->table_id);
@@ -289,7 +271,14 @@ static int compact_locked(struct mote_db *db, const struct mote_table *table, bo
         /* A table that was dropped meanwhile took its segments along: nothing is left to do for it. */
         if (result && !catalog_live_schema(db, list->table_id))
             result = MOTE_OK;
+        /* Retention dropped what was being merged: there is no more to it. */
+        if (result == MOTE_ENOTFOUND && atomic_load(&db->retained_count) > 0) {
+            result = MOTE_OK;
+            *did = true;
+        }
     }
+    atomic_store(&db->compacting, 0);
+    atomic_store(&db->compact_first_id, 0);
     version_release(db->manifest, version); /* with it go the last pins of what was merged */
     trim_some(db, db->compact_queue);
     return result;
@@ -313,6 +302,7 @@ static int compact_and_let_go(struct mote_db *db, const struct mote_table *table
     pthread_mutex_unlock(&db->compact_mutex);
     if (result == MOTE_EBUDGET)
         result = compact_alone(db, table, everything, did);
+    space_extend_after_compaction(db);
     if (*did && indexes_any(db)) {
         indexes_want(db);
         vector_cache_sweep(db->vector_cache);
@@ -351,8 +341,19 @@ int mote_compact(mote_db *db, const char *name)
         result = flush_up_to(db, atomic_load(&db->visible_seq));
     bool did = true;
     atomic_fetch_add(&db->urgency, 1);
-    while (!result && did)
+    for (uint32_t left = COMPACT_TRIES; !result && did;) {
         result = compact_once(db, table, true, &did);
+        if (result != MOTE_EBUDGET || --left == 0)
+            continue;
+        /* A flush beside it may have had the memory: it ends soon. */
+        sst_scratch_drain(&db->sst);
+        pthread_mutex_lock(&db->flush_mutex);
+        pthread_mutex_unlock(&db->flush_mutex);
+        result = MOTE_OK;
+        did = true;
+    }
+    while (!result && blobs_collect_garbage(db, false))
+        ;
     atomic_fetch_sub(&db->urgency, 1);
     return result;
 }

@@ -13,20 +13,26 @@ struct chunk_column {
     uint64_t values_bytes, capacity_bytes;
     uint32_t *offsets; /* text, blob */
     uint8_t *validity;
-    bool has_nulls;
+    bool has_nulls, large, owns_values; /* owns: apart from the chunk's area */
 };
+
+struct mote_db;
 
 struct chunk_buffer {
     struct memory *memory;
+    struct mote_db *db; /* for large values, which are read into the chunk; set by whoever may ask for such columns */
     uint32_t column_count, rows_max, row_count;
+    bool has_large;
     uint64_t bytes_max; /* of its values: then it ends */
     struct chunk_column *columns;
     struct mote_column *views; /* what the caller gets */
+    uint8_t *area; /* one piece of memory for all bitmaps, and where they are small for all fixed values */
 };
 
 /* A column of a chunk; its position is its user's. */
 struct chunk_shape {
     uint32_t position, type, dimension;
+    bool large;
 };
 
 int chunk_create(struct memory *memory, const struct schema *schema, const uint32_t *positions, uint32_t column_count, uint32_t rows_max, struct chunk_buffer *chunk);

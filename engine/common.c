@@ -56,6 +56,24 @@ int table_check(const struct mote_table *table)
     return MOTE_OK;
 }
 
+int table_key(const struct mote_table *table, const struct mote_value *values, size_t count, const struct schema **schema, uint8_t key[MOTE_KEY_BYTES_MAX], uint32_t *key_bytes)
+{
+    *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    if (!values && count)
+        return error_set(MOTE_EINVAL, "the key is NULL");
+    if (count != (*schema)->key_column_count)
+        return error_set(MOTE_EINVAL, "the key of table %s has %u columns, %zu values were given", (*schema)->name, (*schema)->key_column_count, count);
+    return key_from_values(*schema, values, count, key, key_bytes);
+}
+
+int table_key_to_delete(const struct mote_table *table, const struct mote_value *values, size_t count, const struct schema **schema, uint8_t key[MOTE_KEY_BYTES_MAX], uint32_t *key_bytes)
+{
+    *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
+    if ((*schema)->flags & MOTE_TABLE_APPEND_ONLY)
+        return error_set(MOTE_EREADONLY, "table %s is append-only: its rows cannot be deleted", (*schema)->name);
+    return table_key(table, values, count, schema, key, key_bytes);
+}
+
 int db_poison(struct mote_db *db, int code)
 {
     pthread_mutex_lock(&db->job_mutex);

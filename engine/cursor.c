@@ -9,7 +9,6 @@
  * key is the hidden rowid, which is never given twice.
  */
 #include "engine/cursor_private.h"
-#include "engine/overlay.h"
 
 #define CHUNK_ROWS_DEFAULT 4096u
 
@@ -20,7 +19,16 @@ static uint32_t cut_to_room(const struct mote_cursor *cursor, uint32_t count)
 {
     uint32_t room = cursor->chunk.rows_max - cursor->chunk.row_count;
     count = count < room ? count : room;
+    if (cursor->chunk.has_large && count > 1)
+        count = 1; /* after each the chunk may be full */
     return count < cursor->rows_left ? count : (uint32_t)cursor->rows_left;
+}
+
+/* Whether all rows of the iterator's block have times that the scan wants, so that none needs a look. */
+static bool block_is_inside(const struct mote_cursor *cursor, struct sst_iterator *iterator)
+{
+    int64_t min_ns, max_ns;
+    return !cursor->use_time || (sst_block_times(iterator, &min_ns, &max_ns) && cursor_times_inside(cursor, min_ns, max_ns));
 }
 
 /* Copies a run of rows of one segment at once, where the merge says that nothing comes in between. *copied is 0 where that is not so. *cut: the run would go on to its block's end, the chunk or the limit ends it. */
@@ -32,7 +40,7 @@ static int take_run(struct mote_cursor *cursor, uint32_t *copied, bool *cut)
     if (cursor->descending)
         return MOTE_OK;
     int result = merge_place(cursor->reader->merge, &place);
-    if (result || !place.iterator || place.run_length < 2 || (cursor->use_time && !sst_block_inside_times(place.iterator, cursor->time_from_ns, cursor->time_to_ns)))
+    if (result || !place.iterator || place.run_length < 2 || !block_is_inside(cursor, place.iterator))
         return result;
     const struct bound *end = &cursor->upper;
     if (!end->set || (cursor->window.set && bound_compare(&cursor->window, end->bytes, end->length) < 0))
@@ -201,12 +209,15 @@ int mote_cursor_next(mote_cursor *cursor, struct mote_chunk *chunk)
         return result;
     struct mote_db *db = cursor->table->db;
     struct view view;
-    if (cursor->overlay && cursor->overlay->epoch != cursor->overlay_epoch)
-        return error_set(MOTE_EINVAL, "the transaction of this cursor has ended, or taken back writes since it was opened: the cursor can only be closed");
+    result = cursor_check_overlay(cursor);
+    if (result)
+        return result;
     const struct schema *schema = atomic_load_explicit(&cursor->table->schema, memory_order_acquire);
     chunk_clear(&cursor->chunk);
     view_acquire(db, &view);
-    result = cursor->latest ? latest_fill_chunk(cursor, &view, schema) : fill_chunk(cursor, &view, schema);
+    result = cursor_check_recycled(cursor);
+    if (!result)
+        result = cursor->latest ? latest_fill_chunk(cursor, &view, schema) : fill_chunk(cursor, &view, schema);
     reader_rest(cursor->reader);
     view_release(db, &view);
     if (result) {
@@ -239,12 +250,16 @@ static int choose_columns(struct mote_cursor *cursor, const struct schema *schem
     uint32_t rows = options->chunk_rows ? options->chunk_rows : CHUNK_ROWS_DEFAULT;
     if (rows > 1u << 20)
         return error_set(MOTE_EINVAL, "chunk_rows is %u, above 1048576", rows);
+    if (options->limit && options->limit < rows)
+        rows = (uint32_t)options->limit; /* what a small chunk touches stays near the processor */
     for (uint32_t i = 0; i < count; i++)
         cursor_want(cursor, positions[i]);
-    return chunk_create(cursor->table->db->memory, schema, positions, count, rows, &cursor->chunk);
+    int result = chunk_create(cursor->table->db->memory, schema, positions, count, rows, &cursor->chunk);
+    cursor->chunk.db = cursor->table->db;
+    return result;
 }
 
-static int open_checked(mote_table *table, const struct mote_scan_options *options, bool latest, struct overlay *overlay, mote_cursor **out)
+int cursor_open_checked(mote_table *table, const struct mote_scan_options *options, bool latest, struct overlay *overlay, mote_cursor **out)
 {
     struct mote_db *db = table->db;
     const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
@@ -265,12 +280,7 @@ static int open_checked(mote_table *table, const struct mote_scan_options *optio
         memory_free(db->memory, cursor);
         return result;
     }
-    cursor->overlay = overlay;
-    if (overlay) {
-        overlay_hold(overlay);
-        cursor->overlay_seq = OVERLAY_SEQ + overlay->writes;
-        cursor->overlay_epoch = overlay->epoch;
-    }
+    cursor_add_overlay(cursor, overlay);
     *out = cursor;
     return MOTE_OK;
 }
@@ -279,10 +289,8 @@ static int open_scan(mote_table *table, const struct mote_scan_options *given, b
 {
     struct mote_scan_options options;
     int result = cursor_check(table, given, out, &options);
-    return result ? result : open_checked(table, &options, latest, NULL, out);
+    return result ? result : cursor_open_checked(table, &options, latest, NULL, out);
 }
-
-int cursor_open_scan(mote_table *table, const struct mote_scan_options *options, struct overlay *overlay, mote_cursor **cursor) { return open_checked(table, options, false, overlay, cursor); }
 
 int mote_scan(mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor) { return open_scan(table, options, false, cursor); }
 
@@ -294,8 +302,6 @@ void mote_cursor_close(mote_cursor *cursor)
         return;
     struct mote_db *db = cursor->table->db;
     cursor_shut(cursor);
-    if (cursor->overlay)
-        overlay_release(cursor->overlay);
     chunk_destroy(&cursor->chunk);
     memory_free(db->memory, cursor);
 }

@@ -8,6 +8,7 @@
 
 #include "engine/chunk.h"
 #include "engine/engine_private.h"
+#include "engine/retention.h"
 
 #define BOUND_BYTES_MAX (MOTE_KEY_BYTES_MAX + 8u)
 
@@ -37,7 +38,7 @@ struct mote_cursor {
     struct overlay *overlay; /* of a transaction: its writes up to overlay_seq, while the epoch is the same; NULL: none */
     uint64_t overlay_seq, overlay_epoch;
     struct chunk_buffer chunk;
-    bool descending, use_time, prunable, done;
+    bool descending, use_time, asked_time, prunable, done;
     bool deferred; /* segments' iterators defer the reading of blocks (ascending); wants and its context: as theirs */
     bool latest; /* of mote_latest (latest.c) */
     bool short_reads; /* never reads ahead */
@@ -45,7 +46,9 @@ struct mote_cursor {
     bool wants_keys;
     uint64_t wanted[MOTE_COLUMNS_MAX / 64]; /* by position; see cursor_want */
     uint32_t wanted_count;
-    int64_t time_from_ns, time_to_ns;
+    int64_t time_from_ns, time_to_ns; /* cut to what the filter shows; its gaps are asked as well */
+    int64_t asked_from_ns;            /* for rows of the overlay, which do not expire: as it was asked for, if asked_time */
+    struct time_filter filter;        /* what has expired, as of the opening */
     uint64_t rows_left;
     struct bound lower, upper; /* [lower, upper) of keys */
     struct bound last;         /* last key yielded or passed; but for what `place` says */
@@ -87,8 +90,21 @@ int cursor_seek_window(struct mote_cursor *cursor, const struct bound *position,
 bool cursor_beyond_end(const struct mote_cursor *cursor, const struct record *record, bool *scan_done);
 /* Whether a window follows the one that was walked to its end. */
 bool cursor_has_next_window(const struct mote_cursor *cursor);
+/* Whether all times of a range are in the cursor's and shown; whether none is. */
+bool cursor_times_inside(const struct mote_cursor *cursor, int64_t min_ns, int64_t max_ns);
+bool cursor_times_outside(const struct mote_cursor *cursor, int64_t min_ns, int64_t max_ns);
+/* MOTE_ERECYCLED if rows that are still to come were dropped. Under a view. */
+int cursor_check_recycled(struct mote_cursor *cursor);
 /* Whether the row that the merge stands on has a time in the cursor's range; always, where it has none. */
 int cursor_in_time_range(struct mote_cursor *cursor, bool *inside);
+/* Whether that is a row of the overlay. */
+int cursor_on_own_row(struct mote_cursor *cursor, bool *own);
+/* Whether the time (has_time) of a row of the overlay is in the range that was asked for. */
+bool cursor_wants_own_time(const struct mote_cursor *cursor, bool has_time, int64_t time_ns);
+/* The cursor, open so far without, is also over what the transaction has written until now. NULL is allowed. */
+void cursor_add_overlay(struct mote_cursor *cursor, struct overlay *overlay);
+/* MOTE_EINVAL once the transaction has ended, or taken back what the cursor is to show. */
+int cursor_check_overlay(const struct mote_cursor *cursor);
 /* Checks what every call with such options checks, and completes them. out: the caller's result pointer. */
 int cursor_check(mote_table *table, const struct mote_scan_options *given, const void *out, struct mote_scan_options *options);
 /* Fills the cursor (zeros so far) by the options, registers its snapshot and takes a reader; what is to come out of it is the caller's. After a failure there is nothing to be shut. */
@@ -96,8 +112,8 @@ int cursor_open(mote_table *table, const struct mote_scan_options *options, stru
 void cursor_shut(struct mote_cursor *cursor);
 
 /* ---- cursor.c ---- */
-/* mote_scan with checked options, over the writes of a transaction. */
-int cursor_open_scan(mote_table *table, const struct mote_scan_options *options, struct overlay *overlay, mote_cursor **cursor);
+/* mote_scan or mote_latest with checked options, over the writes of a transaction (overlay; NULL: none). */
+int cursor_open_checked(mote_table *table, const struct mote_scan_options *options, bool latest, struct overlay *overlay, mote_cursor **cursor);
 
 /* ---- latest.c ---- */
 /* The next chunk of mote_latest. */

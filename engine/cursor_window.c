@@ -73,9 +73,9 @@ static bool slot_used(const uint64_t *slots_used, uint32_t slot) { return (slots
 static void expect_rows(struct mote_cursor *cursor)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++)
+    for (uint32_t i = 0; i < cursor->reader->iterator_end; i++)
         count += slot_used(cursor->slots_used, i);
-    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++)
+    for (uint32_t i = 0; i < cursor->reader->iterator_end; i++)
         if (slot_used(cursor->slots_used, i))
             sst_iterator_set_expected(cursor->reader->iterators[i], (uint32_t)(cursor->rows_left / count) + 1);
 }
@@ -88,7 +88,7 @@ int cursor_open_segment(void *context, struct segment *segment, struct sst_itera
     struct mote_db *db = cursor->table->db;
     struct reader *reader = cursor->reader;
     uint32_t slot = READER_ITERATORS_MAX;
-    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++) {
+    for (uint32_t i = 0; i < reader->iterator_end; i++) {
         bool free_slot = !slot_used(slots_used, i);
         if (free_slot && reader->iterators[i] && reader->iterator_segment[i] == segment->record.id)
             slot = i;
@@ -100,9 +100,7 @@ int cursor_open_segment(void *context, struct segment *segment, struct sst_itera
     if (slot == READER_ITERATORS_MAX)
         return error_set(MOTE_EBUDGET, "more than %u segments of table %s overlap: run a compaction", READER_ITERATORS_MAX, schema->name);
     slots_used[slot / 64] |= 1ull << slot % 64;
-    int result = MOTE_OK;
-    if (!reader->iterators[slot])
-        result = sst_iterator_create(&db->sst, reader->queue, &reader->iterators[slot]);
+    int result = reader_make_iterator(db, reader, slot);
     if (!result)
         result = sst_iterator_open(reader->iterators[slot], segment, schema);
     if (result)
@@ -222,7 +220,7 @@ int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, cons
         if (covers)
             result = add_segment(cursor, segment, bounded ? &least : NULL, position);
     }
-    for (uint32_t i = 0; reader->ahead && i < READER_ITERATORS_MAX; i++)
+    for (uint32_t i = 0; reader->ahead && i < reader->iterator_end; i++)
         if (reader->iterators[i] && !slot_used(cursor->slots_used, i))
             sst_iterator_set_ahead(reader->iterators[i], NULL); /* others of this window need what it holds */
     return result;
@@ -263,16 +261,93 @@ bool cursor_has_next_window(const struct mote_cursor *cursor)
     return cursor->descending ? !lower->set || bound_compare(window, lower->bytes, lower->length) > 0 : !upper->set || bound_compare(window, upper->bytes, upper->length) < 0;
 }
 
+int cursor_on_own_row(struct mote_cursor *cursor, bool *own)
+{
+    struct record record;
+    *own = false;
+    if (!cursor->overlay)
+        return MOTE_OK;
+    int result = merge_record(cursor->reader->merge, &record);
+    *own = !result && record.seq > OVERLAY_SEQ;
+    return result;
+}
+
+bool cursor_wants_own_time(const struct mote_cursor *cursor, bool has_time, int64_t time_ns)
+{
+    return !cursor->asked_time || (has_time && time_ns >= cursor->asked_from_ns && time_ns <= cursor->time_to_ns);
+}
+
+void cursor_add_overlay(struct mote_cursor *cursor, struct overlay *overlay)
+{
+    if (!overlay)
+        return;
+    overlay_hold(overlay);
+    cursor->overlay = overlay;
+    cursor->overlay_seq = OVERLAY_SEQ + overlay->writes;
+    cursor->overlay_epoch = overlay->epoch;
+    cursor->done = false; /* where the table's rows have expired, one's own have not */
+}
+
+int cursor_check_overlay(const struct mote_cursor *cursor)
+{
+    if (cursor->overlay && cursor->overlay->epoch != cursor->overlay_epoch)
+        return error_set(MOTE_EINVAL, "the transaction of this cursor or aggregation has ended, or taken back writes since it was opened: it can only be closed");
+    return MOTE_OK;
+}
+
 int cursor_in_time_range(struct mote_cursor *cursor, bool *inside)
 {
     int64_t time_ns;
-    bool has_time;
+    bool has_time, own = false;
     *inside = true;
     if (!cursor->use_time)
         return MOTE_OK;
     int result = merge_time(cursor->reader->merge, &time_ns, &has_time);
-    *inside = !result && has_time && time_ns >= cursor->time_from_ns && time_ns <= cursor->time_to_ns;
-    return result;
+    if (!result)
+        result = cursor_on_own_row(cursor, &own);
+    if (result)
+        return result;
+    if (own)
+        *inside = cursor_wants_own_time(cursor, has_time, time_ns);
+    else
+        *inside = has_time && time_ns >= cursor->time_from_ns && time_ns <= cursor->time_to_ns && !time_filter_hides(&cursor->filter, time_ns);
+    return MOTE_OK;
+}
+
+bool cursor_times_inside(const struct mote_cursor *cursor, int64_t min_ns, int64_t max_ns)
+{
+    return min_ns >= cursor->time_from_ns && max_ns <= cursor->time_to_ns && !time_filter_meets_gap(&cursor->filter, min_ns, max_ns);
+}
+
+bool cursor_times_outside(const struct mote_cursor *cursor, int64_t min_ns, int64_t max_ns)
+{
+    const struct time_filter *filter = &cursor->filter;
+    if (min_ns > cursor->time_to_ns || max_ns < cursor->time_from_ns)
+        return true;
+    for (uint32_t i = 0; filter->active && i < filter->gap_count; i++)
+        if (min_ns >= filter->gaps[i].from_ns && max_ns <= filter->gaps[i].to_ns)
+            return true;
+    return false;
+}
+
+int cursor_check_recycled(struct mote_cursor *cursor)
+{
+    const struct bound *from = &cursor->lower, *to = &cursor->upper;
+    if (cursor->done)
+        return MOTE_OK;
+    if (cursor->last.set && cursor->descending)
+        to = &cursor->last;
+    else if (cursor->last.set)
+        from = &cursor->last;
+    const struct recycled_range range = {
+        .from = from->set ? from->bytes : NULL,
+        .from_bytes = from->length,
+        .to = to->set ? to->bytes : NULL,
+        .to_bytes = to->length,
+        .from_ns = cursor->use_time ? cursor->time_from_ns : INT64_MIN,
+        .to_ns = cursor->use_time ? cursor->time_to_ns : INT64_MAX,
+    };
+    return retention_check_recycled(cursor->table, cursor->snapshot, &range, &cursor->filter);
 }
 
 /* ---- Opening ---- */
@@ -350,6 +425,22 @@ int cursor_check(mote_table *table, const struct mote_scan_options *given, const
     return MOTE_OK;
 }
 
+/* What has expired is left out as what lies outside of the time range. */
+static void apply_retention(struct mote_cursor *cursor)
+{
+    struct time_filter *filter = &cursor->filter;
+    retention_filter(cursor->table, filter);
+    if (!filter->active || filter->from_ns == INT64_MIN)
+        return;
+    if (!cursor->use_time) {
+        cursor->time_from_ns = INT64_MIN;
+        cursor->time_to_ns = INT64_MAX;
+    }
+    cursor->use_time = true;
+    cursor->time_from_ns = cursor->time_from_ns > filter->from_ns ? cursor->time_from_ns : filter->from_ns;
+    cursor->done = cursor->time_from_ns > cursor->time_to_ns;
+}
+
 int cursor_open(mote_table *table, const struct mote_scan_options *options, struct mote_cursor *cursor)
 {
     struct mote_db *db = table->db;
@@ -360,9 +451,9 @@ int cursor_open(mote_table *table, const struct mote_scan_options *options, stru
     cursor->prunable = time_prunable(schema);
     cursor->time_from_ns = options->time_from_ns;
     cursor->time_to_ns = options->time_to_ns;
+    cursor->asked_time = cursor->use_time;
+    cursor->asked_from_ns = cursor->time_from_ns;
     cursor->rows_left = options->limit ? options->limit : UINT64_MAX;
-    if (cursor->use_time)
-        cursor_want(cursor, (uint32_t)schema->time_column);
     int result = set_bounds(cursor, schema, options);
     if (!result)
         result = set_series(cursor, schema, options);
@@ -370,6 +461,9 @@ int cursor_open(mote_table *table, const struct mote_scan_options *options, stru
         result = snapshot_register(db, options->snapshot, &cursor->snapshot, &cursor->snapshot_slot);
     if (result)
         return result;
+    apply_retention(cursor);
+    if (cursor->use_time)
+        cursor_want(cursor, (uint32_t)schema->time_column);
     cursor->reader = reader_take(db, true);
     if (cursor->reader)
         return MOTE_OK;
@@ -381,4 +475,6 @@ void cursor_shut(struct mote_cursor *cursor)
 {
     reader_give(cursor->table->db, cursor->reader, true);
     snapshot_forget(cursor->table->db, cursor->snapshot_slot);
+    if (cursor->overlay)
+        overlay_release(cursor->overlay);
 }

@@ -8,7 +8,7 @@
  * Generations (memtables between two cuts of the log):  FREE -> ACTIVE (listed for readers before its first row) -> IMMUTABLE (rotated; in cut order) -> FLUSHED (its rows are in a durable version; unlisted; waits for the pins of readers) -> FREE.
  *
  * Locks, in the order in which they may be taken together:
- *     table->insert_mutex > table->unique_mutex > batch_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex and reader_mutex are leaves.
+ *     table->insert_mutex > table->unique_mutex > batch_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > retain_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex, reader_mutex and the mutex of recent.c are leaves (of these only index_mutex is taken under the last).
  * Beside compact_mutex, and never held together with it but by whoever abandons (flush of a full memory): the mutex of index_steps.c, before those of the manifest.
  * Of several tables those of one kind are taken by ascending table ids, all insert_mutexes before the first unique_mutex.
  * Between the first two: the producers' drain_mutex (producer_private.h), since appends are made under it.
@@ -32,12 +32,13 @@
 #include "blockdev/superblock.h"
 #include "engine/engine.h"
 #include "engine/lsm/lsm.h"
+#include "engine/wear.h"
 #include "wal/wal.h"
 
 #define GENERATIONS_MAX 16u
 #define WORKERS_MAX 8u
 #define GET_READERS 8u         /* readers kept for mote_get and mote_insert, beside one for each cursor */
-#define READER_ITERATORS_MAX 128u /* segments that one reader has open at a time; compaction keeps the depth far below, and writers stall before it is reached */
+#define READER_ITERATORS_MAX 256u /* segments that one reader has open at a time; compaction keeps the depth far below, and writers stall before it is reached */
 #define READER_ITERATORS_KEPT 16u /* of them stay with an idle reader */
 #define BUSY_TIMEOUT_MS 5000u  /* for which a device that is in use is tried again: the kernel releases what a killed or just closed handle held a little later */
 #define STALL_DEPTH 40u        /* overlap depth at which flushes wait for compaction */
@@ -51,6 +52,7 @@ struct generation {
     uint32_t pins;   /* readers; under the version mutex */
     _Atomic uint32_t writers; /* between choosing this generation and having inserted: it is not recycled meanwhile */
     uint64_t number; /* order of rotation */
+    uint64_t replayed_seq; /* rows up to it were replayed by the open; 0: none */
 };
 
 /* What reads from segments: a queue and iterators, used by one thread at a time. */
@@ -58,10 +60,15 @@ struct reader {
     struct blockdev_queue *queue;
     struct sst_iterator *iterators[READER_ITERATORS_MAX];
     uint64_t iterator_segment[READER_ITERATORS_MAX]; /* segment that it was opened on, 0: none */
+    uint32_t iterator_end; /* there are none from here on */
     struct merge *merge;
     struct sst_ahead *ahead; /* of its iterators while a cursor has it; made at the first scan that is not short */
     struct reader *next_free;
 };
+
+struct blobs;
+struct blob_io;
+#define BLOB_FILES_AHEAD_MAX 15u
 
 struct mote_table {
     struct mote_db *db;
@@ -74,12 +81,18 @@ struct mote_table {
     _Atomic uint32_t unique_count; /* unique indexes: writers ask (unique.h) */
     pthread_mutex_t unique_mutex;
     struct unique_set *uniques;    /* under it; NULL: none ever */
+    _Atomic uint32_t recent_wanted; /* writers note their rows (recent.h) */
     _Atomic uint32_t hints_taken; /* by one writer at a time; the others go without */
     struct codec_hint *hints;     /* for the batches of columns in the log */
     uint32_t hint_count;
     struct schema *older[64]; /* by version - 1, of the versions that log and memtables may still carry */
     uint32_t older_count;
     uint32_t used; /* slot in db->tables */
+    struct blob_file *blob_file; /* what its large values are written to now; this and the next three lines under the mutex of blob.c */
+    uint32_t blob_next_page, blob_pages;
+    struct blob_file *blob_ahead[BLOB_FILES_AHEAD_MAX]; /* made by the same edit, to be written to next */
+    uint32_t blob_ahead_count, blob_ahead_wanted; /* wanted: by the next edit */
+    _Atomic(struct table_retention *) retention; /* NULL: none ever (retention.h) */
 };
 
 /* What a reader sees at one moment: everything that was visible then. */
@@ -115,6 +128,8 @@ struct mote_db {
     struct sst_context sst;
     bool read_only;
     _Atomic bool trim; /* freed extents are discarded; ends when the device refuses it */
+    _Atomic uint64_t trim_next_ns; /* no trims before: the rate */
+    struct wear_clock wear;
 
     _Atomic uint64_t visible_seq;
     _Atomic uint64_t flushed_seq;
@@ -138,6 +153,7 @@ struct mote_db {
     struct manifest_index *indexes; /* MANIFEST_INDEXES_MAX */
     uint32_t index_count;
     struct index_steps *index_steps; /* what is built in steps (index_steps.c) */
+    struct recents *recents; /* rows indexed in memory (recent.h); NULL: none */
     struct vector_cache *vector_cache; /* open vector indexes (vector_cache.h) */
 
     pthread_mutex_t snapshot_mutex;
@@ -165,6 +181,7 @@ struct mote_db {
     _Atomic uint32_t idle_workers;
     uint64_t between_ns; /* no flush between a compaction's steps before; under compact_mutex */
     _Atomic uint32_t flushes_starved; /* flushes that wait for a compaction to give its memory back */
+    _Atomic uint32_t log_starved;     /* the compaction under way found no space for the log where a window could go: it makes way */
     _Atomic int32_t flush_failure; /* of the last flush, 0: it succeeded */
     _Atomic uint64_t checkpoint_last_ns, checkpoint_last_seq;
     _Atomic uint64_t head_lsn, mapped_end_lsn, flushed_cut_lsn;
@@ -174,6 +191,30 @@ struct mote_db {
     uint32_t worker_count;
 
     struct producer_set *producers; /* NULL: read-only */
+
+    /* Large values (blob.h). */
+    struct blobs *blobs;
+    pthread_mutex_t blob_io_mutex;
+    pthread_cond_t blob_io_cond;
+    struct blob_io *blob_io; /* idle ones */
+    uint32_t blob_io_left;   /* that may be made */
+    _Atomic uint64_t blob_looked_at; /* the version in which garbage was looked for last */
+    bool blob_flush_left_out; /* test hook: the fault that crash enumeration must find */
+
+    /* Retention (retention.h). */
+    int64_t (*realtime_ns)(void *context); /* in place of CLOCK_REALTIME, in tests; NULL: none */
+    void *realtime_context;
+    _Atomic uint32_t retained_count; /* tables that have, or had, some */
+    pthread_mutex_t retain_mutex;
+    struct blockdev_queue *retain_queue; /* under it, for trims */
+    _Atomic uint64_t retain_last_ns, retain_retry_ns;
+    _Atomic uint32_t retain_wanted;
+    struct segment **dropping;       /* under retain_mutex: dropped for the sake of space, and maybe in use still */
+    _Atomic uint32_t dropping_count;
+    uint32_t standing_extents;       /* the standing reserve */
+    _Atomic uint32_t compacting;     /* a compaction is under way, by this thread */
+    _Atomic pthread_t compact_thread;
+    _Atomic uint64_t compact_first_id; /* no segment that it writes has a lower id; 0: none is under way */
 
     struct engine_counters counters;
     uint64_t recovery_ns, recovered_rows, recovered_log_bytes;
@@ -185,6 +226,10 @@ int db_check(const struct mote_db *db);           /* MOTE_EINVAL (NULL), MOTE_EF
 int db_check_writable(struct mote_db *db);        /* and MOTE_EREADONLY, MOTE_EPOISONED */
 int handle_check(const struct mote_db *db);       /* db of a table, cursor or row that is not NULL itself: MOTE_EFORK */
 int table_check(const struct mote_table *table);  /* and MOTE_ENOTABLE */
+/* A whole key as a caller gives it, and the schema that it was read by: MOTE_EINVAL, MOTE_ESCHEMA, MOTE_ETOOBIG. */
+int table_key(const struct mote_table *table, const struct mote_value *values, size_t count, const struct schema **schema, uint8_t key[MOTE_KEY_BYTES_MAX], uint32_t *key_bytes);
+/* The same of a row that is to be deleted: and MOTE_EREADONLY (append-only). */
+int table_key_to_delete(const struct mote_table *table, const struct mote_value *values, size_t count, const struct schema **schema, uint8_t key[MOTE_KEY_BYTES_MAX], uint32_t *key_bytes);
 /* Nothing is acknowledged from here on; the first caller's present error is kept for all later ones. Returns code. */
 int db_poison(struct mote_db *db, int code);
 /* Passes a call's result on. If it failed and that poisoned the log or the manifest, the handle is poisoned as a whole: what the failed write left on the device is unknown until the next open. */
@@ -194,6 +239,11 @@ uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 /* ---- options.c ---- */
 int options_resolve(const struct mote_options *given, const struct blockdev_geometry *geometry, const struct superblock *superblock, struct mote_options *resolved);
 uint32_t options_stage_count(const struct mote_options *options);
+
+/* ---- format.c ---- */
+int format_choose_uuid(const struct mote_format_options *options, uint8_t uuid[16]);
+/* MOTE_EFOREIGN, MOTE_EBUSY: what is on the device may not be destroyed. layout->found is filled (NULL: not). */
+int format_refuse_content(struct blockdev *device, const struct mote_format_options *options, struct mote_layout *layout);
 
 /* ---- catalog.c ---- */
 int catalog_load(struct mote_db *db); /* tables from the manifest */
@@ -242,6 +292,7 @@ bool index_steps_some(struct mote_db *db, bool *again);
 void index_steps_abandon(struct mote_db *db);
 /* Whether a better section of the segment is due in the background. A section that cannot be looked at is marked as unusable. */
 bool index_is_due(struct mote_db *db, struct blockdev_queue *queue, struct segment *segment, struct segment_index *section, const struct manifest_index *index);
+/* index_audit.c: all sections of the segment, the timestamp index's too, in themselves and against its rows; report: the thread's present error is a fault. */
 int indexes_verify(struct mote_db *db, struct segment *segment, const struct schema *schema, void (*report)(void *context), void *context);
 extern const struct row_index_ops vector_row_index_ops;
 extern const struct row_index_ops spatial_row_index_ops;
@@ -260,6 +311,8 @@ struct reader *reader_take(struct mote_db *db, bool for_cursor); /* waits for ge
 void reader_give(struct mote_db *db, struct reader *reader, bool of_cursor);
 /* Before the view goes: its iterators hold nothing of the cache and of segments any more. */
 void reader_rest(struct reader *reader);
+/* Its iterator of that slot is there, open on nothing in particular. */
+int reader_make_iterator(struct mote_db *db, struct reader *reader, uint32_t slot);
 
 /* ---- snapshot.c ---- */
 struct mote_snapshot {
@@ -289,8 +342,9 @@ struct found_row {
 };
 /* The newest visible version of the key, into row if not NULL. */
 int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found);
-/* The same under a registered snapshot, or SEQ_PRESENT. */
-int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct mote_row *row, struct found_row *found);
+/* The same under a registered snapshot, or SEQ_PRESENT, and as a filter taken with it shows it; NULL: one of this moment. */
+struct time_filter;
+int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, uint64_t seq, const struct time_filter *filter, struct mote_row *row, struct found_row *found);
 
 /* ---- rotate.c ---- */
 /* memtable_reserve of rows: all but the headroom is everybody's. */
@@ -303,6 +357,8 @@ int rotate_check_space(struct mote_db *db, bool from_ring);
 int flush_oldest(struct mote_db *db, bool *did);
 /* The same by a thread that is in a compaction and holds compact_mutex: nothing while another thread flushes. Want of memory or space is no failure that writers are told of, since the compaction's end may give it. */
 int flush_in_compaction(struct mote_db *db, bool *did);
+/* Flushed generations that nobody reads keep no blob files (blob.h) and no sections of rows in memory (recent.h) any more. */
+void generations_let_go(struct mote_db *db);
 /* Whether the rows that come have only the active generation: a flush waits, and no other generation is free. */
 bool memory_is_short(struct mote_db *db);
 /* Returns when flushed_seq >= seq. */
@@ -317,7 +373,11 @@ int compact_once(struct mote_db *db, const struct mote_table *table, bool everyt
 /* The same for any table, unless a compaction is under way already, whose worker's neighbour had better flush: COMPACT_BUSY. */
 #define COMPACT_BUSY 1
 int compact_if_idle(struct mote_db *db, bool *did);
-/* Discards what was freed and makes it free; the number of extents. The queue is the caller's by its mutex. */
+
+/* ---- trim.c ---- */
+/* What is trimmed in the background, and in which units. */
+void trim_plan(struct mote_db *db);
+/* Discards what was freed and makes it free, as far as the rate allows; the number of extents that came free, or may be had without their trim. The queue is the caller's by its mutex. */
 uint32_t trim_some(struct mote_db *db, struct blockdev_queue *queue);
 /* The same for whoever holds no mutex; true: there was something. What came free goes to the log if it lacks space. */
 bool trim_freed(struct mote_db *db);
@@ -326,6 +386,8 @@ bool trim_freed(struct mote_db *db);
 void space_plan(struct mote_db *db);
 /* Maps more log if little is left. force: also beyond log_bytes_max. MOTE_ENOSPC is told to the log as well. */
 int space_extend(struct mote_db *db, bool force);
+/* By whoever compacted, once it holds no version and no mutex any more: what it made way for. */
+void space_extend_after_compaction(struct mote_db *db);
 void space_needed(void *context); /* the log's callback */
 /* Takes extents for a range that begins at lsn and adds it to the edit. */
 int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit *edit, struct wal_range *range);
@@ -362,6 +424,8 @@ void jobs_inline(struct mote_db *db);
 bool jobs_make_space(struct mote_db *db);
 /* Called by long jobs now and then: small urgent work of others (log space) is done in between. */
 int jobs_pace(void *context, uint64_t bytes_written);
+/* The same for a job under compact_mutex that holds a version: MOTE_EBUDGET to end it where the log lacks space that may come free with it. */
+int jobs_pace_holding(void *context, uint64_t bytes_written);
 /* Whether the background has written all that background_mib_per_s allows so far. */
 bool jobs_over_rate(struct mote_db *db);
 /* Before a flush on a caller's own account: where segments lie so deep that workers would compact first, so does the caller. Flushes in a loop would outrun the worker, until no reader could open all segments that hold a key. */

@@ -26,14 +26,22 @@ static void describe(const struct layout *layout, const struct blockdev_geometry
     out->segments_max = layout->segments_max;
 }
 
-static bool uuid_given(const uint8_t uuid[16])
+int format_choose_uuid(const struct mote_format_options *options, uint8_t uuid[16])
 {
     static const uint8_t none[16];
-    return memcmp(uuid, none, sizeof none) != 0;
+    memcpy(uuid, options->uuid, sizeof none);
+    if (memcmp(uuid, none, sizeof none) != 0)
+        return MOTE_OK;
+    if (getrandom(uuid, sizeof none, 0) != (ssize_t)sizeof none)
+        return error_set(MOTE_EINTERNAL, "the kernel gives no random bytes");
+    uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40); /* RFC 4122, version 4 */
+    uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+    return MOTE_OK;
 }
 
 static int write_volume(struct blockdev *device, struct superblock *superblock)
 {
+    struct wear_clock unused;
     struct blockdev_queue *queue;
     struct blockdev_queue_options options = {.depth = 32};
     int result = blockdev_queue_create(device, &options, &queue);
@@ -43,7 +51,7 @@ static int write_volume(struct blockdev *device, struct superblock *superblock)
     if (!result)
         result = manifest_format(queue, superblock);
     if (!result)
-        result = superblock_write(queue, superblock);
+        result = wear_write_first_superblock(&unused, device, queue, superblock);
     blockdev_queue_destroy(queue);
     return result;
 }
@@ -55,20 +63,16 @@ int engine_format(struct blockdev *device, const struct mote_format_options *opt
     int result = layout_compute(geometry->size_bytes, options->extent_bytes, options->segments_max, options->log_bytes_max, &superblock.layout);
     if (result)
         return result;
-    memcpy(superblock.uuid, options->uuid, sizeof superblock.uuid);
-    if (!uuid_given(options->uuid)) {
-        if (getrandom(superblock.uuid, sizeof superblock.uuid, 0) != (ssize_t)sizeof superblock.uuid)
-            return error_set(MOTE_EINTERNAL, "the kernel gives no random bytes");
-        superblock.uuid[6] = (uint8_t)((superblock.uuid[6] & 0x0f) | 0x40); /* RFC 4122, version 4 */
-        superblock.uuid[8] = (uint8_t)((superblock.uuid[8] & 0x3f) | 0x80);
-    }
+    result = format_choose_uuid(options, superblock.uuid);
+    if (result)
+        return result;
     if (layout)
         describe(&superblock.layout, geometry, superblock.uuid, layout);
     return options->dry_run ? MOTE_OK : write_volume(device, &superblock);
 }
 
 /* What is on the device may be destroyed only when the caller named it. */
-static int refuse_content(struct blockdev *device, const struct mote_format_options *options, struct mote_layout *layout)
+int format_refuse_content(struct blockdev *device, const struct mote_format_options *options, struct mote_layout *layout)
 {
     struct blockdev_content content;
     int result = blockdev_probe_content(device, &content);
@@ -112,7 +116,7 @@ static int format_existing(const char *path, const struct mote_format_options *o
     int result = blockdev_open(path, &how, &device);
     if (result)
         return result;
-    result = refuse_content(device, options, layout);
+    result = format_refuse_content(device, options, layout);
     if (!result)
         result = engine_format(device, options, layout);
     blockdev_close(device);

@@ -3,7 +3,9 @@
  * A row handle holds a copy of the row image; it needs neither view nor reader. */
 #include <string.h>
 
+#include "engine/blob.h"
 #include "engine/get_private.h"
+#include "engine/retention.h"
 
 #define ROW_IMAGE_BYTES_MAX (MOTE_ROW_BYTES_MAX + 32u * 1024u) /* values, null bits and offsets */
 
@@ -17,6 +19,16 @@ static int row_reserve(struct mote_row *row, uint32_t image_bytes)
     memory_free(row->db->memory, row->image);
     row->image = grown;
     row->capacity_bytes = (uint32_t)round_up(image_bytes, 256);
+    return MOTE_OK;
+}
+
+/* The row's image is complete; the view that it came from is still held. */
+static int row_keep(struct mote_row *row)
+{
+    if (row->image_schema->has_large)
+        return row_blobs_hold(row->db, row->image_schema, row->image_schema, row->image, &row->blobs);
+    row_blobs_free(row->db, row->blobs);
+    row->blobs = NULL;
     return MOTE_OK;
 }
 
@@ -50,7 +62,7 @@ int get_from_memtables(const struct view *view, uint64_t table_id, const struct 
         row->image_bytes = image_bytes;
         row->image_schema = image_schema;
         row->seq = record.seq;
-        return MOTE_OK;
+        return row_keep(row);
     }
     return MOTE_OK;
 }
@@ -69,15 +81,13 @@ static int copy_from_segment(struct sst_iterator *iterator, const struct schema 
     }
     row->image_schema = schema;
     row->seq = seq;
-    return result;
+    return result ? result : row_keep(row);
 }
 
 int get_iterator(struct mote_db *db, struct reader *reader, struct segment *segment, const struct schema *schema, struct sst_iterator **iterator)
 {
     uint32_t slot = (uint32_t)(segment->record.id % READER_ITERATORS_KEPT);
-    int result = MOTE_OK;
-    if (!reader->iterators[slot])
-        result = sst_iterator_create(&db->sst, reader->queue, &reader->iterators[slot]);
+    int result = reader_make_iterator(db, reader, slot);
     *iterator = reader->iterators[slot];
     return result ? result : sst_iterator_open(*iterator, segment, schema);
 }
@@ -117,12 +127,19 @@ int get_look_in_segments(struct mote_db *db, struct reader *reader, const struct
     return result;
 }
 
-int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, uint64_t seq, struct mote_row *row, struct found_row *found)
+int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, uint64_t seq, const struct time_filter *filter, struct mote_row *row, struct found_row *found)
 {
     struct mote_db *db = table->db;
     struct view view;
+    struct time_filter present;
     bool decided = false;
     *found = (struct found_row){false, 0};
+    if (!filter) {
+        retention_filter(table, &present);
+        filter = &present;
+    }
+    if (retention_hides_key(filter, atomic_load_explicit(&table->schema, memory_order_acquire), key, key_bytes))
+        return MOTE_OK;
     view_acquire(db, &view);
     /* Loaded after the view: every version that the view can miss is newer, and jobs kept the newest at or below it. */
     uint64_t snapshot = seq != SEQ_PRESENT ? seq : atomic_load(&db->visible_seq);
@@ -141,6 +158,8 @@ int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, 
         }
     }
     view_release(db, &view);
+    if (!result && row && found->found && retention_hides_image(filter, schema, row->image_schema, row->image))
+        *found = (struct found_row){false, 0};
     if (row)
         row->schema = schema;
     if (result)
@@ -148,7 +167,7 @@ int lookup_at(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, 
     return result;
 }
 
-int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found) { return lookup_at(table, key, key_bytes, SEQ_PRESENT, row, found); }
+int lookup(struct mote_table *table, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, struct found_row *found) { return lookup_at(table, key, key_bytes, SEQ_PRESENT, NULL, row, found); }
 
 /* ---- Public ---- */
 
@@ -167,18 +186,15 @@ int row_make(struct mote_db *db, mote_row **row, bool *made)
 int mote_get_at(mote_table *table, const mote_snapshot *snapshot, const struct mote_value *key_values, size_t key_count, mote_row **row)
 {
     int result = table_check(table);
-    if (!result && (!row || (!key_values && key_count)))
-        result = error_set(MOTE_EINVAL, "the key or the result pointer is NULL");
-    if (!result && snapshot && snapshot->db != table->db)
-        result = error_set(MOTE_EINVAL, "the snapshot is of another database than the table");
-    if (result)
-        return result;
-    const struct schema *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
-    if (key_count != schema->key_column_count)
-        return error_set(MOTE_EINVAL, "the key of table %s has %u columns, %zu values were given", schema->name, schema->key_column_count, key_count);
+    const struct schema *schema;
     uint8_t key[MOTE_KEY_BYTES_MAX];
     uint32_t key_bytes;
-    result = key_from_values(schema, key_values, key_count, key, &key_bytes);
+    if (!result && !row)
+        result = error_set(MOTE_EINVAL, "the result pointer is NULL");
+    if (!result && snapshot && snapshot->db != table->db)
+        result = error_set(MOTE_EINVAL, "the snapshot is of another database than the table");
+    if (!result)
+        result = table_key(table, key_values, key_count, &schema, key, &key_bytes);
     if (result)
         return result;
     struct found_row found;
@@ -186,7 +202,7 @@ int mote_get_at(mote_table *table, const mote_snapshot *snapshot, const struct m
     result = row_make(table->db, row, &made);
     if (result)
         return result;
-    result = lookup_at(table, key, key_bytes, snapshot ? snapshot->seq : SEQ_PRESENT, *row, &found);
+    result = lookup_at(table, key, key_bytes, snapshot ? snapshot->seq : SEQ_PRESENT, NULL, *row, &found);
     if (!result && !found.found)
         result = error_set(MOTE_ENOTFOUND, "table %s has no row with this key", schema->name);
     if (result && made) {
@@ -210,6 +226,8 @@ int mote_row_value(const mote_row *row, uint32_t position, struct mote_value *va
     if (position >= row->schema->column_count)
         return error_set(MOTE_ENOCOLUMN, "table %s has %u columns, no column %u", row->schema->name, row->schema->column_count, position);
     row_value(row->schema, row->image_schema, row->image, position, value);
+    if (!value->is_null && (row->schema->columns[position].flags & MOTE_COLUMN_LARGE))
+        return row_blobs_value(row->blobs, position, value);
     return MOTE_OK;
 }
 
@@ -220,6 +238,7 @@ void mote_row_free(mote_row *row)
     if (!row || handle_check(row->db))
         return;
     struct memory *memory = row->db->memory;
+    row_blobs_free(row->db, row->blobs);
     memory_free(memory, row->image);
     memory_free(memory, row);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/get_private.h"
+#include "engine/retention.h"
 
 enum { GROUP_KEYS = 256, READS_MAX = 32, WANTS_MAX = 128, ROUNDS_MAX = 6 /* of one key in one segment: partition, filter, page, and what was evicted meanwhile */ };
 
@@ -28,6 +29,7 @@ struct many {
     struct reader *reader;
     const struct view *view;
     uint64_t snapshot;
+    const struct time_filter *filter;
     mote_row **rows;
     int32_t *results;
     /* The group. */
@@ -132,7 +134,10 @@ static struct segment *next_segment(const struct many *many, struct key_state *s
 
 static int finish_key(struct many *many, struct key_state *state)
 {
+    mote_row *row = many->rows[state->index];
     state->done = true;
+    if (state->found.found && row && retention_hides_image(many->filter, many->schema, row->image_schema, row->image))
+        state->found.found = false;
     if (state->made && !state->found.found) {
         /* An older version was met before the tombstone. */
         mote_row_free(many->rows[state->index]);
@@ -186,6 +191,8 @@ static int begin_key(struct many *many, const uint8_t *key, uint32_t key_bytes, 
     bool decided = false, made = false;
     *state = (struct key_state){.key = {key, key_bytes, many->snapshot}, .index = index, .segments_left = many->list ? many->list->count : 0};
     int result = many->schema->time_in_key ? key_time(many->schema, key, key_bytes, &state->time_ns) : MOTE_OK;
+    if (!result && many->schema->time_in_key && time_filter_hides(many->filter, state->time_ns))
+        return finish_key(many, state);
     if (!result)
         result = get_from_memtables(many->view, many->schema->table_id, &state->key, NULL, &state->found, &decided);
     if (!result && decided && state->found.found) {
@@ -248,7 +255,7 @@ static void release(struct many *many)
     memory_free(memory, many);
 }
 
-static struct many *create(struct mote_table *table, const struct view *view, uint64_t snapshot, mote_row **rows, int32_t *results)
+static struct many *create(struct mote_table *table, const struct view *view, uint64_t snapshot, const struct time_filter *filter, mote_row **rows, int32_t *results)
 {
     struct many *many = memory_alloc(table->db->memory, sizeof *many);
     if (!many)
@@ -261,6 +268,7 @@ static struct many *create(struct mote_table *table, const struct view *view, ui
     many->results = results;
     many->view = view;
     many->snapshot = snapshot;
+    many->filter = filter;
     many->schema = atomic_load_explicit(&table->schema, memory_order_acquire);
     many->list = version_find(view->version, table->id);
     return many;
@@ -282,9 +290,9 @@ static int get_all(struct many *many, const struct mote_value *values, size_t co
     return result;
 }
 
-int get_many_at(struct mote_table *table, const struct view *view, uint64_t snapshot, const struct get_key *keys, size_t count, mote_row **rows, int32_t *results)
+int get_many_at(struct mote_table *table, const struct view *view, uint64_t snapshot, const struct time_filter *filter, const struct get_key *keys, size_t count, mote_row **rows, int32_t *results)
 {
-    struct many *many = create(table, view, snapshot, rows, results);
+    struct many *many = create(table, view, snapshot, filter, rows, results);
     if (!many)
         return MOTE_EBUDGET;
     int result = prepare(many, false);
@@ -309,9 +317,11 @@ int mote_get_many(mote_table *table, const struct mote_value *keys, size_t key_c
     if (key_count != schema->key_column_count)
         return error_set(MOTE_EINVAL, "the key of table %s has %u columns, %zu values were given for each", schema->name, schema->key_column_count, key_count);
     struct view view;
+    struct time_filter filter;
+    retention_filter(table, &filter);
     view_acquire(db, &view);
     /* As in mote_get: loaded after the view. */
-    struct many *many = create(table, &view, atomic_load(&db->visible_seq), rows, results);
+    struct many *many = create(table, &view, atomic_load(&db->visible_seq), &filter, rows, results);
     result = many ? get_all(many, keys, count) : MOTE_EBUDGET;
     if (many)
         release(many);

@@ -4,12 +4,15 @@
 
 #include "engine/engine_private.h"
 
+struct row_blobs;
+
 struct mote_row {
     struct mote_db *db;
     const struct schema *schema, *image_schema;
     uint64_t seq;
     uint8_t *image;
     uint32_t image_bytes, capacity_bytes;
+    struct row_blobs *blobs; /* of a table with large columns (blob.h); else NULL */
 };
 
 /* One key under one snapshot. */
@@ -32,7 +35,7 @@ int get_from_segment(struct sst_iterator *iterator, const struct schema *schema,
 /* Asks all of them, the newest first. */
 int get_look_in_segments(struct mote_db *db, struct reader *reader, const struct segment_list *list, const struct schema *schema, const struct get_key *key, struct mote_row *row, struct found_row *found);
 
-/* Several keys under a registered snapshot, in any order, ascending ones the fastest: rows[i] is made or used again, results[i] is MOTE_OK or MOTE_ENOTFOUND. The keys' own snapshots do not count. An error ends it: which rows were read is not told. */
-int get_many_at(struct mote_table *table, const struct view *view, uint64_t snapshot, const struct get_key *keys, size_t count, mote_row **rows, int32_t *results);
+/* Several keys under a registered snapshot, in any order, ascending ones the fastest: rows[i] is made or used again, results[i] is MOTE_OK or MOTE_ENOTFOUND. As the filter shows them. The keys' own snapshots do not count. An error ends it: which rows were read is not told. */
+int get_many_at(struct mote_table *table, const struct view *view, uint64_t snapshot, const struct time_filter *filter, const struct get_key *keys, size_t count, mote_row **rows, int32_t *results);
 
 #endif

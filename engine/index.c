@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/index_type.h"
+#include "engine/recent.h"
 #include "engine/unique.h"
 #include "engine/vector_cache.h"
 
@@ -23,6 +24,10 @@ int indexes_create(struct mote_db *db)
     int result = index_steps_create(db);
     if (!result)
         result = vector_cache_create(db, &db->vector_cache);
+    if (!result)
+        result = recents_create(db);
+    for (uint32_t i = 0; i < db->table_count && !result; i++)
+        result = recent_settle(&db->tables[i]);
     return result ? result : uniques_load(db);
 }
 
@@ -107,6 +112,8 @@ static int check_columns(const struct schema *schema, const struct mote_index_op
     for (size_t i = 0; i < options->column_count; i++)
         if (options->columns[i] >= schema->column_count)
             return error_set(MOTE_ENOCOLUMN, "table %s has %u columns, no column %u", schema->name, schema->column_count, options->columns[i]);
+        else if (schema->columns[options->columns[i]].flags & MOTE_COLUMN_LARGE)
+            return error_set(MOTE_EINVAL, "column %s of table %s is LARGE, which cannot be indexed", schema->columns[options->columns[i]].name, schema->name);
     index->column_count = (uint32_t)options->column_count;
     for (uint32_t i = 0; i < index->column_count; i++)
         index->column_ids[i] = schema->columns[options->columns[i]].id;
@@ -124,7 +131,7 @@ static int check_options(const mote_table *table, const struct mote_index_option
     const struct index_type *kind = index_type_find(options->kind);
     if (!kind)
         return error_set(MOTE_EINVAL, "there is no index of kind %u", options->kind);
-    if (options->strategy != MOTE_INDEX_BATCH)
+    if (options->strategy > MOTE_INDEX_HYBRID)
         return error_set(MOTE_EINVAL, "there is no index strategy %u", options->strategy);
     if (options->unique && options->kind != MOTE_INDEX_COLUMN)
         return error_set(MOTE_EINVAL, "only a column index can be unique, not a %s index", kind->name);
@@ -149,6 +156,24 @@ static int create_locked(mote_table *table, struct manifest_index *index)
     return result;
 }
 
+/* The rows of memtables are indexed in memory from now on, or not any more. Without memory for it they are looked at row by row. */
+static void follow_rows(mote_table *table)
+{
+    struct mote_error kept;
+    int code = error_get(&kept);
+    if (recent_settle(table) && code)
+        error_restore(&kept);
+}
+
+/* A memtable that was begun before is not noted as a whole, even if it is empty yet: the next one will be, so that it begins now. If it cannot, those rows are looked at one by one until it does. */
+static void begin_memtable(mote_table *table, const struct manifest_index *index)
+{
+    struct mote_error kept;
+    int code = error_get(&kept);
+    if (index->strategy != MOTE_INDEX_BATCH && rotate(table->db, wal_active_user(table->db->wal)) && code)
+        error_restore(&kept);
+}
+
 /* Writers are kept out until it is declared and, as far as memory and space suffice, built: they need not look at every row then. */
 static int create_unique(mote_table *table, struct manifest_index *index)
 {
@@ -160,8 +185,11 @@ static int create_unique(mote_table *table, struct manifest_index *index)
         result = create_locked(table, index);
     result = db_settle(db, result);
     unique_settle(table);
+    follow_rows(table);
     pthread_mutex_unlock(&db->ddl_mutex);
     struct index_build build = {.table_id = table->id, .index_id = index->id};
+    if (!result)
+        begin_memtable(table, index);
     int built = result ? MOTE_OK : indexes_build(db, &build);
     unique_unlock(table);
     return result || built == MOTE_ENOSPC || built == MOTE_EBUDGET ? result : db_settle(db, built);
@@ -182,9 +210,11 @@ int mote_index_create(mote_table *table, const struct mote_index_options *option
         return create_unique(table, &index);
     pthread_mutex_lock(&db->ddl_mutex);
     result = db_settle(db, create_locked(table, &index));
+    follow_rows(table);
     pthread_mutex_unlock(&db->ddl_mutex);
     if (result)
         return result;
+    begin_memtable(table, &index);
     if (db->worker_count > 0) {
         indexes_want(db);
         return MOTE_OK;
@@ -224,6 +254,7 @@ int mote_index_drop(mote_table *table, const char *name)
         indexes_load(db);
     result = db_settle(db, result);
     unique_settle(table);
+    follow_rows(table);
     pthread_mutex_unlock(&db->ddl_mutex);
     unique_unlock(table);
     if (!result)

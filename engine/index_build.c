@@ -128,24 +128,3 @@ bool indexes_build_some(struct mote_db *db)
         want_more(db);
     return did;
 }
-
-int indexes_verify(struct mote_db *db, struct segment *segment, const struct schema *schema, void (*report)(void *context), void *context)
-{
-    for (uint32_t i = 0; i < segment->index_count; i++) {
-        struct segment_index *section = &segment->indexes[i];
-        const struct row_index_ops *ops = NULL;
-        pthread_mutex_lock(&db->index_mutex);
-        for (uint32_t k = 0; k < db->index_count && !ops; k++)
-            ops = db->indexes[k].id == section->index_id ? sst_index_ops(&db->sst, db->indexes[k].kind) : NULL;
-        pthread_mutex_unlock(&db->index_mutex);
-        int result = ops ? sst_index_verify(&db->sst, db->queue, segment, &section->section, ops) : MOTE_OK;
-        if (result != MOTE_OK && result != MOTE_EDAMAGED && result != MOTE_EIO)
-            return result;
-        if (!result)
-            continue;
-        atomic_store(&section->unusable, 1);
-        error_add_table(schema->name);
-        report(context);
-    }
-    return MOTE_OK;
-}

@@ -3,6 +3,9 @@
  * Memory: of numbers a builder takes what its rows tell. Different texts and blobs are kept while it builds, so that it plans with KEPT_ROW_BYTES for each row and says that it is full when they take that much, or a BUDGET_SHARE-th of the
  * budget if that is more: segments of long different values have fewer rows. Threads and failures: those of index/column_index.h; MOTE_EVERSION: options of a newer mote.
  */
+#include <string.h>
+
+#include "blockdev/section_tally.h"
 #include "engine/index_type.h"
 #include "index/column_index.h"
 
@@ -105,6 +108,87 @@ static int verify(const struct section_identity *identity, const struct section_
     return column_verify(&section, row_count);
 }
 
+/* ---- Comparing a section with its rows ---- */
+
+struct column_audit {
+    struct memory *memory;
+    uint32_t type;
+};
+
+/* A value as an index tells it: what equals is the same, and of long ones the beginning counts. */
+static void tally_value(struct section_tally *tally, uint32_t ordinal, const struct codec_vector *values, uint32_t row, bool is_null, bool is_longer)
+{
+    uint8_t rank[COLUMN_RANK_BYTES_MAX];
+    struct mote_value value = {.type = values->type};
+    struct section_entry entry = section_entry_of(ordinal);
+    if (!section_tally_wants(tally, ordinal))
+        return;
+    if (is_null) {
+        section_entry_add_number(&entry, 2);
+    } else if (values->offsets) {
+        uint32_t size_bytes = values->offsets[row + 1] - values->offsets[row];
+        section_entry_add_number(&entry, is_longer || size_bytes > COLUMN_KEPT_BYTES);
+        section_entry_add_bytes(&entry, (const uint8_t *)values->values + values->offsets[row], size_bytes < COLUMN_KEPT_BYTES ? size_bytes : COLUMN_KEPT_BYTES);
+    } else {
+        size_t value_bytes = codec_value_bytes(values->type, 1);
+        memcpy(&value.as, (const uint8_t *)values->values + row * value_bytes, value_bytes);
+        section_entry_add_bytes(&entry, rank, column_rank_bytes(&value, false, rank));
+    }
+    section_tally_add(tally, &entry);
+}
+
+static int tally_section(const uint8_t *options, uint32_t options_bytes, const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, struct section_tally *tally)
+{
+    const struct column_section section = {identity, root, source, memory};
+    const struct column_query all = {.kind = COLUMN_ALL};
+    struct column_statistics statistics;
+    struct column_search *search = NULL;
+    struct column_hits hits;
+    uint32_t type;
+    int found = 1, result = column_read_statistics(&section, &statistics);
+    if (!result && (!read_options(options, options_bytes, &type) || statistics.type != type))
+        result = error_set(MOTE_EDAMAGED, "a section of a column index holds values of another type than its column");
+    if (!result)
+        result = column_search_create(&section, &all, &search);
+    while (!result && found > 0) {
+        found = column_search_next(search, &hits);
+        for (uint32_t i = 0; found > 0 && i < hits.count; i++)
+            tally_value(tally, hits.ordinals[i], &hits.values, i, hits.is_null, hits.inexact && hits.inexact[i]);
+    }
+    column_search_destroy(search);
+    return result ? result : found;
+}
+
+static int create_audit(struct memory *memory, const uint8_t *options, uint32_t options_bytes, struct row_audit **audit)
+{
+    struct column_audit *made = memory_alloc_zero(memory, sizeof *made);
+    *audit = (struct row_audit *)(void *)made;
+    if (!made)
+        return MOTE_EBUDGET;
+    made->memory = memory;
+    return read_options(options, options_bytes, &made->type) ? MOTE_OK : error_set(MOTE_EVERSION, "a column index was declared by a newer mote; its table is searched without it");
+}
+
+static void destroy_audit(struct row_audit *audit)
+{
+    struct column_audit *column = (struct column_audit *)(void *)audit;
+    if (column)
+        memory_free(column->memory, column);
+}
+
+static int tally_rows(struct row_audit *audit, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted, struct section_tally *tally)
+{
+    assert(column_count == 1 && columns->type == ((struct column_audit *)(void *)audit)->type);
+    (void)audit;
+    (void)column_count;
+    for (uint32_t row = 0; row < columns->count; row++)
+        if (!deleted || !deleted[row])
+            tally_value(tally, first_ordinal + row, columns, row, columns->validity && !(columns->validity[row / 8] >> row % 8 & 1), false);
+    return MOTE_OK;
+}
+
+static const struct row_index_audit audit = {.entry = "value", .tally_section = tally_section, .create = create_audit, .tally_rows = tally_rows, .destroy = destroy_audit};
+
 const struct row_index_ops column_row_index_ops = {
     .kind = INDEX_COLUMN,
     .builder_bytes = builder_bytes,
@@ -115,6 +199,7 @@ const struct row_index_ops column_row_index_ops = {
     .finish = finish,
     .destroy = destroy,
     .verify = verify,
+    .audit = &audit,
 };
 
 /* ---- Declaring ---- */

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "blockdev/section_tally.h"
 #include "engine/index_type.h"
 #include "index/spatial.h"
 
@@ -88,6 +89,55 @@ static int verify(const struct section_identity *identity, const struct section_
     return spatial_verify(&section, row_count);
 }
 
+/* ---- Comparing a section with its rows ---- */
+
+static void tally_point(struct section_tally *tally, uint32_t ordinal, const double point[3])
+{
+    struct section_entry entry = section_entry_of(ordinal);
+    section_entry_add_bytes(&entry, point, 3 * sizeof *point);
+    section_tally_add(tally, &entry);
+}
+
+static int tally_hits(void *context, const struct spatial_hits *hits)
+{
+    for (uint32_t i = 0; i < hits->count; i++)
+        tally_point(context, hits->ordinals[i], hits->points[i]);
+    return MOTE_OK;
+}
+
+static int tally_section(const uint8_t *options, uint32_t options_bytes, const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, struct section_tally *tally)
+{
+    const struct spatial_section section = {identity, root, source, memory};
+    const double min[3] = {-INFINITY, -INFINITY, -INFINITY}, max[3] = {INFINITY, INFINITY, INFINITY};
+    (void)options;
+    (void)options_bytes;
+    return spatial_search_box(&section, min, max, tally_hits, tally);
+}
+
+static int create_audit(struct memory *memory, const uint8_t *options, uint32_t options_bytes, struct row_audit **audit)
+{
+    (void)memory;
+    (void)options;
+    (void)options_bytes;
+    *audit = NULL; /* points need nothing that is kept */
+    return MOTE_OK;
+}
+
+static void destroy_audit(struct row_audit *audit) { (void)audit; }
+
+static int tally_rows(struct row_audit *audit, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted, struct section_tally *tally)
+{
+    (void)audit;
+    for (uint32_t row = 0; row < columns[0].count; row++) {
+        double point[3];
+        if ((!deleted || !deleted[row]) && point_of(columns, column_count, row, point))
+            tally_point(tally, first_ordinal + row, point);
+    }
+    return MOTE_OK;
+}
+
+static const struct row_index_audit audit = {.entry = "place", .tally_section = tally_section, .create = create_audit, .tally_rows = tally_rows, .destroy = destroy_audit};
+
 double spatial_distance(const double centre[3], const double point[3])
 {
     double square[3];
@@ -107,6 +157,7 @@ const struct row_index_ops spatial_row_index_ops = {
     .finish = finish,
     .destroy = destroy,
     .verify = verify,
+    .audit = &audit,
 };
 
 /* ---- Declaring ---- */

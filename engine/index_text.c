@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "blockdev/section_tally.h"
 #include "engine/index_text.h"
 #include "engine/index_type.h"
 #include "index/index.h"
@@ -258,6 +259,87 @@ static int verify(const struct section_identity *identity, const struct section_
     return text_verify(identity, root, source, memory, row_count);
 }
 
+/* ---- Comparing a section with its rows: each occurrence of a word is an entry, and each text with its length ---- */
+
+struct text_audit {
+    struct memory *memory;
+    struct text_analyser *analyser;
+    struct section_tally *tally; /* of the present rows */
+    uint32_t ordinal;
+};
+
+static int tally_occurrence(void *context, const struct text_occurrence *occurrence)
+{
+    struct section_tally *tally = context;
+    struct section_entry entry = section_entry_of(occurrence->ordinal);
+    if (!section_tally_wants(tally, occurrence->ordinal))
+        return MOTE_OK;
+    section_entry_add_number(&entry, occurrence->position);
+    if (occurrence->term)
+        section_entry_add_bytes(&entry, occurrence->term, occurrence->term_bytes);
+    section_tally_add(tally, &entry);
+    return MOTE_OK;
+}
+
+static int tally_section(const uint8_t *options, uint32_t options_bytes, const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, struct section_tally *tally)
+{
+    struct text_options text;
+    int result = text_index_options(options, options_bytes, &text);
+    if (!result)
+        result = text_visit(&text, identity, root, source, memory, tally_occurrence, tally);
+    return result == MOTE_EINVAL ? error_set(MOTE_EDAMAGED, "a section of a text index was built with other options than the index has") : result;
+}
+
+static void destroy_audit(struct row_audit *audit)
+{
+    struct text_audit *texts = (struct text_audit *)(void *)audit;
+    if (!texts)
+        return;
+    text_analyser_destroy(texts->analyser);
+    memory_free(texts->memory, texts);
+}
+
+static int create_audit(struct memory *memory, const uint8_t *options, uint32_t options_bytes, struct row_audit **audit)
+{
+    struct text_audit *made = memory_alloc_zero(memory, sizeof *made);
+    struct text_options text;
+    *audit = (struct row_audit *)(void *)made;
+    if (!made)
+        return MOTE_EBUDGET;
+    made->memory = memory;
+    int result = text_index_options(options, options_bytes, &text);
+    return result ? result : text_analyser_create(memory, &text, &made->analyser);
+}
+
+static int tally_token(void *context, const struct text_token *token)
+{
+    const struct text_audit *texts = context;
+    return tally_occurrence(texts->tally, &(struct text_occurrence){token->term, token->term_bytes, texts->ordinal, token->position});
+}
+
+static int tally_rows(struct row_audit *audit, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted, struct section_tally *tally)
+{
+    struct text_audit *texts = (struct text_audit *)(void *)audit;
+    const uint8_t *validity = columns[0].validity, *bytes = columns[0].values;
+    const uint32_t *offsets = columns[0].offsets;
+    int result = MOTE_OK;
+    assert(column_count == 1);
+    (void)column_count;
+    texts->tally = tally;
+    for (uint32_t row = 0; row < columns[0].count && !result; row++) {
+        struct text_occurrence document = {.ordinal = first_ordinal + row};
+        texts->ordinal = first_ordinal + row;
+        if ((deleted && deleted[row]) || (validity && !(validity[row / 8] >> row % 8 & 1)) || !section_tally_wants(tally, texts->ordinal))
+            continue;
+        result = text_analyse(texts->analyser, bytes + offsets[row], offsets[row + 1] - offsets[row], tally_token, texts, &document.position);
+        if (!result)
+            result = tally_occurrence(tally, &document);
+    }
+    return result;
+}
+
+static const struct row_index_audit audit = {.entry = "word", .tally_section = tally_section, .create = create_audit, .tally_rows = tally_rows, .destroy = destroy_audit};
+
 const struct row_index_ops text_row_index_ops = {
     .kind = INDEX_TEXT,
     .builder_bytes = builder_bytes,
@@ -272,6 +354,7 @@ const struct row_index_ops text_row_index_ops = {
     .verify = verify,
     .merge = merge_sections,
     .merge_bytes_bound = merge_bytes_bound,
+    .audit = &audit,
 };
 
 /* ---- Declaring ---- */

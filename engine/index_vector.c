@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "blockdev/base/bytes.h"
+#include "blockdev/section_tally.h"
 #include "engine/index_type.h"
 #include "engine/vector_options.h"
 
@@ -165,6 +166,97 @@ static int verify(const struct section_identity *identity, const struct section_
     return vector_verify(&section, row_count, NULL);
 }
 
+/* ---- Comparing a section with its rows ---- */
+
+struct vector_audit {
+    struct memory *memory;
+    struct vector_options options;
+    float *vector, *accepted;
+};
+
+static void tally_vector(struct section_tally *tally, uint32_t ordinal, const float *vector, uint32_t dimension)
+{
+    struct section_entry entry = section_entry_of(ordinal);
+    if (!section_tally_wants(tally, ordinal))
+        return;
+    section_entry_add_bytes(&entry, vector, dimension * sizeof *vector);
+    section_tally_add(tally, &entry);
+}
+
+struct vector_tallying {
+    struct section_tally *tally;
+    uint32_t dimension;
+};
+
+static int tally_kept(void *context, uint32_t ordinal, const float *vector)
+{
+    const struct vector_tallying *tallying = context;
+    tally_vector(tallying->tally, ordinal, vector, tallying->dimension);
+    return MOTE_OK;
+}
+
+static int tally_section(const uint8_t *bytes, uint32_t byte_count, const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, struct section_tally *tally)
+{
+    const struct vector_section section = {identity, root, source, memory};
+    struct vector_options options;
+    struct vector_index *index;
+    struct vector_facts facts;
+    int result = vector_options_load(bytes, byte_count, &options) ? vector_open(&section, 0, &index) : refuse_options();
+    if (result)
+        return result;
+    struct vector_tallying tallying = {tally, options.dimension};
+    vector_describe(index, &facts);
+    if (facts.dimension != options.dimension || facts.metric != options.metric)
+        result = error_set(MOTE_EDAMAGED, "a section of a vector index has vectors of another dimension or metric than the index");
+    if (!result)
+        result = vector_visit(index, tally_kept, &tallying);
+    vector_close(index);
+    return result;
+}
+
+static void destroy_audit(struct row_audit *audit)
+{
+    struct vector_audit *vectors = (struct vector_audit *)(void *)audit;
+    if (!vectors)
+        return;
+    memory_free(vectors->memory, vectors->vector);
+    memory_free(vectors->memory, vectors);
+}
+
+static int create_audit(struct memory *memory, const uint8_t *bytes, uint32_t byte_count, struct row_audit **audit)
+{
+    struct vector_audit *made = memory_alloc_zero(memory, sizeof *made);
+    *audit = (struct row_audit *)(void *)made;
+    if (!made)
+        return MOTE_EBUDGET;
+    made->memory = memory;
+    if (!vector_options_load(bytes, byte_count, &made->options))
+        return refuse_options();
+    made->vector = memory_alloc(memory, 2 * (size_t)made->options.dimension * sizeof *made->vector);
+    if (!made->vector)
+        return MOTE_EBUDGET;
+    made->accepted = made->vector + made->options.dimension;
+    return MOTE_OK;
+}
+
+static int tally_rows(struct row_audit *audit, uint32_t first_ordinal, const struct codec_vector *columns, uint32_t column_count, const uint8_t *deleted, struct section_tally *tally)
+{
+    const struct vector_audit *vectors = (const struct vector_audit *)(const void *)audit;
+    uint32_t dimension = vectors->options.dimension;
+    assert(column_count == 1);
+    (void)column_count;
+    for (uint32_t row = 0; row < columns->count; row++) {
+        if ((deleted && deleted[row]) || !has_value(columns, row) || !section_tally_wants(tally, first_ordinal + row))
+            continue;
+        load_vector(columns, row, dimension, vectors->vector);
+        if (vector_accept(vectors->options.metric, vectors->vector, dimension, vectors->accepted))
+            tally_vector(tally, first_ordinal + row, vectors->accepted, dimension);
+    }
+    return MOTE_OK;
+}
+
+static const struct row_index_audit audit = {.entry = "vector", .tally_section = tally_section, .create = create_audit, .tally_rows = tally_rows, .destroy = destroy_audit};
+
 /* ---- In steps ---- */
 
 static bool may_have_graph(const struct vector_options *options, uint64_t row_count, uint64_t memory_bytes_max) { return row_count > VECTOR_FLAT_DEFAULT && graph_bytes(*options, row_count) <= memory_bytes_max; }
@@ -209,6 +301,7 @@ const struct row_index_ops vector_row_index_ops = {
     .destroy = destroy,
     .verify = verify,
     .steps = &steps,
+    .audit = &audit,
 };
 
 /* ---- Declaring ---- */

@@ -9,6 +9,7 @@
 
 #include "blockdev/base/thread.h"
 #include "engine/append_private.h"
+#include "engine/recent.h"
 #include "engine/unique.h"
 
 #define SPINS_BEFORE_SLEEP 200
@@ -51,7 +52,8 @@ static int try_room(struct mote_table *table, struct intake *intake)
         generation_leave(generation);
         return UNIQUE_AGAIN;
     }
-    if (!generation_reserve(db, generation, intake->memtable_bytes, intake->from_ring || intake->deletes, &intake->room)) {
+    intake->noted = !intake->deletes && recent_wanted(table);
+    if (!generation_reserve(db, generation, intake->memtable_bytes + (intake->noted ? memtable_note_bytes(intake->count) : 0), intake->from_ring || intake->deletes, &intake->room)) {
         generation_leave(generation);
         if (intake->memtable_bytes > memtable_arena_bytes(generation->memtables) / 2)
             return error_set(MOTE_ETOOBIG, "a batch of %u rows needs %llu bytes of the memtable, which has %llu: make it smaller", intake->count,
@@ -68,6 +70,8 @@ static int try_room(struct mote_table *table, struct intake *intake)
     if (result) {
         memtable_unreserve(generation->memtables, &intake->room);
         generation_leave(generation);
+    } else if (intake->noted) {
+        memtable_note_begin(intake->memtable, &intake->room, intake->count);
     }
     return result == MOTE_EPOISONED ? db_settle(db, result) : result;
 }
@@ -110,14 +114,22 @@ void visible_wait(const struct mote_db *db, uint64_t before)
     }
 }
 
-void intake_make_visible(struct mote_db *db, struct intake *intake)
+/* Whoever indexes noted rows is in their generation until then. */
+void intake_make_visible(struct mote_table *table, struct intake *intake)
 {
+    struct mote_db *db = table->db;
+    uint64_t before = intake->slot.first_seq - 1;
+    uint32_t total = intake->noted ? memtable_note_end(intake->memtable, &intake->room) : 0;
     wal_release(db->wal, &intake->slot);
     memtable_unreserve(intake->generation->memtables, &intake->room);
-    generation_leave(intake->generation);
-    uint64_t before = intake->slot.first_seq - 1;
+    if (total == 0)
+        generation_leave(intake->generation);
     visible_wait(db, before);
     atomic_store_explicit(&db->visible_seq, before + intake->count, memory_order_release);
+    if (total == 0)
+        return;
+    recent_follow(table, intake->generation, intake->memtable, total, intake->count, intake->from_ring);
+    generation_leave(intake->generation);
 }
 
 int intake_settle_wait(struct mote_db *db, int result)

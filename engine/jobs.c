@@ -7,7 +7,10 @@
 #include <time.h>
 
 #include "blockdev/base/thread.h"
+#include "engine/blob.h"
 #include "engine/engine_private.h"
+#include "engine/recent.h"
+#include "engine/retention.h"
 
 #define IDLE_MS 50
 #define RATE_SLICE_MS 5
@@ -85,6 +88,15 @@ int jobs_pace(void *context, uint64_t bytes_written)
         limit_rate(db);
     int32_t poisoned = atomic_load(&db->poisoned);
     return poisoned ? poisoned : MOTE_OK;
+}
+
+int jobs_pace_holding(void *context, uint64_t bytes_written)
+{
+    struct mote_db *db = context;
+    int result = jobs_pace(context, bytes_written);
+    if (!result && atomic_load(&db->log_starved))
+        result = error_set(MOTE_EBUDGET, "a compaction on %s made way for the log, which lacked space", blockdev_path(db->device));
+    return result;
 }
 
 void jobs_context(struct mote_db *db, struct blockdev_queue *queue, uint64_t *snapshots, struct lsm_job_context *job)
@@ -209,12 +221,15 @@ static bool compact_some(struct mote_db *db)
 
 bool jobs_make_space(struct mote_db *db)
 {
-    bool did = false;
-    if (compact_once(db, NULL, true, &did) != MOTE_OK || !did)
+    if (blobs_reclaim(db, true))
+        return true;
+    bool did = retention_make_room(db);
+    if (!did && (compact_once(db, NULL, true, &did) != MOTE_OK || !did))
         return false;
     pthread_mutex_lock(&db->job_mutex);
     db->flush_retry_ns = 0;
     pthread_mutex_unlock(&db->job_mutex);
+    blobs_reclaim(db, true);
     return true;
 }
 
@@ -245,6 +260,8 @@ static bool do_one_job(struct mote_db *db)
         space_extend(db, false);
         return true;
     }
+    if (retention_some(db) || blobs_reclaim(db, false))
+        return true;
     bool critical;
     uint32_t deepest;
     if (compaction_urgent(db, &critical, &deepest) && (critical ? compact_first(db, &did) : compact_if_idle(db, &did)) == MOTE_OK && did)
@@ -261,7 +278,7 @@ static bool do_one_job(struct mote_db *db)
             wal_set_space_error(db->wal, MOTE_ENOSPC); /* writers that wait for log space would wait for ever */
     }
     /* Indexes last: they may have work for minutes. */
-    return did || compact_some(db) || trim_freed(db) || populate_some(db) || indexes_build_some(db);
+    return did || recents_build_some(db) || compact_some(db) || blobs_collect_some(db) || trim_freed(db) || populate_some(db) || indexes_build_some(db);
 }
 
 static void wait_for_work(struct mote_db *db)

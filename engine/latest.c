@@ -4,6 +4,8 @@
  * The second search looks at the newest segments first: at those that hold times from some floor on, which is lowered until a row is found. The time is in the key: a row above the floor, and every version and tombstone of it, lies in a segment (or
  * memtable) that holds times above the floor, so what is found there is the newest of all.
  *
+ * In a transaction its own writes are a source of the merge as a memtable is. Those that put a row do not expire: the last of a series' searches goes back as far as was asked for, while the rows of the table end at what has expired.
+ *
  * Between calls cursor->last is the position at which the search for the next series begins: ascending inclusive, descending exclusive.
  * Threads: the cursor's. Failures: those of the segments' iterators; MOTE_EBUDGET.
  */
@@ -46,11 +48,11 @@ static void append_time(struct bound *bound, int64_t time_ns)
     assert(bound->length <= BOUND_BYTES_MAX);
 }
 
-/* Narrows the bounds to the series and the cursor's times in it. */
-static void narrow_bounds(struct mote_cursor *cursor, const struct bound *series)
+/* Narrows the bounds to the series and, from so early on, the cursor's times in it. */
+static void narrow_bounds(struct mote_cursor *cursor, const struct bound *series, int64_t from_ns)
 {
     struct bound from = *series, to = *series, end = {0};
-    append_time(&from, cursor->time_from_ns);
+    append_time(&from, from_ns);
     append_time(&to, cursor->time_to_ns);
     bound_after_prefix(&end, to.bytes, to.length);
     if (!cursor->lower.set || bound_compare(&cursor->lower, from.bytes, from.length) < 0)
@@ -80,7 +82,7 @@ static bool find_newest(const struct mote_cursor *cursor, const struct view *vie
 static int find_last(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *series)
 {
     const struct bound lower = cursor->lower, upper = cursor->upper;
-    const int64_t least_ns = cursor->time_from_ns;
+    const int64_t least_ns = cursor->time_from_ns, own_from_ns = cursor->asked_time ? cursor->asked_from_ns : INT64_MIN;
     int64_t newest_ns = INT64_MIN;
     uint64_t span_ns = 0;
     bool all = !find_newest(cursor, view, &newest_ns, &span_ns);
@@ -89,7 +91,7 @@ static int find_last(struct mote_cursor *cursor, const struct view *view, const 
         cursor->time_from_ns = all ? least_ns : (int64_t)((uint64_t)newest_ns - span_ns);
         cursor->lower = lower;
         cursor->upper = upper;
-        narrow_bounds(cursor, series);
+        narrow_bounds(cursor, series, all && cursor->overlay ? own_from_ns : cursor->time_from_ns);
         if (!cursor->upper.set || bound_compare(&cursor->upper, cursor->lower.bytes, cursor->lower.length) > 0)
             found = find_row(cursor, view, schema, &cursor->upper, true);
         if (found != 0 || all)

@@ -11,9 +11,12 @@
 #include <sys/random.h>
 
 #include "blockdev/probe.h"
+#include "engine/blob.h"
 #include "engine/engine_private.h"
 #include "engine/fork_page.h"
+#include "engine/recent.h"
 #include "engine/recover.h"
+#include "engine/retention.h"
 #include "index/index.h"
 
 static int random_bytes(void *bytes, size_t size_bytes)
@@ -22,6 +25,8 @@ static int random_bytes(void *bytes, size_t size_bytes)
         return MOTE_OK;
     return error_set(MOTE_EINTERNAL, "the kernel gives no random bytes");
 }
+
+#define SPARE_TRIES 4u /* windows of recycled tables that may go for the spare run */
 
 /* ---- Memory ---- */
 
@@ -100,9 +105,9 @@ static int create_parts(struct mote_db *db)
         result = extents_create(db->memory, db->superblock.layout.extent_count, &db->extents);
     if (result)
         return result;
-    extents_set_trim(db->extents, db->trim);
+    trim_plan(db);
     db->sst = (struct sst_context){.device = db->device, .memory = db->memory, .cache = db->cache, .extents = db->extents, .layout = &db->superblock.layout, .timestamps = &timestamp_index_ops, .indexes = engine_index_ops};
-    memcpy(db->sst.uuid, db->superblock.uuid, sizeof db->sst.uuid);
+    memcpy(db->sst.uuid, superblock_data_uuid(&db->superblock), sizeof db->sst.uuid);
     return MOTE_OK;
 }
 
@@ -112,7 +117,8 @@ static void set_standing_reserve(struct mote_db *db)
     const struct layout *layout = &db->superblock.layout;
     uint64_t bytes = db->options.memtable_bytes / 2 * 5 + layout->log_bytes_max / 2 + 2 * db->log_chunk_bytes;
     uint64_t wanted = divide_up(bytes, layout->extent_bytes) + 2, most = layout->extent_count / 4;
-    extents_set_standing_reserve(db->extents, (uint32_t)(wanted < most ? wanted : most));
+    db->standing_extents = (uint32_t)(wanted < most ? wanted : most);
+    extents_set_standing_reserve(db->extents, db->standing_extents);
 }
 
 /* A run that nobody may have while this handle lives, and that only memory knows of: after a crash the next open finds it free, in one piece, for its log, however full and scattered the device is. */
@@ -121,11 +127,14 @@ static void keep_spare_run(struct mote_db *db)
     uint32_t count = (uint32_t)divide_up(2ull * db->options.wal_frame_bytes_max, db->superblock.layout.extent_bytes);
     struct extent_reservation reservation;
     struct extent_run run;
-    if (extents_reserve(db->extents, count, true, &reservation) == MOTE_OK) {
-        if (extents_allocate(db->extents, &reservation, count, count, &run) == MOTE_OK)
-            db->spare_run = run;
-        extents_unreserve(db->extents, &reservation);
-    }
+    uint32_t tries = 0;
+    do {
+        if (extents_reserve(db->extents, count, true, &reservation) == MOTE_OK) {
+            if (extents_allocate(db->extents, &reservation, count, count, &run) == MOTE_OK)
+                db->spare_run = run;
+            extents_unreserve(db->extents, &reservation);
+        }
+    } while (db->spare_run.count == 0 && tries++ < SPARE_TRIES && retention_make_room(db));
 }
 
 static int open_manifest(struct mote_db *db)
@@ -138,6 +147,8 @@ static int open_manifest(struct mote_db *db)
         .cache = db->cache,
         .tables_max = db->options.tables_max,
         .read_only = db->read_only,
+        .complete = wear_complete,
+        .complete_context = &db->wear,
     };
     int result = manifest_open(&options, &db->manifest);
     if (result)
@@ -149,38 +160,32 @@ static int open_manifest(struct mote_db *db)
         return MOTE_EDAMAGED;
     }
     const struct manifest_state *state = manifest_get_state(db->manifest);
+    if (state->receive.state == MANIFEST_RECEIVE_ANEW) {
+        error_set(MOTE_ERESTORING, "a receive into %s is not complete: go on with the same stream, or with one from mote send --resume, or format it", blockdev_path(db->device));
+        error_add_device(blockdev_path(db->device), 0, 0);
+        return MOTE_ERESTORING;
+    }
     atomic_store(&db->flushed_seq, state->flushed_seq);
     atomic_store(&db->head_lsn, state->head_lsn);
     snapshots_load(db);
-    result = catalog_load(db);
+    result = blobs_create(db);
+    if (!result)
+        result = catalog_load(db);
     return result ? result : indexes_create(db);
 }
 
 /* ---- The new incarnation ---- */
 
-static int begin_writing(struct mote_db *db, const struct recovery *recovery, struct wal_start *start, struct wal_range *range)
+static int begin_incarnation(struct mote_db *db, const struct recovery *recovery, const struct wal_start *start, struct wal_range *range)
 {
     struct manifest_edit *edit;
-    int result = random_bytes(&start->incarnation, sizeof start->incarnation);
+    int result = manifest_edit_begin(db->manifest, &edit);
     if (result)
         return result;
-    db->superblock.clean = 0;
-    db->superblock.opens++;
-    uint64_t window = (uint64_t)db->options.wal_frame_bytes_max * db->options.wal_inflight_max;
-    if (db->superblock.wal_frame_bytes_max < db->options.wal_frame_bytes_max)
-        db->superblock.wal_frame_bytes_max = db->options.wal_frame_bytes_max;
-    if (db->superblock.wal_window_bytes < window)
-        db->superblock.wal_window_bytes = window;
-    result = manifest_write_superblock(db->manifest);
-    if (!result)
-        result = manifest_edit_begin(db->manifest, &edit);
-    if (result)
-        return result;
-    start->first_lsn = round_up(recovery->next_lsn, PAGE_BYTES);
-    start->next_seq = recovery->next_seq;
-    start->superblock_generation = db->superblock.generation;
     for (uint32_t i = 0; i < recovery->lost_count; i++)
         manifest_edit_add_lost_range(edit, &recovery->lost[i]);
+    if (manifest_get_state(db->manifest)->receive.state)
+        manifest_edit_set_receive(edit, &(struct manifest_receive){0}); /* from here on it goes its own way: no increment fits it any more */
     manifest_edit_begin_incarnation(edit, start->incarnation, start->first_lsn, recovery->end_lsn);
     /* Frames that this recovery drops may leave the map with this edit: their seqs are remembered here, so that a later recovery, which cannot see them, does not give them out again. */
     manifest_edit_set_clean_end(edit, 0, start->next_seq - 1);
@@ -199,6 +204,30 @@ static int begin_writing(struct mote_db *db, const struct recovery *recovery, st
         space_unmap(db, range);
     else if (!pending)
         atomic_store(&db->head_lsn, start->first_lsn);
+    return result;
+}
+
+static int begin_writing(struct mote_db *db, const struct recovery *recovery, struct wal_start *start, struct wal_range *range)
+{
+    int result = random_bytes(&start->incarnation, sizeof start->incarnation);
+    if (result)
+        return result;
+    db->superblock.clean = 0;
+    db->superblock.opens++;
+    uint64_t window = (uint64_t)db->options.wal_frame_bytes_max * db->options.wal_inflight_max;
+    if (db->superblock.wal_frame_bytes_max < db->options.wal_frame_bytes_max)
+        db->superblock.wal_frame_bytes_max = db->options.wal_frame_bytes_max;
+    if (db->superblock.wal_window_bytes < window)
+        db->superblock.wal_window_bytes = window;
+    result = manifest_write_superblock(db->manifest);
+    if (result)
+        return result;
+    start->first_lsn = round_up(recovery->next_lsn, PAGE_BYTES);
+    start->next_seq = recovery->next_seq;
+    start->superblock_generation = db->superblock.generation;
+    do
+        result = begin_incarnation(db, recovery, start, range);
+    while (result == MOTE_ENOSPC && retention_make_room(db));
     return result;
 }
 
@@ -230,6 +259,7 @@ static void list_replayed(struct mote_db *db, const struct recovery *recovery)
         struct generation *generation = &db->generations[i];
         generation->state = i + 1 < used ? GENERATION_IMMUTABLE : GENERATION_ACTIVE;
         generation->number = ++db->generations_made;
+        generation->replayed_seq = memtable_generation_count(generation->memtables) ? atomic_load(&db->visible_seq) : 0;
         atomic_store(&generation->cut.lsn, UINT64_MAX); /* of an older incarnation: the head moves with the next cut */
         db->listed[used - 1 - i] = generation;
     }
@@ -275,7 +305,7 @@ static void start_reading(struct mote_db *db, const struct recovery *recovery)
 
 static void init_locks(struct mote_db *db)
 {
-    pthread_mutex_t *mutexes[] = {&db->rotate_mutex, &db->batch_mutex, &db->flush_mutex, &db->compact_mutex, &db->checkpoint_mutex, &db->ddl_mutex, &db->space_mutex, &db->snapshot_mutex, &db->reader_mutex, &db->job_mutex};
+    pthread_mutex_t *mutexes[] = {&db->rotate_mutex, &db->batch_mutex, &db->flush_mutex, &db->compact_mutex, &db->checkpoint_mutex, &db->ddl_mutex, &db->space_mutex, &db->retain_mutex, &db->snapshot_mutex, &db->reader_mutex, &db->job_mutex};
     for (size_t i = 0; i < sizeof mutexes / sizeof mutexes[0]; i++)
         pthread_mutex_init(mutexes[i], NULL);
     pthread_cond_init(&db->reader_cond, NULL);
@@ -293,6 +323,10 @@ static void destroy(struct mote_db *db)
     if (db->cache)
         readers_destroy(db);
     if (db->memory)
+        retention_free(db);
+    if (db->memory)
+        blobs_destroy(db);
+    if (db->memory)
         catalog_free(db);
     if (db->memory)
         indexes_free(db);
@@ -302,6 +336,7 @@ static void destroy(struct mote_db *db)
         cache_destroy(db->cache);
     if (db->extents)
         extents_destroy(db->extents);
+    recents_destroy(db);
     for (uint32_t i = 0; i < db->generation_count; i++)
         memtable_generation_destroy(db->memory, db->generations[i].memtables);
     struct blockdev_queue *queues[] = {db->queue, db->flush_queue, db->compact_queue};
@@ -339,7 +374,7 @@ static int open_parts(struct mote_db *db, const struct mote_options *options)
     if (result)
         return result;
     db->read_only = db->options.read_only || geometry->read_only;
-    db->trim = geometry->block_device && geometry->discard_granularity_bytes > 0 && !db->read_only;
+    wear_begin(&db->wear, db->device);
     db->clean_open = db->superblock.clean != 0;
     space_plan(db);
     result = create_parts(db);
@@ -356,12 +391,16 @@ static int open_parts(struct mote_db *db, const struct mote_options *options)
         start_reading(db, recovery);
     else if (!result)
         result = start_writing(db, recovery);
+    if (!result)
+        recents_begin(db);
     free(recovery);
     db->recovery_ns = now_ns() - begin_ns;
     return result;
 }
 
-int engine_open(struct blockdev *device, const struct mote_options *options, struct mote_db **out, struct mote_error *error)
+int engine_open(struct blockdev *device, const struct mote_options *options, struct mote_db **out, struct mote_error *error) { return engine_open_at(device, options, NULL, NULL, out, error); }
+
+int engine_open_at(struct blockdev *device, const struct mote_options *options, int64_t (*realtime_ns)(void *context), void *context, struct mote_db **out, struct mote_error *error)
 {
     *out = NULL;
     struct mote_db *db = calloc(1, sizeof *db);
@@ -371,6 +410,8 @@ int engine_open(struct blockdev *device, const struct mote_options *options, str
     }
     init_locks(db);
     db->device = device;
+    db->realtime_ns = realtime_ns;
+    db->realtime_context = context;
     int result = open_parts(db, options);
     if (result) {
         struct mote_error cause;
@@ -416,7 +457,6 @@ int mote_open(const char *path, const struct mote_options *options, mote_db **db
 static int close_cleanly(struct mote_db *db)
 {
     struct manifest_edit *edit;
-    struct blockdev_counters counters;
     uint64_t end_lsn, end_seq;
     int result = checkpoint_run(db);
     if (!result)
@@ -428,14 +468,12 @@ static int close_cleanly(struct mote_db *db)
     end_seq = atomic_load(&db->visible_seq);
     manifest_edit_set_head(edit, end_lsn);
     manifest_edit_set_clean_end(edit, end_lsn, end_seq);
+    retention_add_watermarks(db, edit); /* what has expired stays so, whatever the clock says at the next open */
     result = manifest_commit(edit, NULL, NULL);
     if (result)
         return result;
-    blockdev_get_counters(db->device, &counters);
     manifest_lock(db->manifest);
     db->superblock.clean = 1;
-    for (unsigned i = 0; i < BLOCKDEV_SOURCE_COUNT; i++)
-        db->superblock.lifetime_written_bytes[i] += counters.written_bytes[i];
     manifest_unlock(db->manifest);
     return manifest_write_superblock(db->manifest);
 }

@@ -1,7 +1,7 @@
 /* options.c: what is asked for at open becomes what runs: presets, defaults, limits, and a memory plan that adds up. Nothing is adjusted in silence: a value out of its range is MOTE_EINVAL, a budget too small for the rest MOTE_EBUDGET. */
 #include <string.h>
 
-#include "engine/engine_private.h"
+#include "engine/blob.h"
 
 struct preset {
     uint64_t memory_bytes, memtable_bytes, cache_bytes;
@@ -61,6 +61,7 @@ static int check_all(const struct mote_options *options)
         {"compaction_runs_max", options->compaction_runs_max, 2, 32},
         {"compaction_spread_max", options->compaction_spread_max, 4, READER_ITERATORS_MAX / 2},
         {"compression", options->compression, 0, 3},
+        {"trim", options->trim, 0, MOTE_TRIM_ON},
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         int result = check_range(checks[i].name, checks[i].value, checks[i].min, checks[i].max);
@@ -146,6 +147,7 @@ int options_resolve(const struct mote_options *given, const struct blockdev_geom
     fill32(&resolved->snapshots_max, preset->snapshots_max);
     fill32(&resolved->durability, MOTE_DURABILITY_GROUP);
     fill32(&resolved->period_ms, 10);
+    fill32(&resolved->blob_threshold_bytes, BLOB_THRESHOLD_BYTES);
     fill32(&resolved->wal_inflight_max, 4);
     fill32(&resolved->wal_frame_bytes_max, REQUEST_BYTES_MAX);
     fill32(&resolved->block_rows, 1024);

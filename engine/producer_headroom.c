@@ -21,7 +21,7 @@ uint32_t producer_row_room_bytes(const struct schema *schema)
 {
     enum { ROWS = 64 };
     uint64_t row_bytes = round_up(schema->fixed_bytes, 8) + (schema->key_bytes_fixed ? schema->key_bytes_fixed : MOTE_KEY_BYTES_MAX);
-    return (uint32_t)(memtable_room_bytes(ROWS, ROWS * row_bytes) / ROWS);
+    return (uint32_t)((memtable_room_bytes(ROWS, ROWS * row_bytes) + memtable_note_bytes(ROWS)) / ROWS);
 }
 
 /* What all producers wanted since they were opened. */

@@ -8,10 +8,12 @@
  */
 #include <string.h>
 
+#include "engine/blob.h"
 #include "engine/engine_private.h"
 #include "engine/log_columns.h"
 #include "engine/recover.h"
 #include "engine/recover_parts.h"
+#include "engine/retention.h"
 
 struct replay {
     struct mote_db *db;
@@ -54,6 +56,8 @@ static int64_t next_rowid(void *context, uint64_t table_id)
     return table ? atomic_load(&table->next_rowid) : 0;
 }
 
+static struct window_frame flush_windows(void *context, uint64_t table_id) { return retention_windows_now(((struct replay *)context)->db, table_id); }
+
 /* Flushes one generation, the oldest, whose rows end at cut_seq. */
 static int flush_replayed(struct replay *replay, uint32_t generation, uint64_t cut_seq)
 {
@@ -66,13 +70,14 @@ static int flush_replayed(struct replay *replay, uint32_t generation, uint64_t c
         return MOTE_EBUDGET;
     jobs_context(db, db->flush_queue, snapshots, &job);
     job.pace = NULL;
-    struct lsm_flush flush = {.generation = memtables, .cut_seq = cut_seq, .find_schema = find_schema, .next_rowid = next_rowid, .wait_durable = always_durable, .context = replay};
+    struct lsm_flush flush = {.generation = memtables, .cut_seq = cut_seq, .find_schema = find_schema, .next_rowid = next_rowid, .windows = flush_windows, .wait_durable = always_durable, .context = replay};
     int result = lsm_flush_generation(&job, &flush);
     memory_free(db->memory, snapshots);
     if (result)
         return result;
     atomic_store(&db->flushed_seq, cut_seq);
     memtable_generation_reset(memtables);
+    blobs_forget(db, &db->generations[generation]);
     return MOTE_OK;
 }
 
@@ -127,6 +132,9 @@ static int replay_row(struct replay *replay, struct mote_table *table, const str
     if (result)
         return result;
     memtable_insert(memtable, &room, schema, key, key_bytes, seq, RECORD_PUT, image, image_bytes);
+    if (schema->has_large)
+        blobs_note_image(replay->db, schema, image, &replay->db->generations[replay->generation]);
+    retention_note_row(table, schema, image);
     /* As tight as the dead owner's: on a full device its memtables must do. */
     memtable_unreserve(replay->db->generations[replay->generation].memtables, &room);
     return MOTE_OK;
@@ -203,6 +211,8 @@ static int replay_columns(struct replay *replay, const struct wal_frame *frame, 
     size_t done = 0;
     for (; done < op->row_count && first_seq + done <= replay->flushed_seq; done++)
         rowid += row_batch_takes_rowid(&replay->columns->prepared, done);
+    if (done < op->row_count)
+        retention_note_batch(table, &replay->columns->prepared);
     while (done < op->row_count && !result) {
         size_t count = op->row_count - done < MEMTABLE_WRITE_ROWS_MAX ? op->row_count - done : MEMTABLE_WRITE_ROWS_MAX;
         result = replay_rows(replay, table, &replay->columns->prepared, done, &count, first_seq + done, &rowid);
@@ -355,7 +365,7 @@ static void conclude(struct mote_db *db, const struct replay *replay, const stru
     struct recovery *recovery = replay->recovery;
     recovery->verdict = scan->verdict;
     recovery->damaged = scan->damage_count > 0;
-    recovery->end_lsn = scan->end_lsn;
+    recovery->end_lsn = scan->range_count > 0 ? scan->end_lsn : state->head_lsn; /* nothing is mapped: the log ends where it begins */
     recovery->generations_used = replay->generation + 1;
     recovery->next_lsn = scan->highest_lsn > scan->end_lsn ? scan->highest_lsn : scan->end_lsn;
     if (recovery->next_lsn < state->head_lsn)

@@ -9,7 +9,10 @@
 #include <sched.h>
 #include <time.h>
 
+#include "engine/blob.h"
 #include "engine/engine_private.h"
+#include "engine/recent.h"
+#include "engine/retention.h"
 #include "engine/vector_cache.h"
 
 /* ---- The list that readers see; all under the version mutex ---- */
@@ -27,13 +30,28 @@ static void recycle_locked(void *context)
         struct generation *generation = &db->generations[i];
         bool idle = generation->state == GENERATION_FLUSHED && generation->pins == 0 && atomic_load(&generation->writers) == 0;
         if (idle) {
+            recents_forget(db, generation);
             memtable_generation_reset(generation->memtables);
+            blobs_forget(db, generation);
             generation->state = GENERATION_FREE;
         }
         if (generation->state == GENERATION_FREE && atomic_load(&generation->writers) == 0)
             listing->generation = generation;
     }
 }
+
+/* Nobody reads or writes a flushed generation without pins and writers any more, though its memory waits to be used again: what it holds elsewhere need not wait. */
+static void let_go_locked(void *context)
+{
+    struct mote_db *db = context;
+    for (uint32_t i = 0; i < db->generation_count; i++)
+        if (db->generations[i].state == GENERATION_FLUSHED && db->generations[i].pins == 0 && atomic_load(&db->generations[i].writers) == 0) {
+            recents_forget(db, &db->generations[i]);
+            blobs_forget(db, &db->generations[i]);
+        }
+}
+
+void generations_let_go(struct mote_db *db) { version_exclusive(db->manifest, let_go_locked, db); }
 
 static void list_locked(void *context)
 {
@@ -45,6 +63,7 @@ static void list_locked(void *context)
     db->listed[0] = listing->generation;
     listing->generation->state = GENERATION_ACTIVE;
     listing->generation->number = ++db->generations_made;
+    listing->generation->replayed_seq = 0;
 }
 
 static void unlist(struct mote_db *db, struct generation *generation)
@@ -233,6 +252,10 @@ static int64_t next_rowid(void *context, uint64_t table_id)
     return table ? atomic_load(&table->next_rowid) : 0;
 }
 
+static struct window_frame flush_windows(void *context, uint64_t table_id) { return retention_windows_now(((struct listing *)context)->db, table_id); }
+
+static void flush_watermark(void *context, uint64_t table_id, struct manifest_edit *edit) { retention_add_watermark(((struct listing *)context)->db, table_id, edit); }
+
 static void installed(void *context)
 {
     struct listing *listing = context;
@@ -267,14 +290,18 @@ static int flush_locked(struct mote_db *db, struct generation *generation)
         .cut_seq = generation->cut.seq,
         .find_schema = find_schema,
         .next_rowid = next_rowid,
+        .windows = flush_windows,
+        .add_watermark = flush_watermark,
         .wait_durable = wait_durable,
         .installed = installed,
         .context = &listing,
     };
     int result = lsm_flush_generation(&job, &flush);
     memory_free(db->memory, snapshots);
-    if (!result)
+    if (!result) {
         atomic_fetch_add(&db->counters.flushes, 1);
+        generations_let_go(db);
+    }
     uint64_t took_ns = now_ns() - begin_ns;
     longest_ns -= longest_ns / 8;
     atomic_store(&db->flush_ns, took_ns > longest_ns ? took_ns : longest_ns);
@@ -291,6 +318,7 @@ static int flush_starved(struct mote_db *db, struct generation *generation)
     pthread_mutex_lock(&db->compact_mutex);
     index_steps_abandon(db);
     vector_cache_drop_idle(db->vector_cache);
+    recents_drop(db);
     sst_scratch_drain(&db->sst);
     int result = flush_locked(db, generation);
     pthread_mutex_unlock(&db->compact_mutex);
@@ -310,6 +338,8 @@ static int flush_and_let_go(struct mote_db *db, bool in_compaction, bool *did)
             result = flush_starved(db, generation);
         if (result == MOTE_ENOSPC && trim_some(db, db->flush_queue) > 0)
             result = flush_locked(db, generation);
+        while (result == MOTE_ENOSPC && !in_compaction && retention_make_room(db))
+            result = flush_locked(db, generation);
         if (in_compaction && flush_may_retry(result)) {
             pthread_mutex_unlock(&db->flush_mutex);
             return result;
@@ -324,6 +354,9 @@ static int flush_and_let_go(struct mote_db *db, bool in_compaction, bool *did)
     if (result && !flush_may_retry(result) && result != MOTE_EPOISONED)
         db_poison(db, result);
     bool indexed = indexes_any(db);
+    retention_want(db);
+    if (!result && db->options.workers == MOTE_NO_THREADS && !db->options.inline_io)
+        retention_run(db, NULL); /* nobody else would; what fails now is tried again */
     pthread_mutex_lock(&db->job_mutex);
     db->job_count++;
     db->compact_wanted = db->compact_wanted || !result;

@@ -2,6 +2,7 @@
  * (search_hits.c). Threads: a handle belongs to one at a time. Failures: see include/mote.h. */
 #include <string.h>
 
+#include "engine/overlay.h"
 #include "engine/search_private.h"
 
 #define CHUNK_ROWS_DEFAULT 1024u
@@ -27,6 +28,13 @@ static int check_options(mote_table *table, const struct mote_search_options *gi
     return MOTE_OK;
 }
 
+/* What has been written until now. */
+static void take_own(mote_hits *hits, struct overlay *overlay, const struct mote_search_options *options)
+{
+    overlay_hold(overlay);
+    hits->own = (struct search_own){overlay, OVERLAY_SEQ + overlay->writes, overlay->epoch, options->use_time_range != 0, options->time_from_ns, options->time_to_ns};
+}
+
 static int make_chunk(mote_hits *hits, const struct schema *schema, const struct mote_search_options *options)
 {
     struct memory *memory = hits->table->db->memory;
@@ -40,10 +48,26 @@ static int make_chunk(mote_hits *hits, const struct schema *schema, const struct
         if (!schema->columns[i].hidden)
             positions[count++] = i;
     hits->scores = memory_alloc(memory, rows * sizeof *hits->scores);
-    return hits->scores ? chunk_create(memory, schema, positions, count, rows, &hits->chunk) : MOTE_EBUDGET;
+    int result = hits->scores ? chunk_create(memory, schema, positions, count, rows, &hits->chunk) : MOTE_EBUDGET;
+    hits->chunk.db = hits->table->db;
+    return result;
 }
 
-static int run(mote_hits *hits, const struct mote_search_options *options)
+/* What has expired is left out as what lies outside of the time range. */
+static void apply_retention(mote_hits *hits, struct mote_search_options *options)
+{
+    retention_filter(hits->table, &hits->filter);
+    if (!hits->filter.active || hits->filter.from_ns == INT64_MIN)
+        return;
+    if (!options->use_time_range) {
+        options->time_from_ns = INT64_MIN;
+        options->time_to_ns = INT64_MAX;
+    }
+    options->use_time_range = 1;
+    options->time_from_ns = options->time_from_ns > hits->filter.from_ns ? options->time_from_ns : hits->filter.from_ns;
+}
+
+static int run(mote_hits *hits, struct mote_search_options *options)
 {
     mote_table *table = hits->table;
     struct memory *memory = table->db->memory;
@@ -56,11 +80,15 @@ static int run(mote_hits *hits, const struct mote_search_options *options)
     search->options = options;
     search->list = &hits->list;
     search->report = &hits->report;
-    int result = search_plan(search);
+    search->filter = &hits->filter;
+    search->own = hits->own.overlay ? &hits->own : NULL;
+    int result = snapshot_register(table->db, options->snapshot, &hits->snapshot, &hits->snapshot_slot);
+    if (!result) {
+        apply_retention(hits, options);
+        result = search_plan(search);
+    }
     if (!result)
         result = make_chunk(hits, search->schema, options);
-    if (!result)
-        result = snapshot_register(table->db, options->snapshot, &hits->snapshot, &hits->snapshot_slot);
     if (!result) {
         search->snapshot = hits->snapshot;
         result = search_run(search);
@@ -70,12 +98,15 @@ static int run(mote_hits *hits, const struct mote_search_options *options)
     return result;
 }
 
-int mote_search(mote_table *table, const struct mote_search_options *given, mote_hits **out)
+int search_open(mote_table *table, const struct mote_search_options *given, const mote_snapshot *snapshot, struct overlay *overlay, mote_hits **out)
 {
     struct mote_search_options options;
     int result = check_options(table, given, out, &options);
+    if (!result && overlay && options.snapshot)
+        result = error_set(MOTE_EINVAL, "a transaction reads its own snapshot: options.snapshot must be NULL");
     if (result)
         return result;
+    options.snapshot = overlay ? snapshot : options.snapshot;
     struct mote_db *db = table->db;
     mote_hits *hits = memory_alloc_zero(db->memory, sizeof *hits);
     if (!hits)
@@ -83,6 +114,8 @@ int mote_search(mote_table *table, const struct mote_search_options *given, mote
     hits->table = table;
     hits->snapshot_slot = UINT32_MAX;
     hits->list = (struct search_list){.memory = db->memory};
+    if (overlay)
+        take_own(hits, overlay, &options);
     result = run(hits, &options);
     if (result) {
         struct mote_error cause;
@@ -95,3 +128,5 @@ int mote_search(mote_table *table, const struct mote_search_options *given, mote
     *out = hits;
     return MOTE_OK;
 }
+
+int mote_search(mote_table *table, const struct mote_search_options *options, mote_hits **hits) { return search_open(table, options, NULL, NULL, hits); }

@@ -44,6 +44,8 @@ static void add_term(struct text *text, uint32_t number, const struct search_ter
         return;
     }
     add(text, "index %s: marked in %" PRIu64 " segments, ranked in %" PRIu64 ", asked of the rows in %" PRIu64, note->index, note->marked, note->ranked, note->by_rows);
+    if (note->marked_recent || note->ranked_recent)
+        add(text, "; in memory marked in %" PRIu64 " batches, ranked in %" PRIu64, note->marked_recent, note->ranked_recent);
     if (note->failed)
         add(text, ", failed a check in %" PRIu64, note->failed);
     add(text, "\n");
@@ -88,6 +90,8 @@ char *search_explain(struct memory *memory, const struct search_report *report, 
         add_segment(&text, report, &report->notes[i]);
     if (report->segments > report->note_count)
         add(&text, "and %" PRIu64 " more segments\n", report->segments - report->note_count);
+    if (report->batches)
+        add(&text, "in memory: %" PRIu64 " batches of together %" PRIu64 " indexed rows\n", report->batches, report->batch_rows);
     if (report->surveyed)
         add(&text, "survey: %" PRIu64 " rows that no section holds\n", report->surveyed);
     add(&text, "rows examined: %" PRIu64 " in memtables, %" PRIu64 " in segments, %" PRIu64 " blocks excluded by their zone maps\n", report->memtable_rows, report->examined, report->blocks_excluded);

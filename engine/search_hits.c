@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/overlay.h"
 #include "engine/search_private.h"
 
 #define BATCH_ROWS_FIRST 32u /* before anything is known of their size */
@@ -23,6 +24,32 @@ static int compare_by_key(const void *a, const void *b, void *context)
     return key_compare(hits->list.bytes + x->key_at, x->key_bytes, hits->list.bytes + y->key_at, y->key_bytes);
 }
 
+/* The rows of the batch that the searching transaction has written; they do not stay in the order. */
+static int read_own(mote_hits *hits, uint16_t *order, uint32_t *count)
+{
+    const struct schema *schema = atomic_load_explicit(&hits->table->schema, memory_order_acquire);
+    uint32_t kept = 0;
+    int result = MOTE_OK;
+    for (uint32_t i = 0; i < *count && !result; i++) {
+        const struct search_hit *hit = &hits->list.hits[hits->next + order[i]];
+        bool made, decided, found = false;
+        if (hit->segment_id != SEARCH_OWN_ROWS) {
+            order[kept++] = order[i];
+            continue;
+        }
+        mote_row **row = &hits->rows[order[i]];
+        result = row_make(hits->table->db, row, &made);
+        if (!result)
+            result = search_own_find(&hits->own, hits->table->id, hits->list.bytes + hit->key_at, hit->key_bytes, *row, &decided, &found);
+        if (!result && !found)
+            result = error_set(MOTE_EINTERNAL, "a row of a transaction that its search of table %s found is not there; please report it", schema->name);
+        if (!result)
+            (*row)->schema = schema;
+    }
+    *count = kept;
+    return result;
+}
+
 /* A batch of `count` hits from `next` on. Neighbours by key lie in one block or page: they are asked for in that order. */
 static int read_batch(mote_hits *hits, const struct view *view, uint32_t count)
 {
@@ -33,6 +60,9 @@ static int read_batch(mote_hits *hits, const struct view *view, uint32_t count)
     uint16_t order[SEARCH_BATCH_ROWS];
     for (uint32_t i = 0; i < count; i++)
         order[i] = (uint16_t)i;
+    int own = hits->own.overlay ? read_own(hits, order, &count) : MOTE_OK;
+    if (own || count == 0)
+        return own;
     qsort_r(order, count, sizeof *order, compare_by_key, hits);
     for (uint32_t i = 0; i < count; i++) {
         const struct search_hit *hit = &hits->list.hits[hits->next + order[i]];
@@ -40,9 +70,14 @@ static int read_batch(mote_hits *hits, const struct view *view, uint32_t count)
         rows[i] = hits->rows[order[i]];
         results[i] = MOTE_OK;
     }
-    int result = get_many_at(hits->table, view, hits->snapshot, keys, count, rows, results);
+    int result = get_many_at(hits->table, view, hits->snapshot, &hits->filter, keys, count, rows, results);
     for (uint32_t i = 0; i < count; i++) {
         hits->rows[order[i]] = rows[i];
+        if (!result && results[i]) {
+            const struct recycled_range range = {keys[i].key, keys[i].key, keys[i].key_bytes, keys[i].key_bytes, INT64_MIN, INT64_MAX};
+            struct time_filter filter = hits->filter; /* the other hits' keys are not asked here */
+            result = retention_check_recycled(hits->table, hits->snapshot, &range, &filter);
+        }
         if (!result && results[i])
             result = error_set(MOTE_EINTERNAL, "a row that a search of table %s found is not there under its snapshot; please report it", schema->name);
     }
@@ -119,6 +154,8 @@ int mote_hits_next(mote_hits *hits, struct mote_hit_chunk *chunk)
     int result = handle_check(hits->table ? hits->table->db : NULL);
     if (!result)
         result = table_check(hits->table);
+    if (!result)
+        result = search_own_check(&hits->own);
     if (result)
         return result;
     const struct schema *schema = atomic_load_explicit(&hits->table->schema, memory_order_acquire);
@@ -152,6 +189,8 @@ void mote_hits_close(mote_hits *hits)
     struct mote_db *db = hits->table->db;
     if (hits->snapshot_slot != UINT32_MAX)
         snapshot_forget(db, hits->snapshot_slot);
+    if (hits->own.overlay)
+        overlay_release(hits->own.overlay);
     free_rows(hits);
     chunk_destroy(&hits->chunk);
     search_list_free(&hits->list);

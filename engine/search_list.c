@@ -9,15 +9,24 @@
 
 static const uint8_t *rank_bytes(const struct search_list *list, const struct search_hit *hit) { return list->bytes + hit->key_at - hit->rank_bytes; }
 
-static int compare_hits(const struct search_list *list, const struct search_hit *a, const struct search_hit *b)
+/* Of two keys whose ranks, of so many bytes, are the same. */
+static int compare_tied(struct search_list *list, uint32_t rank_bytes, const uint8_t *a, uint32_t a_bytes, const uint8_t *b, uint32_t b_bytes)
+{
+    int order = 0;
+    if (list->order && rank_bytes == list->cut_bytes && !list->failure)
+        list->failure = list->order(list->order_context, a, a_bytes, b, b_bytes, &order);
+    if (order)
+        return order;
+    order = key_compare(a, a_bytes, b, b_bytes);
+    return list->keys_descending ? -order : order;
+}
+
+static int compare_hits(struct search_list *list, const struct search_hit *a, const struct search_hit *b)
 {
     if (a->value < b->value || a->value > b->value)
         return a->value < b->value ? -1 : 1;
     int order = a->rank_bytes || b->rank_bytes ? key_compare(rank_bytes(list, a), a->rank_bytes, rank_bytes(list, b), b->rank_bytes) : 0;
-    if (order)
-        return order;
-    order = key_compare(list->bytes + a->key_at, a->key_bytes, list->bytes + b->key_at, b->key_bytes);
-    return list->keys_descending ? -order : order;
+    return order ? order : compare_tied(list, a->rank_bytes, list->bytes + a->key_at, a->key_bytes, list->bytes + b->key_at, b->key_bytes);
 }
 
 static void sift_down(struct search_list *list, uint64_t at)
@@ -102,7 +111,7 @@ static int hits_reserve(struct search_list *list)
     return MOTE_OK;
 }
 
-bool search_list_wants(const struct search_list *list, const struct search_rank *rank, const uint8_t *key, uint32_t key_bytes)
+bool search_list_wants(struct search_list *list, const struct search_rank *rank, const uint8_t *key, uint32_t key_bytes)
 {
     if (!list->limit || list->count < list->limit)
         return true;
@@ -112,8 +121,7 @@ bool search_list_wants(const struct search_list *list, const struct search_rank 
     int order = key_compare(rank->bytes, rank->byte_count, rank_bytes(list, last), last->rank_bytes);
     if (order || !key)
         return order <= 0;
-    order = key_compare(key, key_bytes, list->bytes + last->key_at, last->key_bytes);
-    return list->keys_descending ? order > 0 : order < 0;
+    return compare_tied(list, rank->byte_count, key, key_bytes, list->bytes + last->key_at, last->key_bytes) < 0;
 }
 
 int search_list_add(struct search_list *list, const struct search_rank *rank, uint64_t segment_id, const uint8_t *key, uint32_t key_bytes)
@@ -121,7 +129,7 @@ int search_list_add(struct search_list *list, const struct search_rank *rank, ui
     assert(key_bytes <= MOTE_KEY_BYTES_MAX && rank->byte_count <= SEARCH_RANK_BYTES_MAX);
     bool full = list->limit && list->count == list->limit;
     if (!search_list_wants(list, rank, key, key_bytes))
-        return MOTE_OK;
+        return list->failure;
     int result = bytes_reserve(list, rank->byte_count + key_bytes);
     if (!result && !full)
         result = hits_reserve(list);
@@ -134,12 +142,12 @@ int search_list_add(struct search_list *list, const struct search_rank *rank, ui
     if (full) {
         list->hits[0] = hit;
         sift_down(list, 0);
-        return MOTE_OK;
+        return list->failure;
     }
     list->hits[list->count++] = hit;
     if (list->limit)
         sift_up(list, list->count - 1);
-    return MOTE_OK;
+    return list->failure;
 }
 
 double search_list_bound(const struct search_list *list) { return list->limit && list->count == list->limit ? list->hits[0].value : (double)INFINITY; }
@@ -157,10 +165,11 @@ void search_list_forget(struct search_list *list, uint64_t segment_id)
 
 static int compare_for_sort(const void *a, const void *b, void *list) { return compare_hits(list, a, b); }
 
-void search_list_sort(struct search_list *list)
+int search_list_sort(struct search_list *list)
 {
     if (list->count)
         qsort_r(list->hits, list->count, sizeof *list->hits, compare_for_sort, list);
+    return list->failure;
 }
 
 void search_list_free(struct search_list *list)

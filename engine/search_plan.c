@@ -49,6 +49,8 @@ static int check_columns(const struct search *search, const struct mote_term *gi
     for (size_t i = 0; i < given->column_count; i++)
         if (given->columns[i] >= search->schema->column_count)
             return error_set(MOTE_ENOCOLUMN, "table %s has %u columns, no column %u", search->schema->name, search->schema->column_count, given->columns[i]);
+        else if ((search->schema->columns[given->columns[i]].flags & MOTE_COLUMN_LARGE) && given->kind != MOTE_TERM_NULL && given->kind != MOTE_TERM_NOT_NULL)
+            return error_set(MOTE_EINVAL, "column %s of table %s is LARGE, whose values are not searched", search->schema->columns[given->columns[i]].name, search->schema->name);
     return MOTE_OK;
 }
 

@@ -3,10 +3,13 @@
  *     search.c          mote_search: checks, the handle
  *     search_hits.c     the handle's calls: reading the hits' rows
  *     search_plan.c     terms: their indexes, which one ranks, what is refused
- *     search_run.c      what is looked at: memtables row by row, segments one after the other; the survey before, where a rank needs one
+ *     search_run.c      what is looked at: memtables, segments one after the other; the survey before, where a rank needs one
  *     search_segment.c  one segment: which terms are asked through their sections, in which order, and what is done with what they mark
+ *     search_recent.c   rows of memtables: the batches that are indexed in memory (recent.h), as segments are, and the others one by one
+ *     search_own.c      rows that the searching transaction has written
  *     search_row.c      one row: values, terms that no section answered, whether it is the newest version
  *     search_list.c     the hits: all, or the first so many
+ *     search_tie.c      the order of hits whose values are longer than their ranks
  *     search_explain.c  what was done, in words
  *     search_terms.c    the kinds of terms, each behind search_term.h
  *
@@ -18,16 +21,29 @@
 
 #include "engine/chunk.h"
 #include "engine/get_private.h"
+#include "engine/recent.h"
+#include "engine/retention.h"
 #include "engine/search_term.h"
 
 #define SEARCH_NOTES_MAX 8u
 #define SEARCH_NOT_MARKED UINT64_MAX
+#define SEARCH_OWN_ROWS (UINT64_C(1) << 63) /* segments count from below, batches from above */
+
+struct overlay;
+
+/* What a transaction has written, as a search sees it. */
+struct search_own {
+    struct overlay *overlay; /* NULL: the search is not a transaction's */
+    uint64_t seq, epoch;     /* of its writes those up to seq, while the epoch is the same */
+    bool asked_time;         /* its rows do not expire: the times that were asked for */
+    int64_t from_ns, to_ns;
+};
 
 /* ---- Hits ---- */
 
 struct search_hit {
     double value;        /* of its rank; after search_list_settle the score */
-    uint64_t segment_id; /* 0: a memtable's */
+    uint64_t segment_id; /* or that of a batch; 0: a memtable's; SEARCH_OWN_ROWS: a transaction's */
     uint64_t key_at;     /* in list.bytes; the rank's bytes lie before it */
     uint32_t key_bytes, rank_bytes;
 };
@@ -37,6 +53,11 @@ struct search_list {
     struct memory *memory;
     uint64_t limit; /* 0: none */
     bool keys_descending;
+    /* Ranks of cut_bytes bytes may be cut: hits whose ranks are the same are ordered by their rows' values (search_tie.c). NULL: by their keys. A failure stays, and is the search's. */
+    int (*order)(void *context, const uint8_t *a, uint32_t a_bytes, const uint8_t *b, uint32_t b_bytes, int *order);
+    void *order_context;
+    uint32_t cut_bytes;
+    int failure;
     struct search_hit *hits;
     uint64_t count, capacity;
     uint8_t *bytes;
@@ -46,12 +67,12 @@ struct search_list {
 /* MOTE_EBUDGET. A hit that comes after a full list's last is passed over. */
 int search_list_add(struct search_list *list, const struct search_rank *rank, uint64_t segment_id, const uint8_t *key, uint32_t key_bytes);
 /* Whether a row of this rank and key (NULL: whatever it is) may still become a hit. */
-bool search_list_wants(const struct search_list *list, const struct search_rank *rank, const uint8_t *key, uint32_t key_bytes);
+bool search_list_wants(struct search_list *list, const struct search_rank *rank, const uint8_t *key, uint32_t key_bytes);
 /* Nothing of a greater rank value is wanted. */
 double search_list_bound(const struct search_list *list);
 /* Removes the segment's hits. */
 void search_list_forget(struct search_list *list, uint64_t segment_id);
-void search_list_sort(struct search_list *list);
+int search_list_sort(struct search_list *list);
 void search_list_free(struct search_list *list);
 
 /* ---- What was done ---- */
@@ -64,6 +85,7 @@ struct search_term_note {
     char index[MOTE_NAME_BYTES_MAX + 1];
     uint32_t column_count, columns[ROW_INDEX_COLUMNS_MAX]; /* positions */
     uint64_t marked, ranked, by_rows, failed; /* segments */
+    uint64_t marked_recent, ranked_recent;    /* batches of rows in memory */
 };
 
 enum search_way { SEARCH_RANKED = 1, SEARCH_MARKED = 2, SEARCH_SCANNED = 3 };
@@ -85,6 +107,7 @@ struct search_report {
     uint64_t time_marked, time_by_rows, time_inside; /* segments */
     uint64_t segments, out_of_time, ways[SEARCH_SCANNED + 1];
     uint64_t blocks_excluded, memtable_rows, examined, surveyed;
+    uint64_t batches, batch_rows; /* rows in memory that are indexed */
     uint32_t note_count;
     struct search_segment_note notes[SEARCH_NOTES_MAX];
 };
@@ -100,6 +123,8 @@ struct mote_hits {
     mote_table *table;
     uint64_t snapshot;
     uint32_t snapshot_slot; /* UINT32_MAX: none */
+    struct search_own own;
+    struct time_filter filter; /* what has expired, as of the search */
     struct search_list list;
     struct search_report report;
     char *explained; /* NULL: not asked yet */
@@ -112,15 +137,19 @@ struct mote_hits {
     double *scores; /* of the chunk's rows */
 };
 
+/* mote_search; of a transaction: own (else NULL) and the snapshot, which the options must not name. */
+int search_open(mote_table *table, const struct mote_search_options *given, const mote_snapshot *snapshot, struct overlay *overlay, mote_hits **hits);
+
 /* ---- The search ---- */
 
-/* A term, and what it is in the present segment. */
+/* A term, and what it is in the present segment or batch. */
 struct search_part {
     struct search_term term;
     struct search_term_note *note;
     bool open; /* its section may be asked */
     bool sure; /* every row that is offered satisfies it */
     struct segment_index *index;
+    struct recent_section *recent; /* of a batch */
     struct sst_index_section at;
     struct search_section section;
     uint64_t estimate; /* rows; of the segment all, where nothing is known */
@@ -132,7 +161,9 @@ struct search {
     struct memory *memory;
     const struct mote_search_options *options;
     uint64_t snapshot;
+    const struct time_filter *filter; /* NULL: nothing has expired; else the options' time range is cut to it, and its gaps are asked of each row */
     bool segments_only; /* of the present moment, without rows that only memtables have (unique.c) */
+    const struct search_own *own; /* NULL: no transaction's */
     struct search_list *list;
     struct search_report *report;
     uint32_t part_count, prepared_count;
@@ -144,8 +175,12 @@ struct search {
     const struct segment_list *segments;
     struct reader *reader;
     struct sst_iterator *iterator;
-    /* Of the present segment: */
-    struct segment *segment;
+    struct recent_view *recents; /* of each of the view's generations */
+    mote_row *tied[2];           /* that are compared */
+    /* Of the present segment, or of the present batch of rows in memory: */
+    struct segment *segment;    /* NULL: a batch, or neither */
+    struct recent_batch *batch; /* NULL: a segment, or neither */
+    uint64_t unit_id, row_count;
     struct segment **rivals; /* others that may hold newer versions of its keys */
     uint32_t rival_count;
     bool time_sure;
@@ -167,6 +202,7 @@ void search_plan_destroy(struct search *search);
 struct search_source {
     const struct schema *image_schema;
     const uint8_t *image;
+    bool own; /* the searching transaction's */
 };
 /* Asks the row for each term that is not sure, and its time. *rank is made if something ranks, and rank_known does not say that it is made already (then the term that ranks is satisfied too). */
 int search_match(struct search *search, const struct search_source *source, bool rank_known, struct search_rank *rank, bool *matches);
@@ -185,8 +221,39 @@ bool search_has_enough(const struct search *search);
 /* Where nothing ranks. */
 extern const struct search_rank search_no_rank;
 
+/* Whether the version, in a memtable, is the newest of its key that the snapshot sees. */
+int search_newest_in_memtables(struct search *search, const struct record *record, bool *newest);
+
+/* ---- search_own.c ---- */
+/* What the transaction made of the key: whether anything, and the row's version (row NULL: not wanted), if it did not delete it. */
+int search_own_find(const struct search_own *own, uint64_t table_id, const uint8_t *key, uint32_t key_bytes, struct mote_row *row, bool *decided, bool *found);
+/* All rows of the transaction; and the same for the survey of the term that ranks. */
+int search_own_rows(struct search *search);
+int search_own_survey(struct search *search);
+bool search_own_wants_time(const struct search_own *own, bool has_time, int64_t time_ns);
+/* MOTE_EINVAL once the transaction has ended, or taken back what the hits are to show. */
+int search_own_check(const struct search_own *own);
+
+/* ---- search_tie.c ---- */
+/* The list compares by values what ranks do not tell; and it does not any more. */
+void search_tie_begin(struct search *search);
+void search_tie_end(struct search *search);
+
+/* ---- search_recent.c ---- */
+int search_recents_begin(struct search *search); /* after the view; MOTE_EBUDGET */
+void search_recents_end(struct search *search);
+/* All rows in memory; and the same for the survey of the term that ranks. */
+int search_recents(struct search *search);
+int search_recents_survey(struct search *search);
+/* A row of the present batch: as search_offer. */
+int search_recent_offer(struct search *search, uint32_t ordinal, const struct search_rank *rank, bool *unwanted);
+
 /* ---- search_segment.c ---- */
 int search_segment(struct search *search, struct segment *segment);
+/* The same of a batch. */
+int search_batch(struct search *search, struct recent_batch *batch);
+void search_enter_batch(struct search *search, struct recent_batch *batch);
+void search_leave_batch(struct search *search);
 /* Opens the term's section in the present segment, if there is one that is good; part->open. */
 int search_open_section(struct search *search, struct search_part *part);
 void search_close_section(struct search *search, struct search_part *part);

@@ -33,24 +33,29 @@ static int match_time(struct search *search, const struct search_source *source,
 {
     const struct mote_search_options *options = search->options;
     struct mote_value value;
-    int64_t time_ns;
+    int64_t time_ns = 0;
     uint32_t column = (uint32_t)search->schema->time_column;
     int result = read_value(search, source, column, &value);
-    *matches = !result && !value.is_null && value_time(&search->schema->columns[column], &value, &time_ns) && time_ns >= options->time_from_ns && time_ns <= options->time_to_ns;
+    bool has_time = !result && !value.is_null && value_time(&search->schema->columns[column], &value, &time_ns);
+    if (source->own)
+        *matches = !result && search_own_wants_time(search->own, has_time, time_ns);
+    else
+        *matches = has_time && time_ns >= options->time_from_ns && time_ns <= options->time_to_ns && !(search->filter && time_filter_hides(search->filter, time_ns));
     return result;
 }
 
 int search_match(struct search *search, const struct search_source *source, bool rank_known, struct search_rank *rank, bool *matches)
 {
     int result = MOTE_OK;
+    bool asked = !source->image || search->batch; /* sections were */
     *matches = true;
-    if (search->options->use_time_range && (source->image || !search->time_sure))
+    if (search->options->use_time_range && (!(asked && search->time_sure) || (search->filter && search->filter->gap_count > 0)))
         result = match_time(search, source, matches);
     for (uint32_t i = 0; i < search->part_count && !result && *matches; i++) {
         struct search_part *part = &search->parts[search->match_order[i]];
         struct mote_value values[ROW_INDEX_COLUMNS_MAX];
         bool ranks = part == search->ranking && !rank_known;
-        if (!ranks && (part == search->ranking || (part->sure && !source->image)))
+        if (!ranks && (part == search->ranking || (part->sure && asked)))
             continue;
         result = search_values(search, source, &part->term, values);
         if (!result)
@@ -69,7 +74,9 @@ static int is_newest(struct search *search, const struct record *record, bool al
     bool decided = false;
     int64_t time_ns = 0;
     *newest = false;
-    int result = get_from_memtables(&search->view, search->table->id, &key, NULL, &found, &decided);
+    int result = search->own ? search_own_find(search->own, search->table->id, record->key, record->key_bytes, NULL, &decided, &(bool){false}) : MOTE_OK;
+    if (!result && !decided)
+        result = get_from_memtables(&search->view, search->table->id, &key, NULL, &found, &decided);
     if (result || decided)
         return result;
     if (search->schema->time_in_key)
@@ -99,10 +106,12 @@ static int add_newest(struct search *search, const struct record *record, bool a
 
 int search_offer(struct search *search, uint32_t ordinal, const struct search_rank *rank, bool *unwanted)
 {
-    static const struct search_source here = {NULL, NULL};
+    static const struct search_source here = {NULL, NULL, false};
     struct search_rank made;
     struct record record;
     bool alone, matches;
+    if (search->batch)
+        return search_recent_offer(search, ordinal, rank, unwanted);
     search->report->examined++;
     int found = sst_seek_ordinal(search->iterator, ordinal, &alone);
     int result = found < 0 ? found : sst_record(search->iterator, &record);
@@ -119,12 +128,14 @@ int search_offer(struct search *search, uint32_t ordinal, const struct search_ra
 void search_narrow(struct search *search)
 {
     uint32_t columns[MOTE_SEARCH_TERMS_MAX * ROW_INDEX_COLUMNS_MAX + 1], count = 0;
+    if (search->batch)
+        return;
     for (uint32_t i = 0; i < search->part_count; i++) {
         const struct search_part *part = &search->parts[i];
         for (uint32_t k = 0; k < part->term.column_count && !part->sure && part != search->ranking; k++)
             columns[count++] = part->term.columns[k];
     }
-    if (!search->time_sure)
+    if (!search->time_sure || (search->filter && search->filter->gap_count > 0))
         columns[count++] = (uint32_t)search->schema->time_column;
     sst_iterator_set_columns(search->iterator, columns, count, true, true);
 }
@@ -170,7 +181,7 @@ static int stand_on_row(struct search *search, uint32_t ordinal, struct record *
 
 static int scan_block(struct search *search, uint32_t first_ordinal)
 {
-    static const struct search_source here = {NULL, NULL};
+    static const struct search_source here = {NULL, NULL, false};
     const uint8_t *deleted;
     bool first_alone;
     /* The iterator may stand before a block that it has not read. */
@@ -236,8 +247,18 @@ static int scan_blocks(struct search *search)
     return moved < 0 ? moved : MOTE_OK;
 }
 
+static int scan_batch(struct search *search)
+{
+    int result = MOTE_OK;
+    for (uint64_t i = 0; i < search->row_count && !result && !search_has_enough(search); i++)
+        result = search_offer(search, (uint32_t)i, NULL, NULL);
+    return result;
+}
+
 int search_scan(struct search *search)
 {
+    if (search->batch)
+        return scan_batch(search);
     begin_scan(search, NULL);
     sst_iterator_set_deferred(search->iterator, wants_block, search);
     return end_scan(search, scan_blocks(search));
@@ -245,7 +266,7 @@ int search_scan(struct search *search)
 
 static int survey_block(struct search *search, struct search_term *term, uint32_t first_ordinal)
 {
-    static const struct search_source here = {NULL, NULL};
+    static const struct search_source here = {NULL, NULL, false};
     uint32_t count = sst_block_row_count(search->iterator);
     int result = MOTE_OK;
     for (uint32_t row = 0; row < count && !result; row++) {

@@ -1,4 +1,4 @@
-/* search_segment.c: one segment of a search: which terms are asked through their sections, in which order, and what is done with what they mark.
+/* search_segment.c: one segment of a search, or one batch of rows that are indexed in memory: which terms are asked through their sections, in which order, and what is done with what they mark.
  *
  * Every term with a good section, and the time range by the timestamp section, is estimated. From the fewest rows on they mark their rows, and what all marked stays, as long as reading a section on costs less than looking at the rows
  * that it would take away. Then the rows that are marked are looked at, or the term that ranks gives them best first; where nothing could mark or rank, all blocks are scanned. What no section has answered each row answers.
@@ -31,22 +31,37 @@ void search_give_up(struct search *search, struct search_part *part)
 {
     search_close_section(search, part);
     part->note->failed++;
-    atomic_store(&part->index->unusable, 1);
-    search_list_forget(search->list, search->segment->record.id);
-    if (!search->table->db->read_only)
+    atomic_store(search->batch ? &part->recent->unusable : &part->index->unusable, 1);
+    search_list_forget(search->list, search->unit_id);
+    if (!search->batch && !search->table->db->read_only)
         indexes_want(search->table->db);
+}
+
+/* Where the section of the term's index is; false: there is none that is good. */
+static bool find_section(struct search *search, struct search_part *part)
+{
+    struct mote_db *db = search->table->db;
+    const struct search_term *term = &part->term;
+    if (search->batch) {
+        part->recent = recent_batch_find(search->batch, term->index.id);
+        if (part->recent)
+            part->at = (struct sst_index_section){.identity = part->recent->identity, .root = part->recent->root, .source = part->recent->source};
+        return part->recent != NULL;
+    }
+    part->index = segment_find_index(search->segment, term->index.id);
+    if (!part->index || atomic_load(&part->index->unusable))
+        return false;
+    sst_index_open(&db->sst, search->reader->queue, search->segment, &part->index->section, term->index.kind, &part->at);
+    return true;
 }
 
 int search_open_section(struct search *search, struct search_part *part)
 {
-    struct mote_db *db = search->table->db;
     struct search_term *term = &part->term;
     part->open = false;
-    part->index = term->has_index ? segment_find_index(search->segment, term->index.id) : NULL;
-    if (!part->index || atomic_load(&part->index->unusable))
+    if (!term->has_index || !find_section(search, part))
         return MOTE_OK;
-    sst_index_open(&db->sst, search->reader->queue, search->segment, &part->index->section, term->index.kind, &part->at);
-    part->section = (struct search_section){.at = &part->at, .row_count = search->segment->record.row_count};
+    part->section = (struct search_section){.at = &part->at, .row_count = search->row_count};
     int result = term->ops->open ? term->ops->open(term, &part->section) : MOTE_OK;
     part->open = !result;
     if (!is_section_fault(result))
@@ -69,14 +84,14 @@ static int open_sections(struct search *search)
     for (uint32_t i = 0; i < search->part_count && !result; i++) {
         struct search_part *part = &search->parts[i];
         part->sure = false;
-        part->estimate = search->segment->record.row_count;
+        part->estimate = search->row_count;
         result = search_open_section(search, part);
         if (result || !part->open || !part->term.ops->estimate)
             continue;
         result = part->term.ops->estimate(&part->term, &part->section, &part->estimate);
         if (is_section_fault(result)) {
             search_give_up(search, part);
-            part->estimate = search->segment->record.row_count;
+            part->estimate = search->row_count;
             result = MOTE_OK;
         }
     }
@@ -87,7 +102,7 @@ static int open_sections(struct search *search)
 
 static bool reserve_marks(struct search *search)
 {
-    search->word_count = search->segment->record.row_count / 64 + 1;
+    search->word_count = search->row_count / 64 + 1;
     if (search->word_count <= search->words_capacity)
         return true;
     memory_free(search->memory, search->marks);
@@ -124,7 +139,7 @@ static int mark_step(struct search *search, uint32_t step, bool *marked)
     struct mote_db *db = search->table->db;
     memset(search->more_marks, 0, search->word_count * sizeof *search->more_marks);
     if (step == TIME) {
-        struct time_marking marking = {search->more_marks, search->segment->record.row_count};
+        struct time_marking marking = {search->more_marks, search->row_count};
         int result = sst_timestamp_search(&db->sst, search->reader->queue, search->segment, options->time_from_ns, options->time_to_ns, mark_times, &marking);
         *marked = search->time_sure = result == MOTE_OK;
         search->report->time_marked += *marked;
@@ -139,7 +154,7 @@ static int mark_step(struct search *search, uint32_t step, bool *marked)
         return MOTE_OK;
     }
     part->sure = *marked && exact;
-    part->note->marked += *marked;
+    *(search->batch ? &part->note->marked_recent : &part->note->marked) += *marked;
     return result;
 }
 
@@ -180,25 +195,36 @@ static bool count_times(struct search *search, uint64_t *count)
            sst_timestamp_count(&db->sst, search->reader->queue, search->segment, options->time_from_ns, options->time_to_ns, count) == MOTE_OK;
 }
 
-/* What could mark, the fewest rows first. */
-static uint32_t list_choices(struct search *search, struct choice *choices)
+/* Whether time could mark, or need not. */
+static void choose_time(struct search *search, struct choice *choices, uint32_t *count)
 {
     const struct mote_search_options *options = search->options;
+    const struct recent_batch *batch = search->batch;
+    if (batch) { /* which has no section of times */
+        search->time_sure = !options->use_time_range || (batch->timed_count == batch->row_count && batch->time_min_ns >= options->time_from_ns && batch->time_max_ns <= options->time_to_ns);
+        return;
+    }
     const struct segment_record *record = &search->segment->record;
     uint64_t in_time = 0;
-    uint32_t count = 0;
     bool inside = record->time_min >= options->time_from_ns && record->time_max <= options->time_to_ns;
     search->time_sure = !options->use_time_range || (inside && search->schema->time_in_key);
     if (!search->time_sure && !inside && count_times(search, &in_time)) {
         search->time_sure = in_time == record->row_count;
         if (!search->time_sure)
-            add_choice(choices, &count, TIME, in_time);
+            add_choice(choices, count, TIME, in_time);
     }
     search->report->time_inside += options->use_time_range && search->time_sure;
+}
+
+/* What could mark, the fewest rows first. */
+static uint32_t list_choices(struct search *search, struct choice *choices)
+{
+    uint32_t count = 0;
+    choose_time(search, choices, &count);
     for (uint32_t i = 0; i < search->part_count; i++) {
         const struct search_part *part = &search->parts[i];
         if (part->open && part->term.ops->mark && !(part == search->ranking && can_rank(search)))
-            add_choice(choices, &count, i, part->estimate < record->row_count ? part->estimate : record->row_count);
+            add_choice(choices, &count, i, part->estimate < search->row_count ? part->estimate : search->row_count);
     }
     return count;
 }
@@ -206,14 +232,16 @@ static uint32_t list_choices(struct search *search, struct choice *choices)
 /* Scattered: in no order of place, so that each row is in another block. */
 static uint64_t cost_of_rows(const struct search *search, uint64_t rows, bool scattered)
 {
-    uint64_t blocks = search->segment->record.block_count;
+    uint64_t blocks = search->batch ? 0 : search->segment->record.block_count;
+    if (search->batch)
+        return rows * ROW_COST;
     return (scattered || rows < blocks ? rows : blocks) * BLOCK_COST + rows * ROW_COST;
 }
 
 /* How many rows would be looked at without the marks of a term that has `estimate` rows. */
 static uint64_t rows_without(const struct search *search, uint64_t estimate)
 {
-    uint64_t rows = search->segment->record.row_count, wanted = search->list->limit, all = rows;
+    uint64_t rows = search->row_count, wanted = search->list->limit, all = rows;
     if (search->has_marks)
         all = search->marked_count;
     if (can_rank(search) && search->ranking->estimate < all)
@@ -228,7 +256,7 @@ static int mark_rows(struct search *search, const struct choice *choices, uint32
     int result = MOTE_OK;
     for (uint32_t i = 0; i < count && !result; i++) {
         bool marked;
-        if (choices[i].estimate > search->segment->record.row_count / 2 || choices[i].estimate > cost_of_rows(search, rows_without(search, choices[i].estimate), can_rank(search)))
+        if (choices[i].estimate > search->row_count / 2 || choices[i].estimate > cost_of_rows(search, rows_without(search, choices[i].estimate), can_rank(search)))
             break;
         /* A failed section may have been closed since it was listed. */
         if (choices[i].step != TIME && !search->parts[choices[i].step].open)
@@ -251,7 +279,7 @@ static int offer_ranked(void *context, uint32_t ordinal, const struct search_ran
 {
     struct search *search = context;
     *enough = false;
-    if (ordinal >= search->segment->record.row_count)
+    if (ordinal >= search->row_count)
         return error_set(MOTE_EDAMAGED, "a section of an index of table %s names a row that its segment does not have", search->schema->name);
     if (search->has_marks && !(search->marks[ordinal / 64] >> ordinal % 64 & 1))
         return MOTE_OK;
@@ -268,7 +296,7 @@ static int offer_ranked(void *context, uint32_t ordinal, const struct search_ran
 static int look_ranked(struct search *search, bool *usable)
 {
     struct search_part *part = search->ranking;
-    uint64_t rows = search->segment->record.row_count;
+    uint64_t rows = search->row_count;
     search->offer_result = MOTE_OK;
     search->ranks = (struct search_ranking){.marks = search->has_marks ? search->marks : NULL, .marked_share = 1, .wanted = search->list->limit, .bound = search_list_bound(search->list), .offer = offer_ranked, .context = search};
     if (search->has_marks)
@@ -278,7 +306,7 @@ static int look_ranked(struct search *search, bool *usable)
     /* A row that cannot be read is no fault of the section. */
     *usable = search->offer_result || !is_section_fault(result);
     if (*usable) {
-        part->note->ranked += !result;
+        *(search->batch ? &part->note->ranked_recent : &part->note->ranked) += !result;
         return search->offer_result ? search->offer_result : result;
     }
     search_give_up(search, part);
@@ -297,7 +325,7 @@ static int look_marked(struct search *search)
 /* Whether the term that ranks should give the rows, rather than that the marked ones are looked at. */
 static bool should_rank(const struct search *search)
 {
-    uint64_t marked = search->marked_count, wanted = search->list->limit, rows = search->segment->record.row_count;
+    uint64_t marked = search->marked_count, wanted = search->list->limit, rows = search->row_count;
     if (!can_rank(search))
         return false;
     if (!search->has_marks)
@@ -339,16 +367,32 @@ static void find_rivals(struct search *search)
 void search_enter(struct search *search, struct segment *segment)
 {
     search->segment = segment;
+    search->batch = NULL;
+    search->unit_id = segment->record.id;
+    search->row_count = segment->record.row_count;
     search->has_marks = false;
     search->marked_count = 0;
     search->time_sure = !search->options->use_time_range;
     find_rivals(search);
 }
 
+void search_enter_batch(struct search *search, struct recent_batch *batch)
+{
+    search->segment = NULL;
+    search->batch = batch;
+    search->unit_id = batch->id;
+    search->row_count = batch->row_count;
+    search->has_marks = false;
+    search->marked_count = 0;
+    search->time_sure = !search->options->use_time_range;
+}
+
+void search_leave_batch(struct search *search) { search->batch = NULL; }
+
 static struct search_segment_note *begin_note(struct search *search, const struct choice *choices, uint32_t count)
 {
     struct search_report *report = search->report;
-    if (report->note_count == SEARCH_NOTES_MAX)
+    if (search->batch || report->note_count == SEARCH_NOTES_MAX)
         return NULL;
     struct search_segment_note *note = &report->notes[report->note_count++];
     *note = (struct search_segment_note){.segment_id = search->segment->record.id, .row_count = search->segment->record.row_count, .step_count = count};
@@ -363,6 +407,8 @@ static struct search_segment_note *begin_note(struct search *search, const struc
 static void end_note(struct search *search, struct search_segment_note *note, enum search_way way, uint64_t examined)
 {
     struct search_report *report = search->report;
+    if (search->batch)
+        return;
     report->ways[way]++;
     for (uint32_t i = 0; i < search->part_count; i++)
         search->parts[i].note->by_rows += !search->parts[i].sure && !(way == SEARCH_RANKED && &search->parts[i] == search->ranking);
@@ -374,24 +420,13 @@ static void end_note(struct search *search, struct search_segment_note *note, en
     note->examined = examined;
 }
 
-int search_segment(struct search *search, struct segment *segment)
+/* The sections of the present segment or batch are asked, and then its rows. */
+static int look_through(struct search *search)
 {
-    const struct mote_search_options *options = search->options;
-    const struct segment_record *record = &segment->record;
     struct choice choices[MOTE_SEARCH_TERMS_MAX + 1];
-    if (record->row_count == record->delete_count || record->seq_min > search->snapshot)
-        return MOTE_OK;
-    if (options->use_time_range && !segment_may_hold_times(record, options->time_from_ns, options->time_to_ns)) {
-        search->report->out_of_time++;
-        return MOTE_OK;
-    }
-    search->report->segments++;
-    search_enter(search, segment);
     uint64_t examined = search->report->examined;
     enum search_way way = SEARCH_SCANNED;
-    int result = sst_iterator_open(search->iterator, segment, search->schema);
-    if (!result)
-        result = open_sections(search);
+    int result = open_sections(search);
     if (!result) {
         uint32_t count = list_choices(search, choices);
         struct search_segment_note *note = begin_note(search, choices, count);
@@ -402,5 +437,35 @@ int search_segment(struct search *search, struct segment *segment)
     }
     for (uint32_t i = 0; i < search->part_count; i++)
         search_close_section(search, &search->parts[i]);
+    return result;
+}
+
+int search_segment(struct search *search, struct segment *segment)
+{
+    const struct mote_search_options *options = search->options;
+    const struct segment_record *record = &segment->record;
+    if (record->row_count == record->delete_count || record->seq_min > search->snapshot)
+        return MOTE_OK;
+    if (options->use_time_range && !segment_may_hold_times(record, options->time_from_ns, options->time_to_ns)) {
+        search->report->out_of_time++;
+        return MOTE_OK;
+    }
+    search->report->segments++;
+    search_enter(search, segment);
+    int result = sst_iterator_open(search->iterator, segment, search->schema);
+    return result ? result : look_through(search);
+}
+
+int search_batch(struct search *search, struct recent_batch *batch)
+{
+    const struct mote_search_options *options = search->options;
+    bool out_of_time = options->use_time_range && (batch->timed_count == 0 || batch->time_min_ns > options->time_to_ns || batch->time_max_ns < options->time_from_ns);
+    if (batch->seq_min > search->snapshot || out_of_time)
+        return MOTE_OK;
+    search->report->batches++;
+    search->report->batch_rows += batch->row_count;
+    search_enter_batch(search, batch);
+    int result = look_through(search);
+    search_leave_batch(search);
     return result;
 }

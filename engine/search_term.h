@@ -77,6 +77,10 @@ struct search_term_ops {
     /* Whether a row with these values (column_count) satisfies the term; *rank (NULL: not wanted) where it does and the term ranks. */
     int (*match)(struct search_term *term, const struct mote_value *values, bool *matches, struct search_rank *rank);
 
+    /* Where ranks have bytes, and those of cut_bytes may be cut: the order of two values (of the term's first column, not NULL) whose ranks are the same. NULL: ranks tell all. */
+    int (*order)(const struct search_term *term, const struct mote_value *a, const struct mote_value *b);
+    uint32_t cut_bytes;
+
     /* Whether the zone maps of a block say that none of its rows satisfies it. NULL: they say nothing. */
     bool (*excludes)(const struct search_term *term, const struct sst_statistics *statistics);
 

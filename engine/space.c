@@ -4,6 +4,7 @@
  * what its own stage needs, since the checkpoint needs the rotation, and so may a handle without workers, where nobody but a writer that waits could make one. Extents come back when an edit moves the head (checkpoint.c).
  */
 #include "engine/engine_private.h"
+#include "engine/retention.h"
 
 /* At least room for two of the largest frames in a row, so that a pad loses less than half of a range; a sixteenth of the log where that is more. */
 void space_plan(struct mote_db *db)
@@ -94,15 +95,28 @@ int space_extend(struct mote_db *db, bool force)
         staged = half_bytes > 4 * frame_bytes ? half_bytes : 4 * frame_bytes;
     uint64_t wanted = force ? staged : staged + db->log_chunk_bytes;
     int result = MOTE_OK;
-    bool full = false;
+    bool full = false, held_up = false;
     pthread_mutex_lock(&db->space_mutex);
     while (!result && !full && space_ahead(db) < wanted) {
         uint64_t in_use = atomic_load(&db->mapped_end_lsn) - atomic_load(&db->head_lsn);
         full = !force && db->options.workers != MOTE_NO_THREADS && in_use + db->log_chunk_bytes > db->superblock.layout.log_bytes_max;
         if (!full)
             result = extend_locked(db, force);
+        if (result == MOTE_ENOSPC) {
+            /* Who holds what is dropped may be waiting for this mutex. */
+            pthread_mutex_unlock(&db->space_mutex);
+            bool made = retention_make_room(db);
+            held_up = !made && retention_held_up(db);
+            pthread_mutex_lock(&db->space_mutex);
+            result = made ? MOTE_OK : result;
+        }
     }
     pthread_mutex_unlock(&db->space_mutex);
+    /* No failure yet, and nobody is told: the compaction that this is called from ends, and asks again (space_extend_after_compaction). */
+    if (held_up && result == MOTE_ENOSPC) {
+        atomic_store(&db->log_starved, 1);
+        return result;
+    }
     /* Want of space or memory may pass: whoever needs room in the log is told, and asks again (append.c). */
     if (result == MOTE_ENOSPC || result == MOTE_EBUDGET || result == MOTE_ENOMEM)
         wal_set_space_error(db->wal, result);
@@ -118,6 +132,12 @@ int space_extend(struct mote_db *db, bool force)
     }
     /* A rotation goes on while there is space for its one stage, even when no more could be mapped. */
     return force && !atomic_load(&db->poisoned) && space_ahead(db) >= 4ull * db->options.wal_frame_bytes_max ? MOTE_OK : result;
+}
+
+void space_extend_after_compaction(struct mote_db *db)
+{
+    if (atomic_exchange(&db->log_starved, 0))
+        space_extend(db, false);
 }
 
 void space_needed(void *context)

@@ -1,7 +1,9 @@
 /* stats.c: figures of an open volume, gathered from the parts that own them; nothing here counts by itself. */
 #include <string.h>
 
+#include "engine/blob.h"
 #include "engine/engine_private.h"
+#include "engine/retention.h"
 
 static const char *barrier_name(uint32_t barrier)
 {
@@ -126,10 +128,14 @@ static void add_device(struct mote_db *db, struct mote_stats *stats)
     stats->bytes_index = counters.written_bytes[BLOCKDEV_SOURCE_INDEX];
     stats->bytes_manifest = counters.written_bytes[BLOCKDEV_SOURCE_MANIFEST];
     stats->bytes_superblock = counters.written_bytes[BLOCKDEV_SOURCE_SUPERBLOCK];
+    stats->bytes_blob = counters.written_bytes[BLOCKDEV_SOURCE_BLOB];
+    blobs_count(db, &stats->blob_files, &stats->blob_bytes);
+    stats->bytes_other = counters.written_bytes[BLOCKDEV_SOURCE_OTHER];
+    stats->bytes_trimmed = counters.discarded_bytes;
     stats->bytes_read = counters.read_bytes;
     stats->opens = db->superblock.opens;
     for (unsigned i = 0; i < BLOCKDEV_SOURCE_COUNT; i++)
-        stats->lifetime_bytes_written += db->superblock.lifetime_written_bytes[i] + counters.written_bytes[i];
+        stats->lifetime_bytes_written += db->superblock.lifetime_written_bytes[i] + counters.written_bytes[i] - db->wear.before.written_bytes[i];
 }
 
 static void add_log(struct mote_db *db, struct mote_stats *stats)
@@ -208,6 +214,7 @@ int mote_get_stats(mote_db *db, struct mote_stats *out)
     stats.poisoned = atomic_load(&db->poisoned);
     producers_add_stats(db, &stats);
     snapshots_add_stats(db, &stats);
+    retention_add_stats(db, &stats);
     size_t wanted = out->size_bytes;
     memcpy(out, &stats, wanted < sizeof stats ? wanted : sizeof stats);
     out->size_bytes = wanted;

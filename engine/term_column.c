@@ -202,6 +202,13 @@ static int match(struct search_term *term, const struct mote_value *values, bool
     return MOTE_OK;
 }
 
+/* Of texts and blobs that begin alike. */
+static int order_values(const struct search_term *term, const struct mote_value *a, const struct mote_value *b)
+{
+    int order = column_compare_values(a, b);
+    return state_of(term)->descending ? -order : order;
+}
+
 /* ---- Zone maps ---- */
 
 static struct mote_value value_of_i64(uint32_t type, int64_t number)
@@ -424,6 +431,8 @@ const struct search_term_ops search_column_ops = {
     .prepare = prepare,
     .destroy = destroy,
     .match = match,
+    .order = order_values,
+    .cut_bytes = COLUMN_RANK_BYTES_MAX,
     .excludes = excludes,
     .open = open_section,
     .estimate = estimate,

@@ -4,25 +4,81 @@
  * for bit, whether a section tells it or the row itself. What the survey counts is documents of sections, older versions and deleted rows among them until a compaction drops them (docs/indexes-text.md).
  * A row that no section has is analysed twice where the hits are ranked, by the survey and by match: what would be kept of each row costs more memory than the second look costs time (the same page has figures).
  *
- * Threads and failures: those of search_term.h. Memory: of the table's budget; the stemmer's few hundred bytes by malloc.
+ * What the survey finds of phrases and prefixes in a section is kept until that section is searched, so that each is evaluated once.
+ *
+ * Threads and failures: those of search_term.h. Memory: of the table's budget; what is kept of sections at most 8 MiB and a thirty-second of the budget, beyond which they are evaluated twice; the stemmer's few hundred bytes by malloc.
  */
 #include <string.h>
 
 #include "engine/index_text.h"
 #include "engine/search_term.h"
 
+#define KEPT_BYTES_MAX (8u << 20)
+#define KEPT_BUDGET_SHARE 32u
+
+/* What the survey found in a section. */
+struct kept {
+    struct kept *next;
+    struct section_identity identity;
+    struct text_findings *findings;
+};
+
 struct words {
     struct text_options options;
     struct text_analyser *analyser;
     struct text_query *query;
     struct text_statistics statistics;
+    struct kept *kept;
+    uint64_t kept_bytes;
 };
+
+/* ---- What is kept between survey and search ---- */
+
+static void keep_findings(struct search_term *term, const struct section_identity *identity, struct text_search *search)
+{
+    struct words *words = term->state;
+    uint64_t bytes_max = memory_budget_bytes(term->memory) / KEPT_BUDGET_SHARE, bytes;
+    if (bytes_max > KEPT_BYTES_MAX)
+        bytes_max = KEPT_BYTES_MAX;
+    if (words->kept_bytes + sizeof(struct kept) >= bytes_max)
+        return;
+    struct text_findings *findings = text_search_keep(search, bytes_max - words->kept_bytes - sizeof(struct kept), &bytes);
+    struct kept *kept = findings ? memory_alloc(term->memory, sizeof *kept) : NULL;
+    if (!kept) {
+        text_findings_destroy(term->memory, findings);
+        return;
+    }
+    *kept = (struct kept){words->kept, *identity, findings};
+    words->kept = kept;
+    words->kept_bytes += bytes + sizeof *kept;
+}
+
+/* They are the caller's then. NULL: there are none. */
+static struct text_findings *take_findings(struct search_term *term, const struct section_identity *identity)
+{
+    struct words *words = term->state;
+    for (struct kept **at = &words->kept; *at; at = &(*at)->next) {
+        struct kept *kept = *at;
+        if (kept->identity.segment_id != identity->segment_id || kept->identity.section_id != identity->section_id)
+            continue;
+        struct text_findings *findings = kept->findings;
+        *at = kept->next;
+        memory_free(term->memory, kept);
+        return findings;
+    }
+    return NULL;
+}
 
 static void destroy(struct search_term *term)
 {
     struct words *words = term->state;
     if (!words)
         return;
+    for (struct kept *kept = words->kept, *next; kept; kept = next) {
+        next = kept->next;
+        text_findings_destroy(term->memory, kept->findings);
+        memory_free(term->memory, kept);
+    }
     text_query_destroy(term->memory, words->query);
     text_analyser_destroy(words->analyser);
     memory_free(term->memory, words);
@@ -93,7 +149,7 @@ static int open_section(struct search_term *term, struct search_section *section
     const struct sst_index_section *at = section->at;
     struct text_search *search;
     section->state = NULL;
-    int result = text_search_open(words->query, &words->options, &at->identity, &at->root, &at->source, term->memory, &search);
+    int result = text_search_open_again(words->query, &words->options, &at->identity, &at->root, &at->source, term->memory, take_findings(term, &at->identity), &search);
     /* One of other options than its index has is not what it says. */
     if (result == MOTE_EINVAL)
         return error_set(MOTE_EDAMAGED, "a section of index %s of table %s was built with other options than the index has; it is rebuilt", term->index.name, term->table_name);
@@ -119,6 +175,8 @@ static int survey_section(struct search_term *term, struct search_section *secti
         result = text_search_statistics(section->state, &statistics);
     if (!result)
         words->statistics = statistics;
+    if (!result) /* the section is closed next */
+        keep_findings(term, &section->at->identity, section->state);
     if (!open)
         close_section(term, section);
     return result;

@@ -2,9 +2,12 @@
  * moment (write_commit.c). Nothing is locked and nobody waits while a transaction is open; what it costs others is that row versions are kept for its snapshot. Threads: one at a time, its cursors included. Failures: see include/mote.h. */
 #include <string.h>
 
+#include "engine/aggregate_private.h"
+#include "engine/blob.h"
 #include "engine/cursor_private.h"
 #include "engine/get_private.h"
 #include "engine/overlay.h"
+#include "engine/search_private.h"
 #include "engine/write_set.h"
 
 #define SAVEPOINTS_MAX 256u
@@ -16,6 +19,7 @@ struct savepoint {
 struct mote_transaction {
     struct mote_snapshot snapshot;
     struct overlay *overlay;
+    struct blob_holds blobs; /* of large values of its rows */
     uint8_t *image; /* of the row that is written */
     uint32_t image_capacity_bytes;
     bool inserts; /* other inserts are kept out while it commits */
@@ -56,6 +60,7 @@ static void end(mote_transaction *transaction)
     struct mote_db *db = transaction->snapshot.db;
     transaction->overlay->epoch++;
     overlay_release(transaction->overlay);
+    blobs_release(db, &transaction->blobs);
     snapshot_forget(db, transaction->snapshot.slot);
     memory_free(db->memory, transaction->image);
     memory_free(db->memory, transaction);
@@ -104,7 +109,7 @@ static int find(const mote_transaction *transaction, mote_table *table, const st
         row->seq = 0; /* it has none yet */
     }
     if (!result && !decided)
-        result = lookup_at(table, key, key_bytes, transaction->snapshot.seq, row, &found);
+        result = lookup_at(table, key, key_bytes, transaction->snapshot.seq, NULL, row, &found);
     *there = found.found;
     return result;
 }
@@ -119,7 +124,7 @@ int mote_transaction_get(mote_transaction *transaction, mote_table *table, const
     if (!result && !row)
         result = error_set(MOTE_EINVAL, "the result pointer is NULL");
     if (!result)
-        result = write_check_key(table, key_values, key_count, &schema, key, &key_bytes);
+        result = table_key(table, key_values, key_count, &schema, key, &key_bytes);
     if (!result)
         result = row_make(table->db, row, &made);
     if (result)
@@ -134,7 +139,7 @@ int mote_transaction_get(mote_transaction *transaction, mote_table *table, const
     return result;
 }
 
-int mote_transaction_scan(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *given, mote_cursor **cursor)
+static int open_cursor(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *given, bool latest, mote_cursor **cursor)
 {
     struct mote_scan_options options;
     int result = check(transaction, table);
@@ -145,7 +150,29 @@ int mote_transaction_scan(mote_transaction *transaction, mote_table *table, cons
     if (result)
         return result;
     options.snapshot = &transaction->snapshot;
-    return cursor_open_scan(table, &options, transaction->overlay, cursor);
+    return cursor_open_checked(table, &options, latest, transaction->overlay, cursor);
+}
+
+int mote_transaction_scan(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor) { return open_cursor(transaction, table, options, false, cursor); }
+
+int mote_transaction_latest(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor) { return open_cursor(transaction, table, options, true, cursor); }
+
+int mote_transaction_aggregate(mote_transaction *transaction, mote_table *table, const struct mote_aggregate_options *options, mote_aggregation **aggregation)
+{
+    int result = check(transaction, table);
+    return result ? result : aggregate_run(table, options, &transaction->snapshot, transaction->overlay, aggregation);
+}
+
+int mote_transaction_count(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *options, uint64_t *count)
+{
+    int result = check(transaction, table);
+    return result ? result : aggregate_count(table, options, &transaction->snapshot, transaction->overlay, count);
+}
+
+int mote_transaction_search(mote_transaction *transaction, mote_table *table, const struct mote_search_options *options, mote_hits **hits)
+{
+    int result = check(transaction, table);
+    return result ? result : search_open(table, options, &transaction->snapshot, transaction->overlay, hits);
 }
 
 /* ---- Writing ---- */
@@ -176,7 +203,7 @@ static int refuse_existing(const mote_transaction *transaction, mote_table *tabl
     return MOTE_EEXISTS;
 }
 
-static int put(mote_transaction *transaction, mote_table *table, const struct mote_value *values, size_t value_count, bool insert)
+static int put_stored(mote_transaction *transaction, mote_table *table, const struct mote_value *values, size_t value_count, bool insert)
 {
     const struct schema *schema;
     uint8_t key[MOTE_KEY_BYTES_MAX];
@@ -198,6 +225,24 @@ static int put(mote_transaction *transaction, mote_table *table, const struct mo
     return result ? result : overlay_write(transaction->overlay, table->id, schema, key, key_bytes, transaction->image, image_bytes);
 }
 
+/* Large values are written first, and held until the transaction ends. */
+static int put(mote_transaction *transaction, mote_table *table, const struct mote_value *values, size_t value_count, bool insert)
+{
+    int result = check_writing(transaction, table);
+    if (!result && !values && value_count)
+        result = error_set(MOTE_EINVAL, "values is NULL");
+    if (result || !table_has_large(table))
+        return result ? result : put_stored(transaction, table, values, value_count, insert);
+    struct blob_stored stored;
+    result = blob_store_values(table, values, value_count, &stored);
+    if (!result)
+        result = put_stored(transaction, table, stored.values ? stored.values : values, value_count, insert);
+    if (!result)
+        result = blobs_move_holds(table->db, &stored.holds, &transaction->blobs);
+    blob_stored_free(&stored);
+    return result;
+}
+
 int mote_transaction_put(mote_transaction *transaction, mote_table *table, const struct mote_value *values, size_t value_count) { return put(transaction, table, values, value_count, false); }
 
 int mote_transaction_insert(mote_transaction *transaction, mote_table *table, const struct mote_value *values, size_t value_count) { return put(transaction, table, values, value_count, true); }
@@ -209,9 +254,7 @@ int mote_transaction_delete(mote_transaction *transaction, mote_table *table, co
     uint32_t key_bytes;
     int result = check_writing(transaction, table);
     if (!result)
-        result = write_check_key(table, key_values, key_count, &schema, key, &key_bytes);
-    if (!result && (schema->flags & MOTE_TABLE_APPEND_ONLY))
-        result = error_set(MOTE_EREADONLY, "table %s is append-only: its rows cannot be deleted", schema->name);
+        result = table_key_to_delete(table, key_values, key_count, &schema, key, &key_bytes);
     return result ? result : overlay_write(transaction->overlay, table->id, schema, key, key_bytes, NULL, 0);
 }
 
@@ -241,7 +284,7 @@ static int put_batch(mote_transaction *transaction, mote_table *table, const str
     return returned ? returned : error_restore(&cause);
 }
 
-int mote_transaction_columns(mote_transaction *transaction, mote_table *table, const struct mote_batch *batch)
+static int put_columns(mote_transaction *transaction, mote_table *table, const struct mote_batch *batch)
 {
     struct row_batch prepared;
     int result = check_writing(transaction, table);
@@ -252,6 +295,21 @@ int mote_transaction_columns(mote_transaction *transaction, mote_table *table, c
     if (!result)
         result = row_batch_check(atomic_load_explicit(&table->schema, memory_order_acquire), batch, &prepared);
     return result ? result : put_batch(transaction, table, &prepared);
+}
+
+int mote_transaction_columns(mote_transaction *transaction, mote_table *table, const struct mote_batch *batch)
+{
+    int result = check_writing(transaction, table);
+    if (result || !batch || !table_has_large(table))
+        return result ? result : put_columns(transaction, table, batch);
+    struct blob_stored stored;
+    result = blob_store_batch(table, batch, &stored);
+    if (!result)
+        result = put_columns(transaction, table, &stored.batch);
+    if (!result)
+        result = blobs_move_holds(table->db, &stored.holds, &transaction->blobs);
+    blob_stored_free(&stored);
+    return result;
 }
 
 /* ---- Savepoints ---- */

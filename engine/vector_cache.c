@@ -193,6 +193,8 @@ static int open_anew(struct vector_cache *cache, struct vector_lease *lease)
 int vector_cache_take(struct vector_cache *cache, const struct sst_index_section *at, struct vector_lease *lease)
 {
     *lease = (struct vector_lease){.section = {&at->identity, &at->root, &at->source, cache->db->memory}};
+    if (!at->context) /* in memory already (recent.h): it is nobody's but the caller's */
+        return vector_open(&lease->section, UINT64_MAX, &lease->index);
     pthread_mutex_lock(&cache->mutex);
     lease->entry = find_entry(cache, &at->identity);
     if (lease->entry) {

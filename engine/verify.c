@@ -1,8 +1,8 @@
-/* verify.c: reads every structure and every checksum of a volume and writes nothing: superblock slots, manifest frames of both copies, the log, every segment with its index sections; and compares the timestamp index with the rows. */
+/* verify.c: reads every structure and every checksum of a volume and writes nothing: superblock slots, manifest frames of both copies, the log, every segment with its index sections, which are compared with the rows (index_audit.c). */
 #include <string.h>
 
-#include "blockdev/base/crc32c.h"
 #include "blockdev/probe.h"
+#include "engine/blob.h"
 #include "engine/engine_private.h"
 
 struct verify {
@@ -94,9 +94,28 @@ static int verify_segments(struct mote_db *db, struct verify *verify)
                 result = MOTE_OK; /* reported */
             if (!result)
                 result = indexes_verify(db, list->segments[s], schema, note_index, verify);
+            if (!result)
+                result = blobs_verify_segment(db, list->segments[s], schema, note_index, verify);
         }
     }
     version_release(db->manifest, version);
+    return result;
+}
+
+/* Large values of rows that only the log has. */
+static int verify_memtables(struct mote_db *db, struct verify *verify)
+{
+    int result = MOTE_OK;
+    struct view view;
+    view_acquire(db, &view);
+    for (uint32_t g = 0; g < view.generation_count; g++)
+        for (uint32_t t = 0; t < db->table_count && !result; t++) {
+            const struct schema *schema = catalog_live_schema(db, db->tables[t].id);
+            struct memtable *memtable = schema && schema->has_large ? memtable_of_table(view.generations[g]->memtables, schema->table_id, false) : NULL;
+            if (memtable)
+                result = blobs_verify_memtable(db, memtable, schema, note_index, verify);
+        }
+    view_release(db, &view);
     return result;
 }
 
@@ -108,9 +127,8 @@ static int verify_open(struct mote_db *db, struct verify *verify)
         result = manifest_walk(db->queue, db->memory, &db->superblock, visit_frame, &walk);
     if (!result)
         result = verify_segments(db, verify);
-    if (!result && engine_check_timestamp_index(db)) {
-        note_last(verify);
-    }
+    if (!result)
+        result = verify_memtables(db, verify);
     return result;
 }
 
@@ -139,76 +157,4 @@ int mote_verify(const char *path, void (*report)(const struct mote_error *fault,
     if (verify.faults)
         return error_set(MOTE_EDAMAGED, "%llu faults were found on %s", (unsigned long long)verify.faults, path);
     return closed;
-}
-
-/* ---- The timestamp index against the rows ---- */
-
-struct tally {
-    uint64_t count, sum; /* order-free digest of (time, ordinal) pairs */
-};
-
-static void tally_add(struct tally *tally, int64_t time_ns, uint64_t ordinal)
-{
-    uint64_t pair[2] = {(uint64_t)time_ns, ordinal};
-    uint64_t mixed = ((uint64_t)crc32c(0, pair, sizeof pair) << 32) | crc32c(0x9E3779B9u, pair, sizeof pair);
-    tally->count++;
-    tally->sum += mixed;
-}
-
-static int tally_index(void *context, const int64_t *times_ns, const uint32_t *ordinals, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        tally_add(context, times_ns[i], ordinals[i]);
-    return MOTE_OK;
-}
-
-static int tally_rows(struct mote_db *db, struct segment *segment, const struct schema *schema, struct tally *tally)
-{
-    struct sst_iterator *iterator;
-    uint64_t ordinal = 0;
-    int result = sst_iterator_create(&db->sst, db->queue, &iterator);
-    if (result)
-        return result;
-    result = sst_iterator_open(iterator, segment, schema);
-    int on_record = result ? result : sst_first(iterator);
-    for (; on_record > 0; on_record = sst_next(iterator), ordinal++) {
-        int64_t time_ns;
-        bool has_time;
-        result = sst_time(iterator, &time_ns, &has_time);
-        if (result)
-            break;
-        if (has_time)
-            tally_add(tally, time_ns, ordinal);
-    }
-    sst_iterator_destroy(iterator);
-    return result ? result : on_record;
-}
-
-static int compare_segment(struct mote_db *db, struct segment *segment, const struct schema *schema)
-{
-    struct tally index = {0}, rows = {0};
-    int result = sst_timestamp_search(&db->sst, db->queue, segment, INT64_MIN, INT64_MAX, tally_index, &index);
-    if (!result)
-        result = tally_rows(db, segment, schema, &rows);
-    if (!result && (index.count != rows.count || index.sum != rows.sum)) {
-        result = error_set(MOTE_EDAMAGED, "the timestamp index of segment %llu holds %llu entries that are not those of its %llu rows with a time: rebuild it", (unsigned long long)segment->record.id,
-                           (unsigned long long)index.count, (unsigned long long)rows.count);
-        error_add_device(blockdev_path(db->device), 0, 0);
-        error_add_table(schema->name);
-    }
-    return result;
-}
-
-int engine_check_timestamp_index(struct mote_db *db)
-{
-    int result = MOTE_OK;
-    struct version *version = version_acquire(db->manifest);
-    for (uint32_t t = 0; t < version->count && !result; t++) {
-        const struct segment_list *list = version->lists[t];
-        const struct schema *schema = catalog_live_schema(db, list->table_id);
-        for (uint32_t s = 0; schema && schema->time_column >= 0 && s < list->count && !result; s++)
-            result = compare_segment(db, list->segments[s], schema);
-    }
-    version_release(db->manifest, version);
-    return result;
 }

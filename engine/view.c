@@ -70,7 +70,7 @@ static int reader_create(struct mote_db *db, struct reader *reader)
 
 static void reader_destroy(struct reader *reader)
 {
-    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++) {
+    for (uint32_t i = 0; i < reader->iterator_end; i++) {
         if (reader->iterators[i])
             sst_iterator_destroy(reader->iterators[i]);
     }
@@ -103,9 +103,17 @@ void readers_destroy(struct mote_db *db)
     db->readers = db->free_readers = NULL;
 }
 
+int reader_make_iterator(struct mote_db *db, struct reader *reader, uint32_t slot)
+{
+    assert(slot < READER_ITERATORS_MAX);
+    if (slot >= reader->iterator_end)
+        reader->iterator_end = slot + 1;
+    return reader->iterators[slot] ? MOTE_OK : sst_iterator_create(&db->sst, reader->queue, &reader->iterators[slot]);
+}
+
 void reader_rest(struct reader *reader)
 {
-    for (uint32_t i = 0; i < READER_ITERATORS_MAX; i++) {
+    for (uint32_t i = 0; i < reader->iterator_end; i++) {
         if (reader->iterators[i])
             sst_iterator_unpin(reader->iterators[i]);
     }
@@ -145,19 +153,21 @@ struct reader *reader_take(struct mote_db *db, bool for_cursor)
 /* What a scan over many segments opened is given back; a few iterators keep their memory for the next read. */
 static void close_iterators(struct reader *reader)
 {
-    for (uint32_t i = 0; reader->ahead && i < READER_ITERATORS_MAX; i++)
+    for (uint32_t i = 0; reader->ahead && i < reader->iterator_end; i++)
         if (reader->iterators[i])
             sst_iterator_set_ahead(reader->iterators[i], NULL);
     sst_ahead_rest(reader->ahead);
-    for (uint32_t i = 0; i < READER_ITERATORS_KEPT; i++)
+    for (uint32_t i = 0; i < READER_ITERATORS_KEPT && i < reader->iterator_end; i++)
         if (reader->iterators[i])
             sst_iterator_shrink(reader->iterators[i]);
-    for (uint32_t i = READER_ITERATORS_KEPT; i < READER_ITERATORS_MAX; i++) {
+    for (uint32_t i = READER_ITERATORS_KEPT; i < reader->iterator_end; i++) {
         if (reader->iterators[i])
             sst_iterator_destroy(reader->iterators[i]);
         reader->iterators[i] = NULL;
         reader->iterator_segment[i] = 0;
     }
+    if (reader->iterator_end > READER_ITERATORS_KEPT)
+        reader->iterator_end = READER_ITERATORS_KEPT;
 }
 
 void reader_give(struct mote_db *db, struct reader *reader, bool of_cursor)

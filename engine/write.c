@@ -33,22 +33,53 @@ static int check_table(const mote_write *write, const mote_table *table)
     return result ? result : write_check_table(write->db, table);
 }
 
-int mote_write_put(mote_write *write, mote_table *table, const struct mote_value *values, size_t value_count)
+/* A row whose large values are written already, which the set holds until it is cleared or freed. */
+static int put(mote_write *write, mote_table *table, const struct mote_value *values, size_t value_count, bool insert)
 {
     int result = check_table(write, table);
-    return result ? result : write_set_put(&write->set, table, values, value_count, false);
+    if (result || !table_has_large(table))
+        return result ? result : write_set_put(&write->set, table, values, value_count, insert);
+    struct blob_stored stored;
+    result = db_check_writable(write->db);
+    if (result)
+        return result;
+    result = !values && value_count ? error_set(MOTE_EINVAL, "values is NULL") : blob_store_values(table, values, value_count, &stored);
+    if (!values && value_count)
+        return result;
+    if (!result)
+        result = write_set_put(&write->set, table, stored.values ? stored.values : values, value_count, insert);
+    if (!result)
+        result = blobs_move_holds(write->db, &stored.holds, &write->set.blobs);
+    blob_stored_free(&stored);
+    return result;
+}
+
+int mote_write_put(mote_write *write, mote_table *table, const struct mote_value *values, size_t value_count)
+{
+    return put(write, table, values, value_count, false);
 }
 
 int mote_write_insert(mote_write *write, mote_table *table, const struct mote_value *values, size_t value_count)
 {
-    int result = check_table(write, table);
-    return result ? result : write_set_put(&write->set, table, values, value_count, true);
+    return put(write, table, values, value_count, true);
 }
 
 int mote_write_columns(mote_write *write, mote_table *table, const struct mote_batch *batch)
 {
     int result = check_table(write, table);
-    return result ? result : write_set_columns(&write->set, table, batch);
+    if (result || !batch || !table_has_large(table))
+        return result ? result : write_set_columns(&write->set, table, batch);
+    struct blob_stored stored;
+    result = db_check_writable(write->db);
+    if (result)
+        return result;
+    result = blob_store_batch(table, batch, &stored);
+    if (!result)
+        result = write_set_columns(&write->set, table, &stored.batch);
+    if (!result)
+        result = blobs_move_holds(write->db, &stored.holds, &write->set.blobs);
+    blob_stored_free(&stored);
+    return result;
 }
 
 int mote_write_delete(mote_write *write, mote_table *table, const struct mote_value *key_values, size_t key_count)
@@ -58,9 +89,7 @@ int mote_write_delete(mote_write *write, mote_table *table, const struct mote_va
     uint32_t key_bytes;
     int result = check_table(write, table);
     if (!result)
-        result = write_check_key(table, key_values, key_count, &schema, key, &key_bytes);
-    if (!result && (schema->flags & MOTE_TABLE_APPEND_ONLY))
-        result = error_set(MOTE_EREADONLY, "table %s is append-only: its rows cannot be deleted", schema->name);
+        result = table_key_to_delete(table, key_values, key_count, &schema, key, &key_bytes);
     return result ? result : write_set_delete_key(&write->set, table, schema, key, key_bytes);
 }
 

@@ -11,11 +11,15 @@
  *   1. As intake.c, 1 to 3. Between a seq and its turn nothing is read and nothing waited for but writers with smaller seqs, of whom none waits for this one.
  *   2. All rows are in one generation, so that one cut, one flush and one edit cover all or none of them; the parts of a large set lie in it too.
  *   3. No view is held while room is waited for: it would pin generations that the wait may be for.
+ *   4. Rows of tables that are indexed in memory are noted, table by table, before any of them is visible (recent.h). Notes are begun when nothing can keep the rows out any more, so that a set that is refused leaves none.
  * Locks: batch_mutex (one large set at a time is between its first part and its end) comes after the tables' and before rotate_mutex.
  */
 #include <string.h>
 
+#include "engine/blob.h"
 #include "engine/get_private.h"
+#include "engine/recent.h"
+#include "engine/retention.h"
 #include "engine/unique.h"
 #include "engine/write_set.h"
 
@@ -52,7 +56,7 @@ static void unlock_inserts(const struct write_set *set)
 #define TABLE_KEY_BYTES (MOTE_KEY_BYTES_MAX + 8u)
 
 /* The keys of several tables in one map. */
-static uint32_t table_key(const struct write_row *row, uint8_t *bytes)
+static uint32_t tagged_key(const struct write_row *row, uint8_t *bytes)
 {
     store_u64(bytes, row->table->id);
     memcpy(bytes + 8, row->key, row->key_bytes);
@@ -93,7 +97,7 @@ static int check_inserts(const struct write_set *set)
     int result = MOTE_OK;
     write_walk_begin(set, &walk);
     while (!result && write_walk_next(&walk, &row)) {
-        uint32_t key_bytes = table_key(&row, key);
+        uint32_t key_bytes = tagged_key(&row, key);
         uint64_t hash = unique_hash(key, key_bytes);
         if (row.insert)
             result = check_insert(&row, kind_before(&map, hash, key, key_bytes));
@@ -322,6 +326,54 @@ static void fill_with_nothing(struct commit *commit)
     log_op_encode(commit->slot.payload, &op);
 }
 
+/* ---- Notes (recent.h) ---- */
+
+/* Which tables' rows are noted, and the memtable's room for that; in the generation. */
+static uint64_t choose_noted(struct write_set *set)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < set->table_count; i++) {
+        struct write_table *of = &set->tables[i];
+        of->noted = of->put_count > 0 && recent_wanted(of->table);
+        of->note = of->note_total = 0;
+        bytes += of->noted ? memtable_note_bytes(of->put_count) : 0;
+    }
+    return bytes;
+}
+
+/* One room holds the notes of all tables; it knows of one at a time, that of the table whose row comes next. */
+static void begin_notes(struct commit *commit)
+{
+    for (uint32_t i = 0; i < commit->set->table_count; i++) {
+        struct write_table *of = &commit->set->tables[i];
+        if (!of->noted)
+            continue;
+        memtable_note_begin(of->memtable, &commit->room, (uint32_t)of->put_count);
+        of->note = commit->room.note;
+        commit->room.note = 0;
+    }
+}
+
+static void end_notes(struct commit *commit)
+{
+    for (uint32_t i = 0; i < commit->set->table_count; i++) {
+        struct write_table *of = &commit->set->tables[i];
+        commit->room.note = of->note;
+        of->note_total = memtable_note_end(of->memtable, &commit->room);
+        assert(of->noted == (of->note_total != 0));
+    }
+}
+
+/* The rows are visible. */
+static void follow_notes(const struct commit *commit)
+{
+    for (uint32_t i = 0; i < commit->set->table_count; i++) {
+        const struct write_table *of = &commit->set->tables[i];
+        if (of->noted)
+            recent_follow(of->table, commit->generation, of->memtable, of->note_total, (uint32_t)of->put_count, false);
+    }
+}
+
 /* ---- One try ---- */
 
 static int take_memory(struct commit *commit)
@@ -334,7 +386,7 @@ static int take_memory(struct commit *commit)
         generation_leave(commit->generation);
         return UNIQUE_AGAIN;
     }
-    if (!generation_reserve(db, commit->generation, memtable_room_bytes(set->row_count, set->content_bytes), set->put_count == 0, &commit->room)) {
+    if (!generation_reserve(db, commit->generation, memtable_room_bytes(set->row_count, set->content_bytes) + choose_noted(set), set->put_count == 0, &commit->room)) {
         generation_leave(commit->generation);
         int result = rotate(db, commit->generation);
         return result ? result : WAL_RETRY;
@@ -355,14 +407,21 @@ static void insert_rows(struct commit *commit)
     struct write_walk walk;
     struct write_row row;
     const struct write_table *of = NULL;
+    begin_notes(commit);
     write_walk_begin(commit->set, &walk);
     while (write_walk_next(&walk, &row)) {
         if (!of || of->table != row.table)
             of = write_set_table(commit->set, row.table);
+        commit->room.note = of->note;
         if (row.image && row.schema->auto_increment)
             table_raise_rowid(row.table, (int64_t)(load_be64(row.key) ^ (1ull << 63)));
+        if (row.image && row.schema->has_large)
+            blobs_note_image(commit->db, row.schema, row.image, commit->generation);
         memtable_insert(of->memtable, &commit->room, row.schema, row.key, row.key_bytes, commit->slot.first_seq + row.number, row.image ? RECORD_PUT : RECORD_DELETE, row.image, row.image_bytes);
+        if (row.image)
+            retention_note_row(row.table, row.schema, row.image);
     }
+    end_notes(commit);
 }
 
 static int try_commit(struct commit *commit)
@@ -386,11 +445,13 @@ static int try_commit(struct commit *commit)
     if (!result)
         insert_rows(commit);
     memtable_unreserve(commit->generation->memtables, &commit->room);
-    generation_leave(commit->generation);
     if (reserved) {
         visible_wait(db, commit->slot.first_seq - 1);
         atomic_store_explicit(&db->visible_seq, commit->slot.first_seq - 1 + commit->set->row_count, memory_order_release);
     }
+    if (!result)
+        follow_notes(commit);
+    generation_leave(commit->generation);
     return result;
 }
 

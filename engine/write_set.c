@@ -12,6 +12,7 @@ void write_set_init(struct write_set *set, struct mote_db *db) { *set = (struct 
 void write_set_clear(struct write_set *set)
 {
     set->size_bytes = set->row_count = set->put_count = set->content_bytes = set->raw_bytes = set->insert_count = 0;
+    blobs_release(set->db, &set->blobs);
     set->table_count = 0;
     set->last_at = UINT64_MAX;
 }
@@ -19,6 +20,7 @@ void write_set_clear(struct write_set *set)
 void write_set_free(struct write_set *set)
 {
     struct memory *memory = set->db->memory;
+    blobs_release(set->db, &set->blobs);
     memory_free(memory, set->ops);
     memory_free(memory, set->inserts);
     memory_free(memory, set->tables);
@@ -46,16 +48,6 @@ int write_check_row(struct mote_table *table, const struct mote_value *values, s
     bool takes = (*schema)->auto_increment && row_values_take_rowid(*schema, values, value_count);
     *rowid = takes ? atomic_fetch_add_explicit(&table->next_rowid, 1, memory_order_relaxed) : 0;
     return MOTE_OK;
-}
-
-int write_check_key(struct mote_table *table, const struct mote_value *values, size_t count, const struct schema **schema, uint8_t *key, uint32_t *key_bytes)
-{
-    *schema = atomic_load_explicit(&table->schema, memory_order_acquire);
-    if (!values && count)
-        return error_set(MOTE_EINVAL, "the key is NULL");
-    if (count != (*schema)->key_column_count)
-        return error_set(MOTE_EINVAL, "the key of table %s has %u columns, %zu values were given", (*schema)->name, (*schema)->key_column_count, count);
-    return key_from_values(*schema, values, count, key, key_bytes);
 }
 
 int write_set_check_size(const struct mote_db *db, uint64_t row_count, uint64_t content_bytes, uint64_t ops_bytes)
@@ -200,6 +192,7 @@ static int add_item(struct write_set *set, const struct addition *addition, uint
     memset(at + addition->item_bytes, 0, padded_bytes - addition->item_bytes);
     *item = at;
     of->row_count++;
+    of->put_count += put;
     of->key_bytes += addition->key_bytes;
     of->inserts = of->inserts || addition->insert;
     set->size_bytes += added_bytes;
@@ -253,7 +246,7 @@ int write_set_delete_key(struct write_set *set, struct mote_table *table, const 
 struct mark {
     struct write_set set;
     uint8_t op[LOG_OP_HEADER_BYTES];
-    uint64_t table_rows, table_key_bytes;
+    uint64_t table_rows, table_puts, table_key_bytes;
     bool table_inserts;
 };
 
@@ -263,6 +256,7 @@ static void set_mark(struct write_set *set, const struct mote_table *table, stru
     *mark = (struct mark){.set = *set};
     if (of) {
         mark->table_rows = of->row_count;
+        mark->table_puts = of->put_count;
         mark->table_key_bytes = of->key_bytes;
         mark->table_inserts = of->inserts;
     }
@@ -283,6 +277,7 @@ static void return_to_mark(struct write_set *set, const struct mote_table *table
     struct write_table *of = write_set_table(set, table);
     if (of) {
         of->row_count = mark->table_rows;
+        of->put_count = mark->table_puts;
         of->key_bytes = mark->table_key_bytes;
         of->inserts = mark->table_inserts;
     }

@@ -8,6 +8,7 @@
 #define MOTE_ENGINE_WRITE_SET_H
 
 #include "engine/append_private.h"
+#include "engine/blob.h"
 #include "engine/log_format.h"
 
 struct unique_check;
@@ -15,10 +16,12 @@ struct unique_check;
 /* A table that the set writes to, and what holds it while the set is committed. */
 struct write_table {
     struct mote_table *table;
-    uint64_t row_count, key_bytes;
+    uint64_t row_count, put_count, key_bytes;
     bool inserts;              /* some of its rows must be new */
     struct unique_check *check;
     struct memtable *memtable;
+    bool noted;                /* its rows are (recent.h) */
+    uint32_t note, note_total; /* while rows are inserted; after it, the rows noted up to these */
 };
 
 struct write_set {
@@ -31,6 +34,7 @@ struct write_set {
     uint64_t insert_count, insert_capacity;
     struct write_table *tables; /* ascending by id once they are sorted */
     uint32_t table_count, table_capacity;
+    struct blob_holds blobs; /* of large values of its rows */
 };
 
 /* One row of a set. */
@@ -77,8 +81,6 @@ bool write_walk_next(struct write_walk *walk, struct write_row *row);
 int write_check_table(const struct mote_db *db, const struct mote_table *table);
 /* Checks the values, and gives the image's size and the rowid that it takes. */
 int write_check_row(struct mote_table *table, const struct mote_value *values, size_t value_count, const struct schema **schema, uint32_t *image_bytes, int64_t *rowid);
-/* The key that a delete gives. */
-int write_check_key(struct mote_table *table, const struct mote_value *values, size_t count, const struct schema **schema, uint8_t *key, uint32_t *key_bytes);
 
 /* ---- write_commit.c ---- */
 

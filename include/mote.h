@@ -82,6 +82,7 @@ enum mote_result {
     MOTE_EAGAIN = -14,   /* a producer's ring is full and its policy refuses: push the record again later */
     MOTE_ERANGE = -15,   /* an aggregate's result does not fit its type */
     MOTE_ECONFLICT = -16, /* another write changed a row that the transaction writes, after its snapshot; nothing was written: begin again */
+    MOTE_ERECYCLED = -17, /* rows that a cursor had still to show were dropped by their table's retention since it was opened */
     /* The device's state: it cannot be used as asked. */
     MOTE_EBUSY = -20,    /* the device is mounted, or another process has it */
     MOTE_EFOREIGN = -21, /* the device holds something that is not mote's, or not this volume's */
@@ -89,6 +90,7 @@ enum mote_result {
     MOTE_ENODEV = -23,   /* the device does not exist, went away, or is too small */
     MOTE_EACCESS = -24,  /* permission denied by the operating system */
     MOTE_ESHRUNK = -25,  /* the device is smaller than its superblock says */
+    MOTE_ERESTORING = -26, /* a receive into the volume is not complete: there is nothing to open yet */
     /* Faults. */
     MOTE_EIO = -30,        /* the device failed a read, a write or a barrier */
     MOTE_EDAMAGED = -31,   /* data on the device fails its checksum; the range is in the error's context */
@@ -142,6 +144,7 @@ enum {
     MOTE_KEY_BYTES_MAX = 1024,         /* an encoded key; text and blob parts are escaped, so at most twice their length */
     MOTE_ROW_BYTES_MAX = 256 * 1024,   /* a row, all its values together */
     MOTE_VECTOR_DIMENSION_MAX = 16384,
+    MOTE_VALUE_WRITER = 256,           /* in mote_value.type: what mote_blob_finish gave */
 };
 
 /* One value. Which member counts follows from the column's type: int64 and timestamp -> i64, int32 -> i32, float64 -> f64,
@@ -252,6 +255,12 @@ enum mote_durability {
     MOTE_DURABILITY_NONE = 4,     /* commit when something else does: another level's commit, a full stage, a flush */
 };
 
+enum mote_trim_mode {
+    MOTE_TRIM_AUTO = 0, /* block devices that can: yes; image files: no */
+    MOTE_TRIM_OFF = 1,
+    MOTE_TRIM_ON = 2,   /* image files too: freed extents become holes, and writing them again costs the file system an allocation, which may fail */
+};
+
 struct mote_options {
     size_t size_bytes;              /* sizeof(struct mote_options) */
     uint32_t preset;                /* enum mote_preset: the source of every 0 below */
@@ -274,7 +283,7 @@ struct mote_options {
     uint32_t wal_frame_bytes_max;   /* one commit's largest size, at most 512 KiB */
     uint32_t block_rows;            /* rows of one SSTable block; default 1024 */
     uint32_t compaction_runs_max;   /* overlapping sorted runs of one size class before they are merged; default 4 */
-    uint32_t compaction_spread_max; /* tables with the time in the key: segments of different times, which need no merging, lie at most so deep above each other by key; default 8 to 64, by memory_bytes */
+    uint32_t compaction_spread_max; /* tables with the time in the key: segments of different times, which need no merging, lie at most so deep above each other by key, at most 128; default 8 to 128, by memory_bytes */
     uint32_t compression;           /* of text and blobs: 0 default (LZ4), 1 none, 2 LZ4, 3 ZSTD */
     uint32_t background_mib_per_s;  /* limit of background writes; 0: none. It does not hold while a writer, a flush, a checkpoint or a close waits for them, or the log is three quarters full */
     uint32_t inline_io;             /* 1: no thread is created; whoever waits, flushes or closes does the I/O itself. For one-core
@@ -285,6 +294,9 @@ struct mote_options {
     uint32_t commit_thread;         /* 1: only the log's thread commits. 0: a SYNC append may commit its rows in the calling thread, where nothing else is under way: faster by two context
                                        switches, but others' commits then wait for that thread to be scheduled. For handles that threads of different priorities write to */
     uint32_t snapshots_max;         /* snapshots and transactions open at once, 1 to 4096; default 32 (EDGE: 16, THROUGHPUT: 64) */
+    uint32_t blob_threshold_bytes;  /* values of LARGE columns from this size on lie in extents of their own; default 65536; MOTE_NEVER: only those that no row can hold */
+    uint32_t trim;                  /* enum mote_trim_mode: whether extents that came free are discarded in the background */
+    uint32_t trim_mib_per_s;        /* limit of it; default 1024 */
 };
 #define MOTE_OPTIONS_INIT MOTE_INIT(struct mote_options)
 #define MOTE_NO_THREADS UINT32_MAX
@@ -311,6 +323,7 @@ enum mote_column_flags {
     MOTE_COLUMN_NOT_NULL = 1,
     MOTE_COLUMN_AUTO_INCREMENT = 2, /* the only key column, int64: NULL or absent on append takes the next number */
     MOTE_COLUMN_HAS_DEFAULT = 4,    /* default_value holds; an absent value reads as it, in old rows too */
+    MOTE_COLUMN_LARGE = 16,         /* a blob, not in the key: values of any size, see "Large values" */
     MOTE_COLUMN_HIDDEN = 8,         /* told by mote_table_column of the engine's own "rowid"; not to be set */
 };
 
@@ -619,7 +632,9 @@ enum mote_metric {
 };
 /* When rows enter an index. Searches see every row at once, whatever the strategy: what is not in the index yet is looked at row by row. */
 enum mote_index_strategy {
-    MOTE_INDEX_BATCH = 0, /* with the flush that makes them a segment */
+    MOTE_INDEX_BATCH = 0,    /* with the flush that makes them a segment */
+    MOTE_INDEX_REALTIME = 1, /* and before, in memory: by the writer whose row makes about a thousand of them, within its call. Rows that a producer pushed: as HYBRID */
+    MOTE_INDEX_HYBRID = 2,   /* and before, in memory: by a background worker, soon after; without workers by the writer */
 };
 
 struct mote_index_options {
@@ -790,6 +805,31 @@ MOTE_API int mote_snapshot_list(mote_db *db, int (*visit)(const struct mote_snap
 /* As mote_get, the row as the snapshot sees it. NULL: the present. */
 MOTE_API int mote_get_at(mote_table *table, const mote_snapshot *snapshot, const struct mote_value *key, size_t key_count, mote_row **row);
 
+/* ---- Large values ------------------------------------------------------------------------------------------------------------ */
+
+/* A column with MOTE_COLUMN_LARGE holds blobs of any size, up to 16 GiB: camera frames, point clouds. Values of mote_options.blob_threshold_bytes or more are written once, straight to extents of their own, before the row; the row, the
+ * log and the segments carry their address and checksums. Appends, write batches, transactions, mote_get, scans and searches take and give such values as any others; they are in memory as a whole then, MOTE_EBUDGET if they do not
+ * fit. A value whose bytes fail their checksum is MOTE_EDAMAGED where it is asked for; rows and other values are not touched by that. They cannot be in keys, indexes or search terms, have no default, and come with the table.
+ *
+ * Memory of a value that begins at a multiple of the device's logical block (512 or 4096 bytes: a multiple of 4096 always will do) is given to the device as it is; other memory is copied. It is the caller's again when the call has returned,
+ * with whatever result; until then nobody may change it, or the value may be MOTE_EDAMAGED when it is read. Values of a batch of columns lie one behind the other: they are aligned if the first is and their sizes are such multiples.
+ *
+ * A writer takes a value piece by piece, a reader gives it so: for values larger than memory. Each takes about 1 MiB of the budget. One thread at a time. A value that no row took, or whose append failed, is freed with the writer. */
+typedef struct mote_blob_writer mote_blob_writer;
+typedef struct mote_blob_reader mote_blob_reader;
+/* length_bytes: about how many bytes will come; 0: unknown. Blocks for the device, as the next two do. MOTE_EINVAL: no large column. */
+MOTE_API int mote_blob_writer_open(mote_table *table, uint64_t length_bytes, mote_blob_writer **writer);
+MOTE_API int mote_blob_write(mote_blob_writer *writer, const void *bytes, size_t size_bytes);
+/* Ends the value and makes it durable. *value stands for it in rows of this table, in any large column, until the writer is closed; it cannot be in a batch of columns. */
+MOTE_API int mote_blob_finish(mote_blob_writer *writer, struct mote_value *value);
+MOTE_API void mote_blob_writer_close(mote_blob_writer *writer);
+/* The value of that column of the row with this key, as the snapshot sees it (NULL: the present), for as long as the reader is open. MOTE_ENOTFOUND: no such row, or NULL. */
+MOTE_API int mote_blob_reader_open(mote_table *table, const mote_snapshot *snapshot, const struct mote_value *key, size_t key_count, uint32_t column, mote_blob_reader **reader);
+MOTE_API uint64_t mote_blob_size(const mote_blob_reader *reader);
+/* *read: how many bytes there were from offset_bytes on, size_bytes at most; 0: none. */
+MOTE_API int mote_blob_read(mote_blob_reader *reader, uint64_t offset_bytes, void *buffer, size_t size_bytes, size_t *read);
+MOTE_API void mote_blob_reader_close(mote_blob_reader *reader);
+
 /* ---- Writes over several tables ------------------------------------------------------------------------------------------------ */
 
 /* A write batch gathers rows of any tables in memory and writes them as one: every reader sees all of them or none, in all tables at once, and after a crash all of them are there or none. Rows count in the order in which they were given.
@@ -834,10 +874,16 @@ struct mote_transaction_options {
 
 /* options may be NULL. On a read-only handle it can read. MOTE_EBUDGET (snapshots_max). */
 MOTE_API int mote_transaction_begin(mote_db *db, const struct mote_transaction_options *options, mote_transaction **transaction);
-/* As mote_get and mote_scan. A cursor sees the writes that were made before it was opened; after mote_transaction_rollback_to, or the transaction's end, it can only be closed (MOTE_EINVAL). The seq of a row of one's own is 0. */
+/* As mote_get, mote_scan and mote_latest; options.snapshot must be NULL. A cursor sees the writes that were made before it was opened; after mote_transaction_rollback_to, or the transaction's end, it can only be closed (MOTE_EINVAL). The seq of a row of one's own is 0. */
 MOTE_API int mote_transaction_get(mote_transaction *transaction, mote_table *table, const struct mote_value *key, size_t key_count, mote_row **row);
 MOTE_API int mote_transaction_scan(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor);
-/* What it reads without its own writes, for aggregates and searches; lives as long as the transaction and is not to be released. */
+MOTE_API int mote_transaction_latest(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *options, mote_cursor **cursor);
+/* As mote_aggregate, mote_count and mote_search, of what the transaction reads: its snapshot, and its own writes until the call. options.snapshot must be NULL. Aggregations and hits are the transaction's as its cursors are: once it has ended, or taken
+ * back writes that were there when they were opened, they can only be closed. */
+MOTE_API int mote_transaction_aggregate(mote_transaction *transaction, mote_table *table, const struct mote_aggregate_options *options, mote_aggregation **aggregation);
+MOTE_API int mote_transaction_count(mote_transaction *transaction, mote_table *table, const struct mote_scan_options *options, uint64_t *count);
+MOTE_API int mote_transaction_search(mote_transaction *transaction, mote_table *table, const struct mote_search_options *options, mote_hits **hits);
+/* What it reads without its own writes; lives as long as the transaction and is not to be released. */
 MOTE_API const mote_snapshot *mote_transaction_snapshot(const mote_transaction *transaction);
 /* As mote_append, mote_insert (MOTE_EEXISTS if the key has a row, as the transaction sees it), mote_append_columns and mote_delete. Values are checked and copied; unique indexes are checked by the commit. A failed call changed nothing. */
 MOTE_API int mote_transaction_put(mote_transaction *transaction, mote_table *table, const struct mote_value *values, size_t value_count);
@@ -853,6 +899,62 @@ MOTE_API int mote_transaction_rollback_to(mote_transaction *transaction, uint64_
 MOTE_API int mote_transaction_commit(mote_transaction *transaction, const struct mote_write_options *options, uint64_t *ticket);
 /* Forgets the writes and frees the handle. NULL is allowed. */
 MOTE_API void mote_transaction_abort(mote_transaction *transaction);
+
+/* ---- Retention ------------------------------------------------------------------------------------------------------------- */
+
+/* How long a table keeps its rows; docs/retention.md tells it at length. Rows lie in windows of time and go window by window: their space comes back at once, and nothing is rewritten.
+ *   Age       A row whose time lies more than age_ns before now is expired: no read shows it from that moment on, and no write is refused for it. Now is the smaller of the real-time clock and the newest row's time, and never goes back: a wrong clock
+ *             alone expires nothing, nor does a row from the future; rows further ahead of the clock than future_ns are counted and do not become the newest.
+ *   Bytes     Above bytes_max the windows whose rows came first go, by the order in which they came and not by any clock.
+ *   Recycle   A flight recorder: as bytes, and where the device has no room left the oldest windows go too, so that appends do not fail for want of space.
+ *   Pins      A range of times that is kept, whatever its age, until it is unpinned (mote_pin).
+ * A read that goes on over several calls sees what was there when it began; once something that it has still to show is dropped its next call is MOTE_ERECYCLED.
+ * Retention goes before snapshots: neither a snapshot nor a transaction keeps rows from it; a read of theirs that goes on through a drop gets MOTE_ERECYCLED, one that begins after it does not see the rows. A transaction's own writes are shown to it as they are. */
+struct mote_retention {
+    size_t size_bytes;      /* sizeof(struct mote_retention) */
+    uint32_t recycle;       /* 1: the oldest windows of this table also go where the device lacks space */
+    uint32_t flags;         /* reserved, 0 */
+    int64_t age_ns;         /* 0: none */
+    uint64_t bytes_max;     /* of the table's segments and their indexes on the device; 0: none */
+    int64_t window_ns;      /* least length of a window; 0: a sixteenth of the age, without an age a minute. Doubled while segments lie in more windows than scans can cope with */
+    int64_t future_ns;      /* 0: an hour */
+    uint64_t pin_bytes_max; /* that pins may hold, at most half of bytes_max or of the device; 0: a quarter */
+};
+#define MOTE_RETENTION_INIT MOTE_INIT(struct mote_retention)
+
+/* Sets the table's retention; durable on return. All zero: rows are kept from now on; what has expired stays so. The table's key must hold its time column (timestamp or int64), or its keys must never be given twice (MOTE_TABLE_APPEND_ONLY, or the hidden
+ * rowid) and the time column, a timestamp or int64, be NOT NULL: else MOTE_EINVAL, since an older row would come back when a newer one expires. Flushes; segments from before may span windows, and go when all of their rows are due. MOTE_EBUDGET, MOTE_ENOSPC. Blocks. */
+MOTE_API int mote_table_set_retention(mote_table *table, const struct mote_retention *retention);
+
+struct mote_retention_info {
+    size_t size_bytes;         /* sizeof(struct mote_retention_info) */
+    int64_t horizon_ns;        /* rows with a time below are expired; INT64_MIN: none are */
+    int64_t newest_ns;         /* of the rows that count; INT64_MIN: there is none */
+    int64_t window_ns;         /* at present; 0: no retention */
+    uint64_t segment_bytes;    /* what bytes_max limits */
+    uint64_t pin_count, pinned_bytes; /* of the segments in which pinned rows lie */
+    uint64_t rows_expired, rows_recycled; /* row versions in the segments that went by age, and by bytes or for space; of this handle, as what follows */
+    uint64_t segments_dropped;
+    uint64_t rows_future;      /* appended further ahead of the clock than future_ns */
+};
+/* As it was set, defaults filled in, and where it stands; each may be NULL. */
+MOTE_API int mote_table_get_retention(mote_table *table, struct mote_retention *retention, struct mote_retention_info *info);
+
+/* Keeps the rows with times in [from_ns, to_ns] until mote_unpin: neither age nor want of space takes them, nor those that lie in one segment with them. What has expired already does not come back. Pins have a budget, of which the pin's segments at this moment are
+ * taken: MOTE_EBUDGET if that is too small, or 16 pins are there already; rows that come later into the range are kept as far as it goes. MOTE_EEXISTS (the name), MOTE_EINVAL. Durable on return. Flushes; blocks. */
+MOTE_API int mote_pin(mote_table *table, const char *name, int64_t from_ns, int64_t to_ns);
+/* MOTE_ENOTFOUND. Durable on return. */
+MOTE_API int mote_unpin(mote_table *table, const char *name);
+struct mote_pin_info {
+    size_t size_bytes; /* sizeof(struct mote_pin_info) */
+    char name[MOTE_NAME_BYTES_MAX + 1];
+    int64_t from_ns, to_ns;
+    uint64_t bytes;    /* of the segments in which its rows lie; one that two pins share counts for both */
+};
+/* Calls visit for each pin, the oldest first, until it returns non-zero, and returns that. */
+MOTE_API int mote_pin_list(mote_table *table, int (*visit)(const struct mote_pin_info *pin, void *context), void *context);
+/* Flushes, and drops what is due, in all tables. Workers and checkpoints do so by themselves; handles without workers when they flush. */
+MOTE_API int mote_retain(mote_db *db);
 
 /* ---- Maintenance ------------------------------------------------------------------------------------------------------------ */
 
@@ -898,12 +1000,138 @@ struct mote_stats {
     uint64_t snapshots_open, snapshots_named; /* handles, those of transactions included; names */
     uint64_t transactions, transaction_conflicts; /* committed; refused with MOTE_ECONFLICT */
     uint64_t snapshot_seq_min;              /* the oldest seq that a cursor, a snapshot or a transaction sees; visible_seq where there is none */
+    uint64_t rows_expired, rows_recycled, rows_future, segments_dropped, pinned_bytes; /* of all tables, as in struct mote_retention_info */
+    uint64_t bytes_blob;                    /* written to blob files, this handle */
+    uint64_t blob_files, blob_bytes;        /* now; the device bytes that they take */
+    uint64_t bytes_other, bytes_trimmed;    /* written beside the sources above (calibration, receives, resizes); discarded. This handle */
 };
 MOTE_API int mote_get_stats(mote_db *db, struct mote_stats *stats);
 
-/* Reads every structure and every checksum of a volume, without writing. report (may be NULL) is called with one sentence for each
+/* ---- Trims and wear ------------------------------------------------------------------------------------------------------------ */
+
+struct mote_trim_options {
+    size_t size_bytes;  /* sizeof(struct mote_trim_options) */
+    uint32_t dry_run;   /* 1: only counted */
+    uint32_t mib_per_s; /* 0: as mote_options.trim_mib_per_s */
+};
+#define MOTE_TRIM_OPTIONS_INIT MOTE_INIT(struct mote_trim_options)
+struct mote_trim_result {
+    size_t size_bytes; /* sizeof(struct mote_trim_result) */
+    uint64_t free_bytes, trimmed_bytes, range_count, granularity_bytes; /* free extents that were looked at; discarded; in so many runs; the device's unit */
+};
+/* Tells the device that all free space is unused, as fstrim does: for a volume whose trims were off, rate-limited or skipped because space was short. Others go on meanwhile. result may be NULL. MOTE_ENOTSUP: the device has no discard; an image file
+ * that was not opened with MOTE_TRIM_ON; MOTE_EREADONLY (not for a dry run), MOTE_EIO. */
+MOTE_API int mote_trim(mote_db *db, const struct mote_trim_options *options, struct mote_trim_result *result);
+
+/* What was written to the device over the volume's life, by source, and how long it will last. A crash loses to the sums what was written after the last checkpoint, open or close, and no more. */
+struct mote_wear {
+    size_t size_bytes;      /* sizeof(struct mote_wear) */
+    uint64_t written_bytes; /* over the volume's life, format included: the sum of the next eight */
+    uint64_t written_wal_bytes, written_flush_bytes, written_compaction_bytes, written_index_bytes, written_manifest_bytes, written_superblock_bytes, written_other_bytes, written_blob_bytes;
+    uint64_t trimmed_bytes, opens;
+    uint64_t format_time_s; /* seconds since 1970, by the clock of then; 0: not recorded */
+    uint64_t used_seconds;  /* open for writing, by a clock that does not jump; age_seconds: since the format by the calendar, or used_seconds where that is more */
+    uint64_t age_seconds;
+    uint64_t handle_written_bytes, handle_seconds; /* of this handle */
+    uint32_t health_known;  /* 1: the device told what follows */
+    char health_source[28]; /* "NVMe", "eMMC"; else why it is not known */
+    uint32_t device_used_percent, device_spare_percent, device_warnings, reserved; /* of its endurance, by its maker's estimate, above 100 when that is exceeded; spare blocks left; not 0: it warns */
+    uint64_t device_written_bytes, device_power_on_hours, device_media_errors;
+    uint64_t rated_bytes;   /* as given */
+    /* Until rated_bytes are written, in seconds, at the rate over the volume's age, over its time in use, and of this handle; and until the device has used its endurance, by what it tells, in hours of power. UINT64_MAX: not known. */
+    uint64_t left_seconds_at_life_rate, left_seconds_at_use_rate, left_seconds_at_handle_rate, left_seconds_by_device;
+};
+/* rated_bytes: what the device's maker promises can be written (its TBW, in bytes), for the projections; 0: not known. May ask the device (milliseconds). MOTE_EINVAL. */
+MOTE_API int mote_get_wear(mote_db *db, uint64_t rated_bytes, struct mote_wear *wear);
+
+/* Reads every structure and every checksum of a volume, without writing, and compares every section of an index with its rows. report (may be NULL) is called with one sentence for each
  * fault. Returns MOTE_OK, MOTE_EDAMAGED if it reported any, or why it could not look. The volume must not be open elsewhere. */
 MOTE_API int mote_verify(const char *path, void (*report)(const struct mote_error *fault, void *context), void *context);
+
+/* ---- Backup ----------------------------------------------------------------------------------------------------------------- */
+
+/* docs/backup.md tells it at length. A stream is the state of a volume at one moment: its tables, indexes, retention, named snapshots and segments, checksummed record by record and as a whole. Writers go on while it is sent. What a stream makes is a volume of its
+ * own, with its own UUID, on a device of any size that it fits, with extents of any size. Until it is opened read-write such a volume takes *increments*: streams that hold what changed since a state that it is in. */
+
+enum { MOTE_TOKEN_BYTES = 192 }; /* text and NUL */
+
+struct mote_transfer {
+    size_t size_bytes;         /* sizeof(struct mote_transfer) */
+    uint64_t bytes_done;       /* of the segments' and sections' bytes that the stream carries */
+    uint64_t bytes_total;
+    uint64_t segments_total;   /* of the state */
+    uint64_t segments_carried; /* by the stream: the others are in its base */
+    uint64_t stream_bytes;     /* written or read so far */
+    uint64_t flushed_seq;      /* every row up to it is in the state, and no other */
+    uint32_t incremental;
+    uint32_t resumed;          /* receive: it went on with one that was cut */
+    uint64_t bytes_kept;       /* receive: of bytes_done, what the device had already */
+    uint8_t state_id[16];      /* of the state that the stream leads to */
+};
+
+struct mote_send_options {
+    size_t size_bytes;    /* sizeof(struct mote_send_options) */
+    const char *from;     /* send what changed since: the name of a base, or a token (mote_receive_token). NULL: everything */
+    const char *as;       /* remember the state as the base of this name. NULL: do not */
+    uint32_t no_verify;   /* 1: segments and large values are not read through and checked before they are sent. 2: large values only are: segments are checked by their receiver in any case */
+    uint32_t reserved;
+    int (*progress)(const struct mote_transfer *transfer, void *context); /* NULL: none; non-zero stops */
+    void *progress_context;
+};
+#define MOTE_SEND_OPTIONS_INIT MOTE_INIT(struct mote_send_options)
+
+/* Sends the present state: flushes, then has write take the stream's bytes one after the other; non-zero from write or progress stops it and is returned. Segments that are still to be sent stay on the device meanwhile; nothing else waits, but for DDL during the flush.
+ * A read-only handle sends what is flushed; where the log holds rows that are not, MOTE_EREADONLY. MOTE_ENOTFOUND: no such base. MOTE_EEXISTS: `as` exists. MOTE_EINVAL: a token of another volume. MOTE_EDAMAGED: a segment or a large value fails a check (no_verify sends it as it is). transfer may be NULL. Blocks. */
+MOTE_API int mote_send(mote_db *db, const struct mote_send_options *options, int (*write)(const void *data, size_t size_bytes, void *context), void *context, struct mote_transfer *transfer);
+struct mote_base_info {
+    size_t size_bytes; /* sizeof(struct mote_base_info) */
+    char name[MOTE_NAME_BYTES_MAX + 1];
+    uint64_t flushed_seq;
+    int64_t taken_ns;
+    char token[MOTE_TOKEN_BYTES];
+};
+/* Calls visit for each base, the oldest first, until it returns non-zero, and returns that. */
+MOTE_API int mote_base_list(mote_db *db, int (*visit)(const struct mote_base_info *base, void *context), void *context);
+/* A base holds nothing on the device but its name; at most 16. MOTE_ENOTFOUND. Durable on return. */
+MOTE_API int mote_base_drop(mote_db *db, const char *name);
+
+struct mote_receive_options {
+    size_t size_bytes;    /* sizeof(struct mote_receive_options) */
+    const struct mote_format_options *format; /* of a stream that is not an increment: how the device is made a volume; format->force allows what is on it to be destroyed. NULL: defaults */
+    int (*progress)(const struct mote_transfer *transfer, void *context); /* NULL: none; non-zero stops */
+    void *progress_context;
+};
+#define MOTE_RECEIVE_OPTIONS_INIT MOTE_INIT(struct mote_receive_options)
+
+/* Makes the device (as for mote_format) the state of a stream, or brings it on to an increment's. read puts up to size_max bytes, sets *size_bytes to their number (0: the stream ends) and returns 0; else it stops, and its result is returned.
+ *   Nothing is written before the stream's beginning was read and fits: MOTE_EFOREIGN (the device holds something), MOTE_ENOSPC (too small), MOTE_EINVAL (an increment of a state that is not this volume's), MOTE_EDAMAGED, MOTE_EVERSION (the stream).
+ *   The new state appears in one step, after all of the stream was read and each checksum in it and in the segments was checked on the device. Before it an increment's volume is what it was; one that is made anew cannot be opened (MOTE_ERESTORING).
+ *   Where a receive was cut, another one of the same stream goes on behind the last segment that is durable, and so does one of a stream that was sent from mote_receive_token.
+ * transfer may be NULL. Blocks. Durable on return. */
+MOTE_API int mote_receive(const char *path, const struct mote_receive_options *options, int (*read)(void *data, size_t size_max, size_t *size_bytes, void *context), void *context, struct mote_transfer *transfer);
+/* Where the volume stands, as mote_send_options.from takes it: the state that it is in, or, where a receive was cut, as far as it came. MOTE_ENOTFOUND: it was not received, or was opened read-write since. */
+MOTE_API int mote_receive_token(const char *path, char token[MOTE_TOKEN_BYTES]);
+/* mote_send into mote_receive in one process, with a thread. Options may be NULL. */
+MOTE_API int mote_clone(mote_db *db, const char *path, const struct mote_send_options *send, const struct mote_receive_options *receive, struct mote_transfer *transfer);
+
+/* ---- Resize ----------------------------------------------------------------------------------------------------------------- */
+
+struct mote_resize_options {
+    size_t size_bytes; /* sizeof(struct mote_resize_options) */
+    uint32_t sparse;   /* 1: the new part of an image file is not written in full (for tests) */
+    uint32_t dry_run;  /* 1: find out, write nothing */
+};
+#define MOTE_RESIZE_OPTIONS_INIT MOTE_INIT(struct mote_resize_options)
+struct mote_resize_result {
+    size_t size_bytes;    /* sizeof(struct mote_resize_result) */
+    uint64_t old_bytes, new_bytes;
+    uint64_t least_bytes; /* that the volume could be brought to as it lies now */
+    uint64_t moved_bytes;
+};
+/* Makes the volume fill the first size_bytes bytes of its device, 0: all of it. Larger: a device that was enlarged before, or an image file, which is enlarged, allocated and written. Smaller: what lies behind the new end moves; an image file is cut. The volume must not be
+ * open. A power cut at any point leaves a whole volume of the old or of the new size. MOTE_ENOSPC: it does not fit; the message, and least_bytes, tell the least size. MOTE_ENODEV: the device is smaller than that. MOTE_ENOTSUP: its extents would have to lie elsewhere.
+ * MOTE_ERESTORING. outcome may be NULL. Blocks; durable on return. */
+MOTE_API int mote_resize(const char *path, uint64_t size_bytes, const struct mote_resize_options *options, struct mote_resize_result *outcome);
 
 /* ---- Calibration ------------------------------------------------------------------------------------------------------------ */
 

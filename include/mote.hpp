@@ -31,6 +31,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -311,6 +312,50 @@ class snapshot
     std::unique_ptr<mote_snapshot, closer> handle_;
 };
 
+/* ---- Large values, piece by piece ---- */
+
+/* finish() gives what stands for the value in rows, for as long as the writer lives. */
+class blob_writer
+{
+  public:
+    void write(std::span<const std::byte> bytes) { check(mote_blob_write(handle_.get(), bytes.data(), bytes.size())); }
+    value finish()
+    {
+        mote_value made{};
+        check(mote_blob_finish(handle_.get(), &made));
+        return value(made);
+    }
+
+  private:
+    friend class table;
+    struct closer {
+        void operator()(mote_blob_writer *handle) const noexcept { mote_blob_writer_close(handle); }
+    };
+    explicit blob_writer(mote_blob_writer *handle) : handle_(handle) {}
+    std::unique_ptr<mote_blob_writer, closer> handle_;
+};
+
+class blob_reader
+{
+  public:
+    std::uint64_t size() const noexcept { return mote_blob_size(handle_.get()); }
+    /* How many bytes there were from offset_bytes on. */
+    std::size_t read(std::uint64_t offset_bytes, std::span<std::byte> out)
+    {
+        std::size_t count = 0;
+        check(mote_blob_read(handle_.get(), offset_bytes, out.data(), out.size(), &count));
+        return count;
+    }
+
+  private:
+    friend class table;
+    struct closer {
+        void operator()(mote_blob_reader *handle) const noexcept { mote_blob_reader_close(handle); }
+    };
+    explicit blob_reader(mote_blob_reader *handle) : handle_(handle) {}
+    std::unique_ptr<mote_blob_reader, closer> handle_;
+};
+
 /* ---- Tables ---- */
 
 struct column {
@@ -364,6 +409,7 @@ struct index_options {
     std::string name;
     mote_index_kind kind;
     std::vector<std::string> columns;
+    mote_index_strategy strategy = MOTE_INDEX_BATCH;
     bool unique = false;
     mote_metric metric = MOTE_METRIC_L2;
     std::uint32_t degree = 0, build_list = 0; /* 0: the library's choice */
@@ -441,6 +487,20 @@ class table
         return write(mote_delete, std::span<const value>(key.begin(), key.size()), durability);
     }
     std::optional<row> get(std::initializer_list<value> key) const { return get(key, nullptr); }
+    /* A large value, piece by piece. length_bytes: about how many will come, 0: unknown. */
+    blob_writer write_blob(std::uint64_t length_bytes = 0) const
+    {
+        mote_blob_writer *handle = nullptr;
+        check(mote_blob_writer_open(table_, length_bytes, &handle));
+        return blob_writer(handle);
+    }
+    blob_reader read_blob(std::initializer_list<value> key, std::uint32_t column, const mote_snapshot *at = nullptr) const
+    {
+        const std::vector<mote_value> values = unwrap(std::span<const value>(key.begin(), key.size()));
+        mote_blob_reader *handle = nullptr;
+        check(mote_blob_reader_open(table_, at, values.data(), values.size(), column, &handle));
+        return blob_reader(handle);
+    }
     /* As a snapshot sees it (its c()). */
     std::optional<row> get(std::initializer_list<value> key, const mote_snapshot *at) const
     {
@@ -476,33 +536,12 @@ class table
     /* How many rows scan would yield. */
     std::uint64_t count(const scan_options &options = {}) const
     {
-        std::uint64_t found = 0;
-        const scan_arguments arguments(*this, options);
-        check(mote_count(table_, &arguments.c, &found));
-        return found;
+        return count_with(options, mote_count, table_);
     }
     /* Results by series and bucket: their columns as mote_aggregation_next has them. */
     aggregation aggregate(const std::vector<aggregate_value> &values, const aggregate_options &options = {}) const
     {
-        const std::vector<mote_value> prefix = unwrap(options.key_prefix), from = unwrap(options.key_from),
-                                      to = unwrap(options.key_to);
-        std::vector<mote_aggregate_value> asked;
-        for (const aggregate_value &one : values)
-            asked.push_back({one.column.empty() ? MOTE_AGGREGATE_ROWS : find_column(one.column),
-                             static_cast<std::uint32_t>(one.function)});
-        mote_aggregate_options c{};
-        c.size_bytes = sizeof c;
-        set_range(c, prefix, from, to, options);
-        c.by_series = options.by_series;
-        c.bucket_ns = options.bucket_ns;
-        c.origin_ns = options.origin_ns;
-        c.values = asked.data();
-        c.value_count = asked.size();
-        c.chunk_rows = options.chunk_rows;
-        c.snapshot = options.at;
-        mote_aggregation *handle = nullptr;
-        check(mote_aggregate(table_, &c, &handle));
-        return aggregation(handle);
+        return aggregate_with(values, options, mote_aggregate, table_);
     }
     void create_index(const index_options &options)
     {
@@ -513,6 +552,7 @@ class table
         c.kind = static_cast<std::uint32_t>(options.kind);
         c.columns = columns.data();
         c.column_count = columns.size();
+        c.strategy = static_cast<std::uint32_t>(options.strategy);
         c.unique = options.unique;
         if (options.kind == MOTE_INDEX_VECTOR)
             c.metric = static_cast<std::uint32_t>(options.metric);
@@ -522,6 +562,31 @@ class table
         c.keep_diacritics = options.keep_diacritics;
         check(mote_index_create(table_, &c));
     }
+    /* How long rows are kept: what is not given is none, or the library's choice. */
+    void set_retention(mote_retention retention)
+    {
+        retention.size_bytes = sizeof retention;
+        check(mote_table_set_retention(table_, &retention));
+    }
+    mote_retention retention() const
+    {
+        mote_retention found{};
+        found.size_bytes = sizeof found;
+        check(mote_table_get_retention(table_, &found, nullptr));
+        return found;
+    }
+    mote_retention_info describe_retention() const
+    {
+        mote_retention_info info{};
+        info.size_bytes = sizeof info;
+        check(mote_table_get_retention(table_, nullptr, &info));
+        return info;
+    }
+    void pin(const std::string &name, std::int64_t from_ns, std::int64_t to_ns)
+    {
+        check(mote_pin(table_, name.c_str(), from_ns, to_ns));
+    }
+    void unpin(const std::string &name) { check(mote_unpin(table_, name.c_str())); }
     void drop_index(const std::string &name) { check(mote_index_drop(table_, name.c_str())); }
     void rebuild_index(const std::string &name) { check(mote_index_rebuild(table_, name.c_str())); }
     mote_index_info describe_index(const std::string &name) const
@@ -532,7 +597,44 @@ class table
         return info;
     }
     /* The rows that satisfy all terms. */
-    hits search(const search_options &options) const
+    hits search(const search_options &options) const { return search_with(options, mote_search, table_); }
+    mote_table *c() const noexcept { return table_; }
+
+  private:
+    friend class write;
+    friend class transaction;
+    /* The table's own calls, and those of a transaction, of which `from` is the handle and the table. */
+    template <class Call, class... From> std::uint64_t count_with(const scan_options &options, Call call, From... from) const
+    {
+        std::uint64_t found = 0;
+        const scan_arguments arguments(*this, options);
+        check(call(from..., &arguments.c, &found));
+        return found;
+    }
+    template <class Call, class... From>
+    aggregation aggregate_with(const std::vector<aggregate_value> &values, const aggregate_options &options, Call call, From... from) const
+    {
+        const std::vector<mote_value> prefix = unwrap(options.key_prefix), first = unwrap(options.key_from),
+                                      last = unwrap(options.key_to);
+        std::vector<mote_aggregate_value> asked;
+        for (const aggregate_value &one : values)
+            asked.push_back({one.column.empty() ? MOTE_AGGREGATE_ROWS : find_column(one.column),
+                             static_cast<std::uint32_t>(one.function)});
+        mote_aggregate_options c{};
+        c.size_bytes = sizeof c;
+        set_range(c, prefix, first, last, options);
+        c.by_series = options.by_series;
+        c.bucket_ns = options.bucket_ns;
+        c.origin_ns = options.origin_ns;
+        c.values = asked.data();
+        c.value_count = asked.size();
+        c.chunk_rows = options.chunk_rows;
+        c.snapshot = options.at;
+        mote_aggregation *handle = nullptr;
+        check(call(from..., &c, &handle));
+        return aggregation(handle);
+    }
+    template <class Call, class... From> hits search_with(const search_options &options, Call call, From... from) const
     {
         const std::vector<std::uint32_t> columns = positions(options.columns);
         std::vector<std::vector<std::uint32_t>> term_columns;
@@ -558,14 +660,9 @@ class table
         c.chunk_rows = options.chunk_rows;
         c.snapshot = options.at;
         mote_hits *handle = nullptr;
-        check(mote_search(table_, &c, &handle));
+        check(call(from..., &c, &handle));
         return hits(handle);
     }
-    mote_table *c() const noexcept { return table_; }
-
-  private:
-    friend class write;
-    friend class transaction;
     std::vector<std::uint32_t> positions(const std::vector<std::string> &names) const
     {
         std::vector<std::uint32_t> found;
@@ -748,6 +845,25 @@ class transaction
         check(mote_transaction_scan(handle_.get(), from.c(), &arguments.c, &handle));
         return cursor(handle);
     }
+    cursor latest(const table &from, const scan_options &options = {}) const
+    {
+        const table::scan_arguments arguments(from, options);
+        mote_cursor *handle = nullptr;
+        check(mote_transaction_latest(handle_.get(), from.c(), &arguments.c, &handle));
+        return cursor(handle);
+    }
+    aggregation aggregate(const table &of, const std::vector<aggregate_value> &values, const aggregate_options &options = {}) const
+    {
+        return of.aggregate_with(values, options, mote_transaction_aggregate, handle_.get(), of.c());
+    }
+    std::uint64_t count(const table &of, const scan_options &options = {}) const
+    {
+        return of.count_with(options, mote_transaction_count, handle_.get(), of.c());
+    }
+    hits search(const table &of, const search_options &options) const
+    {
+        return of.search_with(options, mote_transaction_search, handle_.get(), of.c());
+    }
     void put(const table &to, std::initializer_list<value> values) { add(mote_transaction_put, to, to.unwrap_typed({values.begin(), values.size()})); }
     void insert(const table &to, std::initializer_list<value> values) { add(mote_transaction_insert, to, to.unwrap_typed({values.begin(), values.size()})); }
     void put(const table &to, const mote_batch &batch) { check(mote_transaction_columns(handle_.get(), to.c(), &batch)); }
@@ -858,6 +974,48 @@ inline mote_options default_options()
     return options;
 }
 
+/// Makes the device what a stream holds: get(data, size_max) yields how many bytes it put there, 0 at the end. What it throws ends the call.
+template <typename Get> mote_transfer receive(const std::string &path, Get get, const mote_receive_options *options = nullptr)
+{
+    struct source {
+        Get &get;
+        std::exception_ptr thrown;
+    } from{get, nullptr};
+    mote_transfer transfer{};
+    const int result = mote_receive(
+        path.c_str(), options,
+        [](void *data, std::size_t size_max, std::size_t *size_bytes, void *context) {
+            auto *self = static_cast<source *>(context);
+            try {
+                *size_bytes = self->get(data, size_max);
+                return 0;
+            } catch (...) {
+                self->thrown = std::current_exception();
+                return static_cast<int>(MOTE_EIO);
+            }
+        },
+        &from, &transfer);
+    if (from.thrown)
+        std::rethrow_exception(from.thrown);
+    check(result);
+    return transfer;
+}
+
+inline std::string receive_token(const std::string &path)
+{
+    char token[MOTE_TOKEN_BYTES];
+    check(mote_receive_token(path.c_str(), token));
+    return token;
+}
+
+/// The volume fills the first size_bytes bytes of its device; 0: all of it.
+inline mote_resize_result resize(const std::string &path, std::uint64_t size_bytes = 0)
+{
+    mote_resize_result result{};
+    check(mote_resize(path.c_str(), size_bytes, nullptr, &result));
+    return result;
+}
+
 class database
 {
   public:
@@ -958,6 +1116,60 @@ class database
         stats.size_bytes = sizeof stats;
         check(mote_get_stats(db_.get(), &stats));
         return stats;
+    }
+    /// Sends the present state, or what changed since `from` (a base or a token), as a stream: put(bytes, size) takes it, piece by piece. What it throws ends the call.
+    template <typename Put> mote_transfer send(Put put, const std::string &from = {}, const std::string &as = {})
+    {
+        struct sink {
+            Put &put;
+            std::exception_ptr thrown;
+        } target{put, nullptr};
+        mote_send_options options{};
+        options.size_bytes = sizeof options;
+        options.from = from.empty() ? nullptr : from.c_str();
+        options.as = as.empty() ? nullptr : as.c_str();
+        mote_transfer transfer{};
+        const int result = mote_send(
+            db_.get(), &options,
+            [](const void *data, std::size_t size_bytes, void *context) {
+                auto *self = static_cast<sink *>(context);
+                try {
+                    self->put(data, size_bytes);
+                    return 0;
+                } catch (...) {
+                    self->thrown = std::current_exception();
+                    return static_cast<int>(MOTE_EIO);
+                }
+            },
+            &target, &transfer);
+        if (target.thrown)
+            std::rethrow_exception(target.thrown);
+        check(result);
+        return transfer;
+    }
+    void drop_base(const std::string &name) { check(mote_base_drop(db_.get(), name.c_str())); }
+    /// Makes `path` a copy of this volume; options as for mote_receive.
+    mote_transfer clone(const std::string &path, const mote_receive_options *options = nullptr)
+    {
+        mote_transfer transfer{};
+        check(mote_clone(db_.get(), path.c_str(), nullptr, options, &transfer));
+        return transfer;
+    }
+    /* What was written over the volume's life, and how long the device lasts; rated_bytes: as its maker promises, 0: not known. */
+    mote_wear wear(uint64_t rated_bytes = 0) const
+    {
+        mote_wear wear{};
+        wear.size_bytes = sizeof wear;
+        check(mote_get_wear(db_.get(), rated_bytes, &wear));
+        return wear;
+    }
+    /* Discards all free space. */
+    mote_trim_result trim()
+    {
+        mote_trim_result result{};
+        result.size_bytes = sizeof result;
+        check(mote_trim(db_.get(), nullptr, &result));
+        return result;
     }
     mote_db *c() const noexcept { return db_.get(); }
 

@@ -131,6 +131,14 @@ struct text_search;
 int text_search_open(const struct text_query *query, const struct text_options *options, const struct section_identity *identity, const struct section_root *root, const struct section_source *source,
                      struct memory *memory, struct text_search **search);
 void text_search_close(struct text_search *search);
+/* What text_search_statistics found of phrases and prefixes in a section, kept beyond the search: another one of the same query in the same section, which is opened with it, does not evaluate them again. */
+struct text_findings;
+/* Takes it out of a search that is closed next. NULL: there is nothing, it takes more than bytes_max, or there is no memory for it. *bytes: what it takes. */
+struct text_findings *text_search_keep(struct text_search *search, uint64_t bytes_max, uint64_t *bytes);
+void text_findings_destroy(struct memory *memory, struct text_findings *findings); /* NULL is allowed */
+/* As text_search_open; findings (NULL: there are none) are the search's from then on, also after a failure. */
+int text_search_open_again(const struct text_query *query, const struct text_options *options, const struct section_identity *identity, const struct section_root *root, const struct section_source *source,
+                           struct memory *memory, struct text_findings *findings, struct text_search **search);
 /* About how many documents match, at most: what the dictionary says. */
 uint64_t text_search_estimate(const struct text_search *search);
 /* Only ordinals whose bit is set are hits from now on; NULL: all. */
@@ -145,5 +153,14 @@ int text_search_run(struct text_search *search, const struct text_statistics *st
 
 /* Walks every page: checksums, order of terms, ordinals ascending and below row_count, positions ascending and below the lengths, sums equal to the root's totals. */
 int text_verify(const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory, uint64_t row_count);
+
+/* An occurrence of a word in a document; term NULL: a document, whose length in tokens is `position`. */
+struct text_occurrence {
+    const uint8_t *term;
+    uint32_t term_bytes, ordinal, position;
+};
+/* Everything that a section holds: the occurrences of each word in the order of the words, then the documents; the non-zero result of visit stops and is returned. MOTE_EINVAL: a section of other options. */
+int text_visit(const struct text_options *options, const struct section_identity *identity, const struct section_root *root, const struct section_source *source, struct memory *memory,
+               int (*visit)(void *context, const struct text_occurrence *occurrence), void *context);
 
 #endif

@@ -1,7 +1,8 @@
 /* text_leaf.c: the words, prefixes and phrases of a query in one section: where each occurs next, how often, and how much it can add to a score.
  *
  * A word is one cursor; a prefix a heap of the cursors of its terms, ordered by where they are; a phrase the intersection of its words, with their positions compared where all meet.
- * Memory: for each term a cursor (at most 1.3 KiB, less for a rare one); for a phrase the positions of one document; for a phrase or prefix that was counted, up to 256 KiB of its documents, so that it is not evaluated twice.
+ * Memory: for each term a cursor (at most 1.3 KiB, less for a rare one); for a phrase the positions of one document; for a phrase or prefix that was counted, up to 256 KiB of its documents, so that it is not evaluated twice;
+ * they may outlive the search (struct text_findings).
  * Threads: those of the search. Failures: MOTE_EDAMAGED, MOTE_EBUDGET, MOTE_ETOOBIG (a prefix of too many terms), and what the source returns.
  */
 #include <assert.h>
@@ -144,6 +145,31 @@ int text_leaf_open(struct text_section *section, struct text_leaf_state *state, 
     return result;
 }
 
+bool text_leaf_keep(struct text_leaf_state *state, uint64_t bytes_max, struct text_leaf_finding *finding)
+{
+    struct text_numbers noted = state->noted;
+    if (!state->is_noted || noted.count * sizeof *noted.values > bytes_max)
+        return false;
+    if (noted.count > 0 && noted.count < noted.capacity) {
+        uint32_t *values = memory_realloc(state->section->memory, noted.values, noted.count * sizeof *values);
+        noted.values = values ? values : noted.values;
+        noted.capacity = values ? noted.count : noted.capacity;
+    }
+    *finding = (struct text_leaf_finding){noted, state->noted_frequency_max, state->documents_max};
+    state->noted = (struct text_numbers){0};
+    state->is_noted = false;
+    return true;
+}
+
+void text_leaf_open_found(struct text_section *section, struct text_leaf_state *state, const struct text_item *items, uint32_t item_count, struct text_leaf_finding *finding)
+{
+    *state = (struct text_leaf_state){.section = section, .items = items, .item_count = item_count, .documents_max = finding->documents_max};
+    state->noted = finding->noted;
+    state->noted_frequency_max = finding->noted_frequency_max;
+    state->is_noted = true;
+    finding->noted = (struct text_numbers){0};
+}
+
 void text_leaf_close(struct text_leaf_state *state)
 {
     for (uint32_t i = 0; state->heads && i < state->item_count; i++) {
@@ -260,13 +286,15 @@ int text_leaf_count(struct text_leaf_state *state, uint64_t *documents)
 {
     struct memory *memory = state->section->memory;
     bool noting = true;
-    *documents = state->documents_max;
+    *documents = state->is_noted ? state->noted.count / 2 : state->documents_max;
+    if (state->is_noted)
+        return MOTE_OK;
     if (state->item_count == 1 && state->heads[0].count <= 1)
         return MOTE_OK; /* a word: the dictionary has it */
     int result = text_leaf_rewind(state);
-    state->noted.count = state->is_noted ? state->noted.count : 0;
-    *documents = state->noted.count / 2;
-    for (uint32_t target = 0; !result && target != TEXT_END && !state->is_noted;) {
+    state->noted.count = 0;
+    *documents = 0;
+    for (uint32_t target = 0; !result && target != TEXT_END;) {
         result = text_leaf_seek(state, target);
         if (result || state->at == TEXT_END)
             break;

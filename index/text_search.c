@@ -54,19 +54,75 @@ static void order_children(struct text_search *search, uint16_t number, uint16_t
     }
 }
 
+/* ---- What is kept of a section between two searches ---- */
+
+struct text_findings {
+    uint32_t leaf_count;
+    bool found[TEXT_QUERY_LEAVES_MAX];
+    struct text_leaf_finding leaves[]; /* of each leaf of the query, up to the last one that is found */
+};
+
+struct text_findings *text_search_keep(struct text_search *search, uint64_t bytes_max, uint64_t *bytes)
+{
+    struct memory *memory = search->section.memory;
+    uint32_t leaf_count = search->query->leaf_count;
+    while (leaf_count > 0 && !search->leaves[leaf_count - 1].is_noted)
+        leaf_count--;
+    *bytes = sizeof(struct text_findings) + leaf_count * sizeof(struct text_leaf_finding);
+    if (leaf_count == 0 || *bytes > bytes_max)
+        return NULL;
+    struct text_findings *findings = memory_alloc_zero(memory, *bytes);
+    if (!findings)
+        return NULL;
+    findings->leaf_count = leaf_count;
+    for (uint32_t i = 0; i < leaf_count; i++) {
+        struct text_leaf_finding *leaf = &findings->leaves[i];
+        findings->found[i] = text_leaf_keep(&search->leaves[i], bytes_max - *bytes, leaf);
+        *bytes += leaf->noted.count * sizeof *leaf->noted.values;
+    }
+    return findings;
+}
+
+void text_findings_destroy(struct memory *memory, struct text_findings *findings)
+{
+    for (uint32_t i = 0; findings && i < findings->leaf_count; i++)
+        memory_free(memory, findings->leaves[i].noted.values);
+    memory_free(memory, findings);
+}
+
+static int open_leaf(struct text_search *search, uint32_t i, struct text_findings *findings)
+{
+    const struct text_query *query = search->query;
+    const struct text_item *items = query->items + query->leaves[i].item_first;
+    uint32_t item_count = query->leaves[i].item_count;
+    if (!findings || i >= findings->leaf_count || !findings->found[i])
+        return text_leaf_open(&search->section, &search->leaves[i], items, item_count);
+    text_leaf_open_found(&search->section, &search->leaves[i], items, item_count, &findings->leaves[i]);
+    return MOTE_OK;
+}
+
 int text_search_open(const struct text_query *query, const struct text_options *options, const struct section_identity *identity, const struct section_root *root, const struct section_source *source,
                      struct memory *memory, struct text_search **search)
 {
+    return text_search_open_again(query, options, identity, root, source, memory, NULL, search);
+}
+
+int text_search_open_again(const struct text_query *query, const struct text_options *options, const struct section_identity *identity, const struct section_root *root, const struct section_source *source,
+                           struct memory *memory, struct text_findings *findings, struct text_search **search)
+{
     struct text_search *made = *search = memory_alloc_zero(memory, sizeof *made);
     uint16_t filled = 0;
-    if (!made)
+    if (!made) {
+        text_findings_destroy(memory, findings);
         return MOTE_EBUDGET;
+    }
     made->query = query;
     int result = text_section_open(&made->section, memory, identity, root, source);
     if (!result)
         result = text_section_expect(&made->section, options);
     for (uint32_t i = 0; i < query->leaf_count && !result; i++)
-        result = text_leaf_open(&made->section, &made->leaves[i], query->items + query->leaves[i].item_first, query->leaves[i].item_count);
+        result = open_leaf(made, i, findings);
+    text_findings_destroy(memory, findings);
     for (uint16_t i = 0; i < query->node_count && !result; i++)
         order_children(made, i, &filled);
     if (result) {

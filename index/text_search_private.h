@@ -26,6 +26,16 @@ struct text_leaf_state {
 };
 /* The state is filled, whether it succeeds or not; close it in either case. */
 int text_leaf_open(struct text_section *section, struct text_leaf_state *state, const struct text_item *items, uint32_t item_count);
+/* What a leaf has noted, on its way from one state to another; the values are of the section's memory. */
+struct text_leaf_finding {
+    struct text_numbers noted;
+    uint32_t noted_frequency_max;
+    uint64_t documents_max;
+};
+/* Moves it out, if it is noted and takes at most bytes_max; the state is but to be closed then. */
+bool text_leaf_keep(struct text_leaf_state *state, uint64_t bytes_max, struct text_leaf_finding *finding);
+/* In place of text_leaf_open: the leaf's words are not looked up. */
+void text_leaf_open_found(struct text_section *section, struct text_leaf_state *state, const struct text_item *items, uint32_t item_count, struct text_leaf_finding *finding);
 void text_leaf_close(struct text_leaf_state *state);
 int text_leaf_rewind(struct text_leaf_state *state);
 /* In how many documents it occurs. */

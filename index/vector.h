@@ -162,5 +162,7 @@ struct vector_verified {
 };
 /* Walks every page: checksums, ordinals ascending and below row_count, edges that lead to other nodes and none twice, vectors finite, codes those of their vectors, zeros where zeros belong. verified may be NULL. */
 int vector_verify(const struct vector_section *section, uint64_t row_count, struct vector_verified *verified);
+/* All rows of an open index, ordinals ascending, each vector as the section keeps it; valid during the visit, whose non-zero result stops and is returned. Memory: a node and a vector. */
+int vector_visit(const struct vector_index *index, int (*visit)(void *context, uint32_t ordinal, const float *vector), void *context);
 
 #endif

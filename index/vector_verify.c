@@ -183,3 +183,25 @@ int vector_verify(const struct vector_section *section, uint64_t row_count, stru
     vector_close(index);
     return result;
 }
+
+int vector_visit(const struct vector_index *index, int (*visit)(void *context, uint32_t ordinal, const float *vector), void *context)
+{
+    struct memory *memory = index->section.memory;
+    const struct vector_shape *shape = &index->shape;
+    struct vector_pin pin = {0};
+    uint8_t *node_bytes = memory_alloc(memory, shape->node_bytes);
+    float *vector = memory_alloc(memory, shape->dimension * sizeof *vector);
+    int result = node_bytes && vector ? MOTE_OK : MOTE_EBUDGET;
+    for (uint64_t number = 0; number < shape->nodes && !result; number++) {
+        struct vector_node node;
+        result = vector_read_node(index, (uint32_t)number, &pin, node_bytes, &node);
+        for (uint32_t i = 0; i < shape->dimension && !result; i++)
+            vector[i] = vector_load_f32(node.vector + 4 * (size_t)i);
+        if (!result)
+            result = visit(context, node.ordinal, vector);
+    }
+    vector_unpin(index, &pin);
+    memory_free(memory, vector);
+    memory_free(memory, node_bytes);
+    return result;
+}

@@ -9,8 +9,6 @@
 #include "tools/print.h"
 #include "tools/range.h"
 
-static const char *const format_names[] = {"csv", "jsonl", NULL};
-static const char *const time_names[] = {"ns", "rfc3339", NULL};
 static const char *const function_names[] = {NULL, "count", "min", "max", "sum", "mean", "first", "last"};
 
 enum {
@@ -108,29 +106,6 @@ static int ask(const struct aggregate *aggregate, mote_table *table, const struc
     return result;
 }
 
-/* A length of time: a number with ns, us, ms, s, m, h or d. */
-static int parse_bucket(const struct aggregate *aggregate, int64_t *ns)
-{
-    static const struct {
-        const char *name;
-        double seconds;
-    } units[] = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-    const char *text = aggregate->bucket;
-    size_t length = strlen(text);
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        size_t unit_length = strlen(units[i].name);
-        double number;
-        if (length <= unit_length || strcmp(text + length - unit_length, units[i].name) != 0 ||
-            !number_parse_double(text, length - unit_length, &number))
-            continue;
-        if (number_seconds_to_ns(number * units[i].seconds, ns) && *ns > 0)
-            return 0;
-    }
-    return tool_refuse(&aggregate->common, TOOL_USAGE, 0,
-                       "--bucket \"%s\": expected a length of time above 0: a number with ns, us, ms, s, m, h or d",
-                       text);
-}
-
 static int print_results(const struct aggregate *aggregate, mote_table *table,
                          const struct mote_aggregate_options *options, const struct question *question)
 {
@@ -142,15 +117,11 @@ static int print_results(const struct aggregate *aggregate, mote_table *table,
     output_open(out, STDOUT_FILENO);
     if (!aggregate->no_header)
         print_header(out, &aggregate->style, question->name_list, question->name_count);
-    int code, result = 0;
+    int code;
     while ((code = mote_aggregation_next(aggregation, &chunk)) == MOTE_OK && chunk.row_count > 0 && !out->failed_errno)
         for (size_t row = 0; row < chunk.row_count; row++)
             print_row(out, &aggregate->style, chunk.columns, question->name_list, question->name_count, row);
-    int write_errno = output_close(out);
-    if (code) /* what was printed stays printed; the exit code says that it is not all */
-        result = tool_fail(&aggregate->common, NULL);
-    else if (write_errno)
-        result = tool_refuse(&aggregate->common, TOOL_REFUSED, 0, "cannot write the output: %s", strerror(write_errno));
+    int result = print_close(&aggregate->common, out, code);
     mote_aggregation_close(aggregation);
     free(out);
     return result;
@@ -193,7 +164,7 @@ static int run(const struct aggregate *aggregate, mote_db *db)
     question->value_count = question->name_count = 0;
     options.by_series = aggregate->by_series;
     if (aggregate->bucket)
-        result = parse_bucket(aggregate, &options.bucket_ns);
+        result = duration_parse(&aggregate->common, "bucket", aggregate->bucket, &options.bucket_ns);
     if (!result && aggregate->origin)
         result = time_parse(&aggregate->common, table, &info, aggregate->origin, &options.origin_ns);
     if (!result)
@@ -240,8 +211,7 @@ int command_aggregate(int argc, char **argv)
          &aggregate.by_series, NULL},
         RANGE_OPTIONS(&aggregate.range),
         {"snapshot", OPTION_TEXT, "NAME", "of the rows that this named snapshot sees", &aggregate.snapshot_name, NULL},
-        {"format", OPTION_CHOICE, "NAME", "of the output", &aggregate.style.format, format_names},
-        {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &aggregate.style.time, time_names},
+        PRINT_OPTIONS(&aggregate.style),
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &aggregate.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };

@@ -7,9 +7,6 @@
 #include "tools/keys.h"
 #include "tools/print.h"
 
-static const char *const format_names[] = {"csv", "jsonl", NULL};
-static const char *const time_names[] = {"ns", "rfc3339", NULL};
-
 enum { KEYS_MAX = 1024, OPERANDS_MAX = 2 + KEYS_MAX };
 
 struct get {
@@ -158,8 +155,7 @@ int command_get(int argc, char **argv)
     tool_common_init(&get.common, "get", common);
     const struct option options[] = {
         {"columns", OPTION_TEXT, "C,...", "only these columns, in this order", &get.columns, NULL},
-        {"format", OPTION_CHOICE, "NAME", "of the output", &get.style.format, format_names},
-        {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &get.style.time, time_names},
+        PRINT_OPTIONS(&get.style),
         {"many", OPTION_FLAG, NULL, "each KEY word is a whole key, its columns separated by commas", &get.many, NULL},
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &get.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},

@@ -12,11 +12,15 @@ static const uint32_t kinds[] = {MOTE_INDEX_SPATIAL, MOTE_INDEX_COLUMN, MOTE_IND
 /* By enum mote_metric, less one. */
 static const char *const metric_names[] = {"l2", "inner-product", "cosine", NULL};
 
+/* By enum mote_index_strategy. */
+static const char *const strategy_names[] = {"batch", "realtime", "hybrid", NULL};
+
 struct index_command {
     struct tool_common common;
     const char *verb, *path, *table_name, *index_name;
     const char *columns;
     uint32_t kind; /* in kinds */
+    uint32_t strategy;
     const char *metric, *language;
     uint32_t unique, degree, build_list, keep_diacritics;
 };
@@ -42,8 +46,11 @@ static const char *metric_text(uint32_t metric)
     return metric >= MOTE_METRIC_L2 && metric <= MOTE_METRIC_COSINE ? metric_names[metric - 1] : "?";
 }
 
+static const char *strategy_text(uint32_t strategy) { return strategy <= MOTE_INDEX_HYBRID ? strategy_names[strategy] : "?"; }
+
 static void print_json_options(struct json *json, const struct mote_index_info *info)
 {
+    json_text(json, "strategy", strategy_text(info->strategy));
     if (info->kind == MOTE_INDEX_COLUMN)
         json_bool(json, "unique", info->unique != 0);
     if (info->kind == MOTE_INDEX_VECTOR) {
@@ -59,6 +66,8 @@ static void print_json_options(struct json *json, const struct mote_index_info *
 
 static void print_options(struct output *out, const struct mote_index_info *info)
 {
+    if (info->strategy != MOTE_INDEX_BATCH)
+        output_format(out, ", %s", strategy_text(info->strategy));
     if (info->unique)
         output_text(out, ", unique");
     if (info->kind == MOTE_INDEX_VECTOR)
@@ -185,6 +194,7 @@ static int create(const struct index_command *command, mote_db *db, mote_table *
         result = columns_choose(&command->common, table, info, command->columns, &choice);
     if (result)
         return result;
+    options.strategy = command->strategy;
     options.unique = command->unique;
     options.degree = command->degree;
     options.build_list = command->build_list;
@@ -225,6 +235,7 @@ int command_index(int argc, char **argv)
     const struct option options[] = {
         {"columns", OPTION_TEXT, "C,...", "create: of these columns", &command.columns, NULL},
         {"kind", OPTION_CHOICE, "NAME", "create: of this kind; spatial where it is not given", &command.kind, kind_names},
+        {"strategy", OPTION_CHOICE, "NAME", "create: when rows enter it: batch (with a flush; default), realtime or hybrid", &command.strategy, strategy_names},
         {"unique", OPTION_FLAG32, NULL, "column: no two rows have the same value", &command.unique, NULL},
         {"metric", OPTION_TEXT, "NAME", "vector: l2 (default), inner-product or cosine", &command.metric, NULL},
         {"degree", OPTION_COUNT32, "N", "vector: neighbours of a node, 4 to 128", &command.degree, NULL},

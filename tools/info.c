@@ -3,7 +3,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/retention.h"
 #include "tools/columns.h"
+#include "tools/info_wear.h"
 #include "tools/output.h"
 #include "tools/tool.h"
 
@@ -51,6 +53,8 @@ static void json_options(struct json *json, const struct mote_options *options)
     json_bool(json, "commit_thread", options->commit_thread != 0);
     json_bool(json, "huge_pages", options->huge_pages != 0);
     json_u64(json, "open_timeout_ms", options->open_timeout_ms);
+    json_u64(json, "trim", options->trim);
+    json_u64(json, "trim_mib_per_s", options->trim_mib_per_s);
     json_close(json, '}');
 }
 
@@ -143,11 +147,12 @@ static int json_table(mote_table *table, const char *name, void *context)
     for (uint32_t i = 0; i < info.column_count; i++)
         json_column(json, table, i);
     json_close(json, ']');
+    code = retention_json(table, json);
     json_close(json, '}');
-    return 0;
+    return code;
 }
 
-static int print_json(mote_db *db, const struct mote_stats *stats, const struct mote_options *options)
+static int print_json(mote_db *db, const struct mote_stats *stats, const struct mote_options *options, const struct mote_wear *wear)
 {
     struct output out;
     struct json json;
@@ -156,6 +161,7 @@ static int print_json(mote_db *db, const struct mote_stats *stats, const struct 
     json_open(&json, NULL, '{');
     json_text(&json, "version", mote_version());
     json_stats(&json, stats);
+    info_wear_json(&json, wear);
     json_options(&json, options);
     json_open(&json, "tables", '[');
     int code = mote_table_list(db, json_table, &json);
@@ -194,7 +200,7 @@ static int print_table(mote_table *table, const char *name, void *context)
                column.flags & MOTE_COLUMN_AUTO_INCREMENT ? ", auto increment" : "",
                column.flags & MOTE_COLUMN_HAS_DEFAULT ? ", default" : "");
     }
-    return 0;
+    return retention_print(table);
 }
 
 static void print_size(const char *name, uint64_t bytes)
@@ -227,7 +233,7 @@ static void print_options(const struct mote_options *options)
     printf("%-24s %s\n", "on damage", CHOICE(damages, options->on_damage));
 }
 
-static int print_text(mote_db *db, const struct mote_stats *stats, const struct mote_options *options)
+static int print_text(mote_db *db, const struct mote_stats *stats, const struct mote_options *options, const struct mote_wear *wear)
 {
     char uuid[37], extent[32];
     tool_uuid_text(stats->uuid, uuid);
@@ -244,7 +250,7 @@ static int print_text(mote_db *db, const struct mote_stats *stats, const struct 
         printf("%-24s %llu rows in %.3f s\n", "recovery", (unsigned long long)stats->recovered_rows,
                (double)stats->recovery_ns / 1e9);
     print_size("log in use", stats->log_bytes_in_use);
-    print_size("written in its life", stats->lifetime_bytes_written);
+    info_wear_print(wear);
     printf("%-24s visible %llu, durable %llu, flushed %llu\n", "seq", (unsigned long long)stats->visible_seq,
            (unsigned long long)stats->durable_seq, (unsigned long long)stats->flushed_seq);
     printf("%-24s %llu\n", "pending updates", (unsigned long long)stats->pending_updates);
@@ -258,19 +264,19 @@ static int print_text(mote_db *db, const struct mote_stats *stats, const struct 
 int command_info(int argc, char **argv)
 {
     struct tool_common shared;
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&shared, "info", common);
-    const struct option_command command = {
-        .name = "mote info",
+    double rated_tbw = 0;
+    const struct option own[] = {
+        {"rated-tbw", OPTION_REAL, "TB", "terabytes that the device's maker promises can be written: how long it will last", &rated_tbw, NULL},
+        {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
+    };
+    const struct tool_usage usage = {
+        .command = "info",
         .operands = "PATH",
         .summary = "Prints what a volume is, the options in force, and its tables. Opens it read-only.",
         .operand_min = 1,
-        .operand_max = 1,
-        .common = common,
     };
     const char *path;
-    unsigned count;
-    int result = options_parse(&command, argc, argv, &path, &count);
+    int result = tool_parse(&shared, &usage, own, argc, argv, &path, NULL);
     if (result != OPTIONS_RUN)
         return result;
     mote_db *db;
@@ -279,11 +285,14 @@ int command_info(int argc, char **argv)
         return result;
     struct mote_stats stats = {.size_bytes = sizeof stats};
     struct mote_options options = MOTE_OPTIONS_INIT;
+    struct mote_wear wear = {.size_bytes = sizeof wear};
     int code = mote_get_stats(db, &stats);
     if (!code)
         code = mote_get_options(db, &options);
     if (!code)
-        code = shared.json ? print_json(db, &stats, &options) : print_text(db, &stats, &options);
+        code = mote_get_wear(db, rated_tbw < 1e6 ? (uint64_t)(rated_tbw * 1e12) : UINT64_MAX, &wear);
+    if (!code)
+        code = shared.json ? print_json(db, &stats, &options, &wear) : print_text(db, &stats, &options, &wear);
     if (code)
         result = tool_fail(&shared, NULL);
     return tool_close(&shared, db, result);

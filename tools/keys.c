@@ -142,6 +142,34 @@ static int refuse_time(const struct tool_common *common, const char *text)
                        text);
 }
 
+static bool read_duration(const char *text, int64_t *ns)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    size_t length = strlen(text);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        size_t unit_length = strlen(units[i].name);
+        double number;
+        if (length <= unit_length || strcmp(text + length - unit_length, units[i].name) != 0 ||
+            !number_parse_double(text, length - unit_length, &number))
+            continue;
+        if (number_seconds_to_ns(number * units[i].seconds, ns) && *ns > 0)
+            return true;
+    }
+    return false;
+}
+
+int duration_parse(const struct tool_common *common, const char *name, const char *text, int64_t *ns)
+{
+    if (read_duration(text, ns))
+        return 0;
+    return tool_refuse(common, TOOL_USAGE, 0,
+                       "--%s \"%s\": expected a length of time above 0: a number with ns, us, ms, s, m, h or d", name,
+                       text);
+}
+
 int time_parse(const struct tool_common *common, mote_table *table, const struct mote_table_info *info,
                const char *text, int64_t *ns)
 {
@@ -174,4 +202,15 @@ int time_parse(const struct tool_common *common, mote_table *table, const struct
         return refuse_time(common, text);
     double seconds = unit_ns == 1000000000 ? number : number * ((double)unit_ns / 1e9);
     return number_seconds_to_ns(seconds, ns) ? 0 : refuse_time(common, text);
+}
+
+int time_range_parse(const struct tool_common *common, mote_table *table, const struct mote_table_info *info, const char *from, const char *to, uint32_t *use, int64_t *from_ns, int64_t *to_ns)
+{
+    if (!from && !to)
+        return 0;
+    *use = 1;
+    *from_ns = INT64_MIN;
+    *to_ns = INT64_MAX;
+    int result = from ? time_parse(common, table, info, from, from_ns) : 0;
+    return !result && to ? time_parse(common, table, info, to, to_ns) : result;
 }

@@ -32,9 +32,13 @@ int key_parse_list(const struct tool_common *common, mote_table *table, const st
 int key_parse_words(const struct tool_common *common, mote_table *table, const struct mote_table_info *info,
                     const char *const *words, size_t count, struct key_values *key);
 void key_free(struct key_values *key);
+/* The length of time that option --name was given: above 0, a number with ns, us, ms, s, m, h or d. Returns 0 or an exit code. */
+int duration_parse(const struct tool_common *common, const char *name, const char *text, int64_t *ns);
 /* A time as the user writes it for this table's time column: RFC 3339; a number with s, ms, us or ns; a bare number in
  * the column's own unit (float64: seconds, else nanoseconds). */
 int time_parse(const struct tool_common *common, mote_table *table, const struct mote_table_info *info,
                const char *text, int64_t *ns);
+/* --from and --to, of which at least one may be NULL: *use becomes 1, and the open end as far as times go, unless both are. Returns 0 or an exit code. */
+int time_range_parse(const struct tool_common *common, mote_table *table, const struct mote_table_info *info, const char *from, const char *to, uint32_t *use, int64_t *from_ns, int64_t *to_ns);
 
 #endif

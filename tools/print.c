@@ -2,9 +2,13 @@
 #include "tools/print.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "tools/columns.h"
 #include "tools/number.h"
+
+const char *const print_format_names[] = {"csv", "jsonl", NULL};
+const char *const print_time_names[] = {"ns", "rfc3339", NULL};
 
 static void print_double(struct output *out, double value, bool json)
 {
@@ -229,4 +233,14 @@ void print_column_of_value(const struct mote_value *value, uint32_t dimension, u
     offsets[1] = in_bytes && !value->is_null ? (uint32_t)value->as.bytes.size_bytes : 0;
     column->offsets = offsets;
     column->values = in_bytes ? value->as.bytes.data : (const void *)&value->as;
+}
+
+int print_close(const struct tool_common *common, struct output *out, int code)
+{
+    struct mote_error cause;
+    mote_last_error(&cause);
+    int write_errno = output_close(out);
+    if (code)
+        return tool_fail(common, &cause);
+    return write_errno ? tool_refuse(common, TOOL_REFUSED, 0, "cannot write the output: %s", strerror(write_errno)) : 0;
 }

@@ -16,6 +16,7 @@
 
 #include "include/mote.h"
 #include "tools/output.h"
+#include "tools/tool.h"
 
 enum print_format { PRINT_CSV, PRINT_JSONL };
 enum print_time { PRINT_TIME_NS, PRINT_TIME_RFC3339 };
@@ -25,6 +26,11 @@ struct print_style {
     uint32_t time;   /* enum print_time */
 };
 
+/* The option table's entries for a style. */
+#define PRINT_OPTIONS(style) \
+    {"format", OPTION_CHOICE, "NAME", "of the output", &(style)->format, print_format_names}, {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &(style)->time, print_time_names}
+extern const char *const print_format_names[], *const print_time_names[];
+
 /* Row `row` of a chunk. names: of its columns. */
 void print_row(struct output *out, const struct print_style *style, const struct mote_column *columns,
                const char *const *names, size_t column_count, size_t row);
@@ -33,5 +39,7 @@ void print_header(struct output *out, const struct print_style *style, const cha
 /* Points a column of one row at a value, so that print_row prints it. offsets: room for 2, validity: 1 byte. */
 void print_column_of_value(const struct mote_value *value, uint32_t dimension, uint32_t offsets[2], uint8_t *validity,
                            struct mote_column *column);
+/* Closes the output. code: of the reading, a MOTE_E or 0; what was printed stays printed, the exit code that is returned says where it is not all. */
+int print_close(const struct tool_common *common, struct output *out, int code);
 
 #endif

@@ -1,20 +1,6 @@
 /* range.c: times and keys that bound what is read (range.h). */
 #include "tools/range.h"
 
-static int set_time_range(const struct tool_common *common, mote_table *table, const struct mote_table_info *info,
-                          const struct range_words *words, struct mote_scan_options *options)
-{
-    if (!words->from && !words->to)
-        return 0;
-    options->use_time_range = 1;
-    options->time_from_ns = INT64_MIN;
-    options->time_to_ns = INT64_MAX;
-    int result = words->from ? time_parse(common, table, info, words->from, &options->time_from_ns) : 0;
-    if (!result && words->to)
-        result = time_parse(common, table, info, words->to, &options->time_to_ns);
-    return result;
-}
-
 int range_parse(const struct tool_common *common, mote_table *table, const struct mote_table_info *info,
                 const struct range_words *words, struct range *range, struct mote_scan_options *options)
 {
@@ -27,7 +13,7 @@ int range_parse(const struct tool_common *common, mote_table *table, const struc
     if (!result && words->key_to)
         result = key_parse_list(common, table, info, words->key_to, &range->to);
     if (!result)
-        result = set_time_range(common, table, info, words, options);
+        result = time_range_parse(common, table, info, words->from, words->to, &options->use_time_range, &options->time_from_ns, &options->time_to_ns);
     options->key_prefix = range->key.count ? range->key.values : NULL;
     options->key_prefix_count = range->key.count;
     options->key_from = range->from.count ? range->from.values : NULL;

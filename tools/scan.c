@@ -8,9 +8,6 @@
 #include "tools/print.h"
 #include "tools/range.h"
 
-static const char *const format_names[] = {"csv", "jsonl", NULL};
-static const char *const time_names[] = {"ns", "rfc3339", NULL};
-
 struct scan {
     struct tool_common common;
     const char *path, *table_name;
@@ -40,14 +37,9 @@ static int print_rows(const struct scan *scan, mote_table *table, const struct m
         for (size_t row = 0; row < chunk.row_count && !scan->count_only; row++)
             print_row(out, &scan->style, chunk.columns, choice->names, choice->count, row);
     }
-    int result = 0;
     if (scan->count_only && !code)
         output_format(out, scan->common.json ? "{\"rows\":%llu}\n" : "%llu\n", (unsigned long long)rows);
-    int write_errno = output_close(out);
-    if (code) /* what was printed stays printed; the exit code says that it is not all */
-        result = tool_fail(&scan->common, NULL);
-    else if (write_errno)
-        result = tool_refuse(&scan->common, TOOL_REFUSED, 0, "cannot write the output: %s", strerror(write_errno));
+    int result = print_close(&scan->common, out, code);
     mote_cursor_close(cursor);
     free(out);
     return result;
@@ -111,8 +103,7 @@ int command_scan(int argc, char **argv)
         {"desc", OPTION_FLAG, NULL, "from the last key to the first", &scan.descending, NULL},
         {"count", OPTION_FLAG, NULL, "print only how many rows there are", &scan.count_only, NULL},
         {"snapshot", OPTION_TEXT, "NAME", "the rows that this named snapshot sees", &scan.snapshot_name, NULL},
-        {"format", OPTION_CHOICE, "NAME", "of the output", &scan.style.format, format_names},
-        {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &scan.style.time, time_names},
+        PRINT_OPTIONS(&scan.style),
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &scan.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
@@ -143,8 +134,7 @@ int command_latest(int argc, char **argv)
         {"desc", OPTION_FLAG, NULL, "from the last series to the first", &scan.descending, NULL},
         {"count", OPTION_FLAG, NULL, "print only how many series there are", &scan.count_only, NULL},
         {"snapshot", OPTION_TEXT, "NAME", "the rows that this named snapshot sees", &scan.snapshot_name, NULL},
-        {"format", OPTION_CHOICE, "NAME", "of the output", &scan.style.format, format_names},
-        {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &scan.style.time, time_names},
+        PRINT_OPTIONS(&scan.style),
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &scan.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };

@@ -8,9 +8,6 @@
 #include "tools/print.h"
 #include "tools/search_terms.h"
 
-static const char *const format_names[] = {"csv", "jsonl", NULL};
-static const char *const time_names[] = {"ns", "rfc3339", NULL};
-
 struct search {
     struct tool_common common;
     const char *path, *table_name;
@@ -19,18 +16,6 @@ struct search {
     bool no_header, count_only, explain;
     struct print_style style;
 };
-
-static int set_times(const struct search *search, mote_table *table, const struct mote_table_info *info,
-                     struct mote_search_options *options)
-{
-    if (!search->from && !search->to)
-        return 0;
-    options->use_time_range = 1;
-    options->time_from_ns = INT64_MIN;
-    options->time_to_ns = INT64_MAX;
-    int result = search->from ? time_parse(&search->common, table, info, search->from, &options->time_from_ns) : 0;
-    return !result && search->to ? time_parse(&search->common, table, info, search->to, &options->time_to_ns) : result;
-}
 
 /* The score is one more column behind the others. */
 static void print_hits(const struct search *search, struct output *out, const struct mote_hit_chunk *chunk,
@@ -84,11 +69,7 @@ static int print_rows(const struct search *search, mote_table *table, const stru
     const char *explanation = search->explain && !code ? mote_hits_explain(hits) : NULL;
     if (explanation)
         print_explanation(search, out, explanation);
-    int write_errno = output_close(out), result = 0;
-    if (code)
-        result = tool_fail(&search->common, NULL);
-    else if (write_errno)
-        result = tool_refuse(&search->common, TOOL_REFUSED, 0, "cannot write the output: %s", strerror(write_errno));
+    int result = print_close(&search->common, out, code);
     mote_hits_close(hits);
     free(out);
     free(names);
@@ -108,7 +89,7 @@ static int run(const struct search *search, mote_db *db)
     if (!result)
         result = search_terms_parse(&search->common, table, &info, &search->words, &terms);
     if (!result)
-        result = set_times(search, table, &info, &terms.options);
+        result = time_range_parse(&search->common, table, &info, search->from, search->to, &terms.options.use_time_range, &terms.options.time_from_ns, &terms.options.time_to_ns);
     if (!result && terms.count == 0 && !terms.options.use_time_range)
         result = tool_refuse(&search->common, TOOL_USAGE, 0, "what is searched for? see mote search --help");
     if (!result) {
@@ -148,8 +129,7 @@ int command_search(int argc, char **argv)
         {"limit", OPTION_COUNT, "N", "at most N rows", &search.words.limit, NULL},
         {"count", OPTION_FLAG, NULL, "print only how many rows there are", &search.count_only, NULL},
         {"explain", OPTION_FLAG, NULL, "tell on stderr how the rows were found (JSON: as the last object)", &search.explain, NULL},
-        {"format", OPTION_CHOICE, "NAME", "of the output", &search.style.format, format_names},
-        {"time-format", OPTION_CHOICE, "NAME", "of timestamps", &search.style.time, time_names},
+        PRINT_OPTIONS(&search.style),
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &search.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };

@@ -43,6 +43,26 @@ void tool_common_init(struct tool_common *common, const char *command, struct op
     memcpy(options, table, sizeof table);
 }
 
+int tool_parse(struct tool_common *common, const struct tool_usage *usage, const struct option *own, int argc, char **argv, const char **operands, unsigned *operand_count)
+{
+    struct option shared[TOOL_COMMON_OPTIONS];
+    char name[32];
+    unsigned count;
+    tool_common_init(common, usage->command, shared);
+    (void)snprintf(name, sizeof name, "mote %s", usage->command);
+    const struct option_command command = {
+        .name = name,
+        .operands = usage->operands,
+        .summary = usage->summary,
+        .details = usage->details,
+        .operand_min = usage->operand_min,
+        .operand_max = usage->operand_max ? usage->operand_max : usage->operand_min,
+        .options = own,
+        .common = shared,
+    };
+    return options_parse(&command, argc, argv, operands, operand_count ? operand_count : &count);
+}
+
 int tool_exit_code(int code)
 {
     switch (code) {

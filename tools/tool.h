@@ -28,6 +28,16 @@ struct tool_common {
 /* Sets the defaults and fills options[] with the options that all subcommands share, ended by an empty one. */
 void tool_common_init(struct tool_common *common, const char *command, struct option options[TOOL_COMMON_OPTIONS]);
 
+/* What a subcommand takes; operand_max 0: exactly operand_min. */
+struct tool_usage {
+    const char *command;  /* "trim" */
+    const char *operands; /* "PATH TABLE [FILE]" */
+    const char *summary, *details; /* one sentence; paragraphs, or NULL */
+    unsigned operand_min, operand_max;
+};
+/* Both in one: tool_common_init, then the command line by its own options and the common ones. Returns as options_parse. operand_count may be NULL. */
+int tool_parse(struct tool_common *common, const struct tool_usage *usage, const struct option *own, int argc, char **argv, const char **operands, unsigned *operand_count);
+
 /* The exit code that a MOTE_E code stands for. */
 int tool_exit_code(int code);
 
@@ -71,12 +81,22 @@ int command_aggregate(int argc, char **argv);
 int command_index(int argc, char **argv);
 int command_search(int argc, char **argv);
 int command_snapshot(int argc, char **argv);
+int command_blob(int argc, char **argv);
+int command_send(int argc, char **argv);
+int command_receive(int argc, char **argv);
+int command_clone(int argc, char **argv);
+int command_base(int argc, char **argv);
+int command_resize(int argc, char **argv);
+int command_retention(int argc, char **argv);
+int command_pin(int argc, char **argv);
+int command_unpin(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_dump(int argc, char **argv);
 int command_checkpoint(int argc, char **argv);
 int command_flush(int argc, char **argv);
 int command_generate(int argc, char **argv);
 int command_calibrate(int argc, char **argv);
+int command_trim(int argc, char **argv);
 /* Does not return where it succeeds: another program takes over. */
 int command_bench(int argc, char **argv);
 

@@ -9,8 +9,9 @@
  *   was durable when F was submitted (wal.h, invariants 3 and 4). Is the hole below the highest such proof, it is damage; else the log ends there. A power cut alone can never give the first: whatever
  *   it leaves of the frames in flight, their proofs are at or below the durable prefix, and that is whole.
  *
- * Past damage (continue_on_damage) reading goes on at the next valid frame of the incarnation whose seqs are not below the expected; its link to the lost ones cannot be checked. Damage whose end no frame
- * shows is reported up to the proof, with seq_to UINT64_MAX; damage that lost only marks or pads has seq_to = seq_from - 1.
+ * Past damage (continue_on_damage) reading goes on at the next valid frame of the incarnation whose seqs are not below the expected; its link to the lost ones cannot be checked. Damage up to the end of an
+ * ended incarnation is held back until a frame of a later one shows where its seqs end at the latest. Damage whose end no frame shows is reported up to the proof, with seq_to UINT64_MAX; damage that lost
+ * only marks or pads has seq_to = seq_from - 1.
  *
  * Frames behind the end are dropped, but their seqs and generations are noted, so that neither is used again. */
 #include "blockdev/base/bytes.h"
@@ -30,6 +31,8 @@ struct scan {
     bool chained;  /* chain_crc and expected_seq are those of the frame just before */
     bool surveyed; /* proof_lsn is final */
     bool ended;    /* the newest frame that counts is an end frame */
+    bool held;     /* a damage is held back, because no frame has shown yet where its seqs end */
+    uint64_t held_from_lsn, held_to_lsn, held_seq;
 };
 
 enum { FRAME_GOOD = 0, FRAME_BAD = 1 }; /* or a negative error */
@@ -173,6 +176,17 @@ static int report_lost(struct scan *scan, uint64_t from_lsn, uint64_t to_lsn)
     return MOTE_ELOST;
 }
 
+/* Reports a damage that is held back, now that the next frame's seq is known (UINT64_MAX: it is not). */
+static void report_held(struct scan *scan, uint64_t next_seq)
+{
+    const struct wal_recovery *recovery = scan->recovery;
+    if (!scan->held)
+        return;
+    scan->held = false;
+    if (recovery->on_damage)
+        recovery->on_damage(recovery->context, scan->held_from_lsn, scan->held_to_lsn, scan->held_seq, next_seq == UINT64_MAX ? UINT64_MAX : next_seq - 1);
+}
+
 /* At a hole: MOTE_OK with *lsn moved to where reading goes on (limit_lsn: the log ends), or an error. */
 static int cross_hole(struct scan *scan, uint64_t *lsn)
 {
@@ -198,8 +212,13 @@ static int cross_hole(struct scan *scan, uint64_t *lsn)
         recovery->damaged_lsn_to = to_lsn;
     }
     recovery->verdict = WAL_DAMAGED;
-    if (recovery->on_damage)
-        recovery->on_damage(recovery->context, from_lsn, to_lsn, scan->expected_seq, next_seq == UINT64_MAX ? UINT64_MAX : next_seq - 1);
+    report_held(scan, next_seq);
+    scan->held = true;
+    scan->held_from_lsn = from_lsn;
+    scan->held_to_lsn = to_lsn;
+    scan->held_seq = scan->expected_seq;
+    if (next_seq != UINT64_MAX || is_live(scan->incarnation) || !recovery->continue_on_damage)
+        report_held(scan, next_seq);
     if (!recovery->continue_on_damage)
         return report_lost(scan, from_lsn, to_lsn);
     *lsn = next_lsn;
@@ -210,6 +229,7 @@ static int cross_hole(struct scan *scan, uint64_t *lsn)
 static int accept_frame(struct scan *scan, const struct wal_frame *frame, const uint8_t *payload)
 {
     struct wal_recovery *recovery = scan->recovery;
+    report_held(scan, frame->first_seq);
     recovery->frame_count++;
     recovery->end_lsn = frame->lsn + frame->frame_bytes;
     scan->chain_crc = frame->crc;
@@ -310,6 +330,7 @@ int wal_recover(struct wal_recovery *recovery)
             code = survey(&scan, max_u64(scan.incarnation->end_lsn, recovery->head_lsn), recovery->incarnations[i + 1].first_lsn);
         }
     }
+    report_held(&scan, UINT64_MAX);
     wal_reader_close(&scan.reader);
     return code;
 }

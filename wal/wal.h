@@ -215,7 +215,7 @@ struct wal_recovery {
  * could not be read. Writes nothing. */
 int wal_recover(struct wal_recovery *recovery);
 /* Notes on what recovery reports. A torn tail's dropped frames, and those behind the end of an ended incarnation, are noted in next_seq and highest_generation. on_damage's seq_from is a lower bound where an
- * incarnation's first frames are lost; seq_to = seq_from - 1: only marks or pads are lost, no row. With continue_on_damage a part that cannot be read counts as damaged; else it is MOTE_EIO (after one repetition). */
+ * incarnation's first frames are lost, seq_to an upper one where an ended incarnation's last frames are; seq_to = seq_from - 1: only marks or pads are lost, no row. With continue_on_damage a part that cannot be read counts as damaged; else it is MOTE_EIO (after one repetition). */
 /* One frame's header at data[0..size): MOTE_OK when magic, lengths, lsn, uuid and checksum are good (the payload must be in data too), else MOTE_EDAMAGED without a sentence. For recovery, dump and tests. */
 int wal_frame_decode(const uint8_t *data, uint64_t size_bytes, const uint8_t uuid[16], uint64_t lsn, uint32_t frame_bytes_max, struct wal_frame *frame);
 

@@ -406,6 +406,7 @@ int codec_decode(const void *in, size_t in_bytes, uint32_t type, uint32_t dimens
     if (result != MOTE_OK)
         return result;
     struct byte_reader reader = byte_reader_make((const uint8_t *)in + CODEC_HEADER_BYTES, info.encoded_bytes - CODEC_HEADER_BYTES);
+    scratch.work->readable_end = (const uint8_t *)in + in_bytes;
     if (info.has_nulls) {
         if (!validity || !read_validity(&reader, validity, count, &present))
             return report_damage("its validity bitmap is wrong");
@@ -444,6 +445,7 @@ int codec_decode_rows(const void *in, size_t in_bytes, uint32_t type, uint32_t c
     if (result != MOTE_OK)
         return result;
     struct byte_reader reader = byte_reader_make((const uint8_t *)in + CODEC_HEADER_BYTES, info.encoded_bytes - CODEC_HEADER_BYTES);
+    scratch.work->readable_end = (const uint8_t *)in + in_bytes;
     return codec_decode_stream_rows(scratch.work, kind_of(type), &reader, first, end, count, values, value_bytes) ? 1 : report_damage("a chunk does not decode");
 }
 

@@ -11,25 +11,25 @@ static inline uint32_t width_of(uint64_t value) { return value ? 64u - (uint32_t
 #define LANE 64
 #include "blockdev/base/codec_lane.h"
 
-static const uint64_t ten_powers[CODEC_TEN_POWER_MAX + 1] = {1,
-                                                             10,
-                                                             100,
-                                                             1000,
-                                                             10000,
-                                                             100000,
-                                                             1000000,
-                                                             10000000,
-                                                             100000000,
-                                                             1000000000,
-                                                             10000000000,
-                                                             100000000000,
-                                                             1000000000000,
-                                                             10000000000000,
-                                                             100000000000000,
-                                                             1000000000000000,
-                                                             10000000000000000,
-                                                             100000000000000000,
-                                                             1000000000000000000};
+const uint64_t codec_integer_powers_of_ten[CODEC_TEN_POWER_MAX + 1] = {1,
+                                                                       10,
+                                                                       100,
+                                                                       1000,
+                                                                       10000,
+                                                                       100000,
+                                                                       1000000,
+                                                                       10000000,
+                                                                       100000000,
+                                                                       1000000000,
+                                                                       10000000000,
+                                                                       100000000000,
+                                                                       1000000000000,
+                                                                       10000000000000,
+                                                                       100000000000000,
+                                                                       1000000000000000,
+                                                                       10000000000000000,
+                                                                       100000000000000000,
+                                                                       1000000000000000000};
 
 enum { POWER_SAMPLES = 16, POWER_DIVIDED_MAX = 15 /* 10^15 < 2^51, below which doubles divide exactly */ };
 
@@ -44,7 +44,7 @@ static uint32_t sample_power(const void *values, bool wide, uint32_t count)
         uint64_t difference = wide ? v64[i] - v64[0] : (uint64_t)((int64_t)(int32_t)v32[i] - (int32_t)v32[0]);
         difference = (int64_t)difference < 0 ? 0 - difference : difference;
         any = any || difference != 0;
-        while (power > 0 && difference % ten_powers[power] != 0)
+        while (power > 0 && difference % codec_integer_powers_of_ten[power] != 0)
             power--;
     }
     return any ? power : 0;
@@ -100,23 +100,4 @@ void codec_write_integers(const struct codec_work *work, const struct integer_pl
     }
     at = plan->wide ? write_lane_64(work, plan, at) : write_lane_32(work, plan, at);
     assert((size_t)(at - out) == plan->bytes);
-}
-
-bool codec_read_integers(struct byte_reader *reader, uint32_t codec, uint32_t power, bool wide, uint32_t count, struct codec_work *work, void *values)
-{
-    assert(count >= 1 && count <= CODEC_CHUNK_VALUES);
-    if (power > CODEC_TEN_POWER_MAX || (codec != CODEC_FOR && codec != CODEC_DELTA && codec != CODEC_DOD))
-        return false;
-    uint64_t origin = power ? read_u64(reader) : 0, factor = ten_powers[power];
-    if (!(wide ? read_lane_64(reader, codec, count, work, values) : read_lane_32(reader, codec, count, work, values)))
-        return false;
-    uint64_t *v64 = values;
-    uint32_t *v32 = values;
-    uint32_t from = work->from_group * CODEC_GROUP_VALUES, to = work->to_group * CODEC_GROUP_VALUES;
-    to = to < count ? to : count;
-    for (uint32_t i = from; power && wide && i < to; i++)
-        v64[i] = origin + v64[i] * factor;
-    for (uint32_t i = from; power && !wide && i < to; i++)
-        v32[i] = (uint32_t)origin + v32[i] * (uint32_t)factor;
-    return true;
 }

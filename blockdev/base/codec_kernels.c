@@ -13,7 +13,7 @@ size_t codec_kernels_all(const struct codec_kernels *all[4])
     all[count++] = &codec_kernels_portable;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         all[count++] = &codec_kernels_avx2;
 #endif
     return count;

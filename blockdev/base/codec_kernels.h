@@ -28,6 +28,30 @@ enum {
     CODEC_PACK_SLACK_BYTES = 16,   /* what pack may write behind them */
 };
 
+/* What becomes of decoded integers. 64-bit ones count as the doubles that their sum with 1.5 * 2^52 in bits, less 1.5 * 2^52, makes: themselves up to 2^51. */
+enum codec_conversion {
+    CODEC_CONVERT_NONE,
+    CODEC_CONVERT_PATTERNS,       /* bit patterns of floats of as many bits, shifted left by `shift`, the bits below the sign inverted in negative ones */
+    CODEC_CONVERT_DECIMALS,       /* integer / factor: of 32 bits float32, by one division of float32 (of the nearest to both); of 64 bits float64 */
+    CODEC_CONVERT_DECIMALS_EXACT, /* of 32 bits: float32, by one division of float64 and then rounded */
+    CODEC_CONVERT_DECIMALS_F64,   /* of 32 bits: float64 */
+    CODEC_CONVERT_SCALED,         /* integer * factor in float64: of 32 bits rounded to float32, of 64 bits float64 */
+    CODEC_CONVERT_SCALED_F64,     /* of 32 bits: float64 */
+    CODEC_CONVERSION_COUNT,
+};
+
+/* A sequence of packed groups, and where in it the decoding stands. */
+struct codec_packed {
+    const uint8_t *in;     /* the next group: 8 * its width bytes (codec_format.h) */
+    const uint8_t *widths; /* its width, at most those of the lane, and those of the groups behind it */
+    uint32_t order;        /* 0: the numbers themselves (FOR), 1: zigzag differences (DELTA), 2: differences of these (DOD) */
+    uint32_t conversion;   /* enum codec_conversion */
+    uint32_t shift;
+    uint64_t base;
+    uint64_t first, first_delta; /* the integer and the difference before the next group */
+    double factor;
+};
+
 struct codec_kernels {
     const char *name;
 
@@ -40,16 +64,13 @@ struct codec_kernels {
     /* Packs eights * 8 numbers, less `subtract`, in width bits each: eights * width bytes. */
     void (*pack_32)(const uint32_t *numbers, uint32_t subtract, uint32_t eights, uint32_t width, uint8_t *out);
     void (*pack_64)(const uint64_t *numbers, uint64_t subtract, uint32_t eights, uint32_t width, uint8_t *out);
-    /* One group of 64 numbers, plus `add`. */
-    void (*unpack_32)(const uint8_t *in, uint32_t width, uint32_t add, uint32_t *numbers);
-    void (*unpack_64)(const uint8_t *in, uint32_t width, uint64_t add, uint64_t *numbers);
-    /* numbers[i] = first + the sum of those up to i, in place; zigzag: of their signed values. */
-    void (*integrate_32)(uint32_t *numbers, uint32_t groups, uint32_t first, bool zigzag);
-    void (*integrate_64)(uint64_t *numbers, uint32_t groups, uint64_t first, bool zigzag);
+    /* Decodes the next `groups` whole groups to out, of any alignment: 64 values each. NULL: passes over them. What lies behind the groups' bytes is read: CODEC_UNPACK_SLACK_BYTES. decode_64: not the conversions from 32 bits to float64. */
+    void (*decode_32)(struct codec_packed *packed, uint32_t groups, void *out);
+    void (*decode_64)(struct codec_packed *packed, uint32_t groups, void *out);
     /* quotients = (values - values[0]) / ten_power, which is at most 10^15. False, and any quotients, if one is not whole or a difference is beyond 2^51. */
     bool (*divide_64)(const uint64_t *values, uint32_t groups, double ten_power, uint64_t *quotients);
 
-    /* Floats to integers: value * factor, rounded to nearest, even. Bit i % 64 of misses[i / 64]: the integer does not give the value back by from_... with the same divisor or scale.
+    /* Floats to integers: value * factor, rounded to nearest, even. Bit i % 64 of misses[i / 64]: the integer does not give the value back by the conversion of the same divisor or scale.
      * decimals_f32: by float arithmetic, the others by double; f32 and half: 32-bit integers, INT32_MIN where they do not hold the product (decimals_f32: beyond 2^24). */
     void (*decimals_f32)(const uint32_t *bits, uint32_t groups, float ten_power, uint32_t *integers, uint64_t *misses);
     void (*decimals_f32_exact)(const uint32_t *bits, uint32_t groups, double ten_power, uint32_t *integers, uint64_t *misses);
@@ -58,14 +79,6 @@ struct codec_kernels {
     void (*scaled_f32)(const uint32_t *bits, uint32_t groups, double scale, uint32_t *integers, uint64_t *misses);
     void (*scaled_f64_half)(const uint64_t *bits, uint32_t groups, double scale, uint32_t *integers, uint64_t *misses);
     void (*scaled_f64)(const uint64_t *bits, uint32_t groups, double scale, uint64_t *integers, uint64_t *misses);
-    /* And back: integer / ten_power, integer * scale. 64-bit integers count as the doubles that their sum with 1.5 * 2^52 in bits, less 1.5 * 2^52, makes: themselves up to 2^51. */
-    void (*from_decimals_f32)(const uint32_t *integers, uint32_t groups, float ten_power, uint32_t *bits);
-    void (*from_decimals_f32_exact)(const uint32_t *integers, uint32_t groups, double ten_power, uint32_t *bits);
-    void (*from_decimals_f64_half)(const uint32_t *integers, uint32_t groups, double ten_power, uint64_t *bits);
-    void (*from_decimals_f64)(const uint64_t *integers, uint32_t groups, double ten_power, uint64_t *bits);
-    void (*from_scaled_f32)(const uint32_t *integers, uint32_t groups, double scale, uint32_t *bits);
-    void (*from_scaled_f64_half)(const uint32_t *integers, uint32_t groups, double scale, uint64_t *bits);
-    void (*from_scaled_f64)(const uint64_t *integers, uint32_t groups, double scale, uint64_t *bits);
 
     /* Any count, any alignment. */
     void (*sum_i32)(const void *values, size_t count, struct codec_summary *out);

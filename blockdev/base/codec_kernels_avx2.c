@@ -114,56 +114,6 @@ AVX2_TARGET static void scan_second_64(const uint64_t *values, uint32_t groups, 
     delta_range->least = fold_i64(delta_least, false) ^ sign_64;
 }
 
-/* ---- Sums of differences ---- */
-
-AVX2_INLINE void integrate_8(uint32_t *numbers, uint32_t count, uint32_t first, bool zigzag)
-{
-    const __m256i one = _mm256_set1_epi32(1), last = _mm256_set1_epi32(7), zero = _mm256_setzero_si256();
-    __m256i carry = _mm256_set1_epi32((int)first);
-    for (uint32_t i = 0; i < count; i += 8) {
-        __m256i sum = load_256(numbers + i);
-        if (zigzag)
-            sum = _mm256_xor_si256(_mm256_srli_epi32(sum, 1), _mm256_sub_epi32(zero, _mm256_and_si256(sum, one)));
-        sum = _mm256_add_epi32(sum, _mm256_slli_si256(sum, 4));
-        sum = _mm256_add_epi32(sum, _mm256_slli_si256(sum, 8));
-        __m256i low_total = _mm256_shuffle_epi32(sum, 0xff);
-        sum = _mm256_add_epi32(sum, _mm256_permute2x128_si256(low_total, low_total, 0x08));
-        store_256(numbers + i, _mm256_add_epi32(sum, carry));
-        carry = _mm256_add_epi32(carry, _mm256_permutevar8x32_epi32(sum, last));
-    }
-}
-
-AVX2_TARGET static void integrate_32(uint32_t *numbers, uint32_t groups, uint32_t first, bool zigzag)
-{
-    if (zigzag)
-        integrate_8(numbers, groups * GROUP, first, true);
-    else
-        integrate_8(numbers, groups * GROUP, first, false);
-}
-
-AVX2_INLINE void integrate_4(uint64_t *numbers, uint32_t count, uint64_t first, bool zigzag)
-{
-    const __m256i one = _mm256_set1_epi64x(1), zero = _mm256_setzero_si256();
-    __m256i carry = _mm256_set1_epi64x((long long)first);
-    for (uint32_t i = 0; i < count; i += 4) {
-        __m256i sum = load_256(numbers + i);
-        if (zigzag)
-            sum = _mm256_xor_si256(_mm256_srli_epi64(sum, 1), _mm256_sub_epi64(zero, _mm256_and_si256(sum, one)));
-        sum = _mm256_add_epi64(sum, _mm256_slli_si256(sum, 8));
-        sum = _mm256_add_epi64(sum, _mm256_blend_epi32(zero, _mm256_permute4x64_epi64(sum, 0x50), 0xf0));
-        store_256(numbers + i, _mm256_add_epi64(sum, carry));
-        carry = _mm256_add_epi64(carry, _mm256_permute4x64_epi64(sum, 0xff));
-    }
-}
-
-AVX2_TARGET static void integrate_64(uint64_t *numbers, uint32_t groups, uint64_t first, bool zigzag)
-{
-    if (zigzag)
-        integrate_4(numbers, groups * GROUP, first, true);
-    else
-        integrate_4(numbers, groups * GROUP, first, false);
-}
-
 /* ---- Packing ---- */
 
 /* Two neighbours of w bits are one number of 2w bits, two of those one of 4w, and two of these 8w bits: w whole bytes. */
@@ -244,89 +194,6 @@ AVX2_TARGET static void pack_64(const uint64_t *numbers, uint64_t subtract, uint
         pack_narrow(numbers, base, eights, width, true, out);
 }
 
-/* For each width: where in 16 bytes the numbers of each half of the eight begin, as a byte shuffle and shifts. The halves' bytes begin at bits 0 and 4w (32-bit lanes, widths up to 25: four numbers each), or at bits 0, 2w, 4w, 6w
- * (64-bit lanes, widths up to 57: two numbers each). */
-#define BYTES_4(w, k, s) ((k) * (w) + (s)) / 8, ((k) * (w) + (s)) / 8 + 1, ((k) * (w) + (s)) / 8 + 2, ((k) * (w) + (s)) / 8 + 3
-#define BYTES_8(w, k, s) BYTES_4(w, k, s), BYTES_4(w, k, s + 32)
-#define SHIFT(w, k, s) ((k) * (w) + (s)) % 8
-#define SHUFFLE_32(w)                                                                                                                                                                                      \
-    {BYTES_4(w, 0, 0), BYTES_4(w, 1, 0), BYTES_4(w, 2, 0), BYTES_4(w, 3, 0), BYTES_4(w, 0, 4 * (w) % 8), BYTES_4(w, 1, 4 * (w) % 8), BYTES_4(w, 2, 4 * (w) % 8), BYTES_4(w, 3, 4 * (w) % 8)},
-#define SHIFTS_32(w) {SHIFT(w, 0, 0), SHIFT(w, 1, 0), SHIFT(w, 2, 0), SHIFT(w, 3, 0), SHIFT(w, 4, 0), SHIFT(w, 5, 0), SHIFT(w, 6, 0), SHIFT(w, 7, 0)},
-#define SHUFFLE_64(w)                                                                                                                                                                                      \
-    {BYTES_8(w, 0, 0),         BYTES_8(w, 1, 0),         BYTES_8(w, 0, 2 * (w) % 8), BYTES_8(w, 1, 2 * (w) % 8),                                                                                           \
-     BYTES_8(w, 0, 4 * (w) % 8), BYTES_8(w, 1, 4 * (w) % 8), BYTES_8(w, 0, 6 * (w) % 8), BYTES_8(w, 1, 6 * (w) % 8)},
-#define EIGHT(X, w) X(w) X((w) + 1) X((w) + 2) X((w) + 3) X((w) + 4) X((w) + 5) X((w) + 6) X((w) + 7)
-
-enum { WIDTH_32_MAX = 25, WIDTH_64_MAX = 57 };
-static const uint8_t shuffles_32[WIDTH_32_MAX + 1][32] = {SHUFFLE_32(0) EIGHT(SHUFFLE_32, 1) EIGHT(SHUFFLE_32, 9) EIGHT(SHUFFLE_32, 17) SHUFFLE_32(25)};
-static const uint8_t shuffles_64[WIDTH_64_MAX + 1][64] = {SHUFFLE_64(0) EIGHT(SHUFFLE_64, 1) EIGHT(SHUFFLE_64, 9) EIGHT(SHUFFLE_64, 17) EIGHT(SHUFFLE_64, 25) EIGHT(SHUFFLE_64, 33) EIGHT(SHUFFLE_64, 41)
-                                                              EIGHT(SHUFFLE_64, 49) SHUFFLE_64(57)};
-static const uint8_t shifts[WIDTH_64_MAX + 1][8] = {SHIFTS_32(0) EIGHT(SHIFTS_32, 1) EIGHT(SHIFTS_32, 9) EIGHT(SHIFTS_32, 17) EIGHT(SHIFTS_32, 25) EIGHT(SHIFTS_32, 33) EIGHT(SHIFTS_32, 41)
-                                                        EIGHT(SHIFTS_32, 49) SHIFTS_32(57)};
-
-AVX2_INLINE __m256i load_halves(const uint8_t *low, const uint8_t *high)
-{
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low)), _mm_loadu_si128((const __m128i *)high), 1);
-}
-
-/* The decoding parameters of one width in 64-bit lanes. */
-struct wide_unpack {
-    __m256i shuffle[2], shift[2], mask;
-    uint32_t at[3]; /* where numbers 2, 4 and 6 begin */
-};
-
-AVX2_INLINE struct wide_unpack prepare_wide(uint32_t width)
-{
-    struct wide_unpack wide = {.mask = _mm256_set1_epi64x((long long)((1ull << width) - 1)), .at = {2 * width / 8, 4 * width / 8, 6 * width / 8}};
-    for (int half = 0; half < 2; half++) {
-        int four;
-        memcpy(&four, shifts[width] + 4 * half, 4);
-        wide.shuffle[half] = load_256(shuffles_64[width] + 32 * half);
-        wide.shift[half] = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four));
-    }
-    return wide;
-}
-
-AVX2_INLINE __m256i unpack_four(const struct wide_unpack *wide, const uint8_t *in, int half)
-{
-    __m256i bytes = half ? load_halves(in + wide->at[1], in + wide->at[2]) : load_halves(in, in + wide->at[0]);
-    return _mm256_and_si256(_mm256_srlv_epi64(_mm256_shuffle_epi8(bytes, wide->shuffle[half]), wide->shift[half]), wide->mask);
-}
-
-AVX2_TARGET static void unpack_32(const uint8_t *in, uint32_t width, uint32_t add, uint32_t *numbers)
-{
-    const __m256i base = _mm256_set1_epi32((int)add);
-    if (width <= WIDTH_32_MAX) {
-        const __m256i shuffle = load_256(shuffles_32[width]), shift = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)shifts[width])), mask = _mm256_set1_epi32((int)((1u << width) - 1));
-        for (int i = 0; i < GROUP; i += 8, in += width) {
-            __m256i number = _mm256_shuffle_epi8(load_halves(in, in + width / 2), shuffle);
-            number = _mm256_and_si256(_mm256_srlv_epi32(number, shift), mask);
-            store_256(numbers + i, _mm256_add_epi32(number, base));
-        }
-        return;
-    }
-    const struct wide_unpack wide = prepare_wide(width);
-    for (int i = 0; i < GROUP; i += 8, in += width) {
-        __m256 low = _mm256_castsi256_ps(unpack_four(&wide, in, 0)), high = _mm256_castsi256_ps(unpack_four(&wide, in, 1));
-        __m256i number = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)), 0xd8);
-        store_256(numbers + i, _mm256_add_epi32(number, base));
-    }
-}
-
-AVX2_TARGET static void unpack_64(const uint8_t *in, uint32_t width, uint64_t add, uint64_t *numbers)
-{
-    if (width > WIDTH_64_MAX) {
-        codec_unpack_portable(in, width, add, numbers);
-        return;
-    }
-    const __m256i base = _mm256_set1_epi64x((long long)add);
-    const struct wide_unpack wide = prepare_wide(width);
-    for (int i = 0; i < GROUP; i += 8, in += width) {
-        store_256(numbers + i, _mm256_add_epi64(unpack_four(&wide, in, 0), base));
-        store_256(numbers + i + 4, _mm256_add_epi64(unpack_four(&wide, in, 1), base));
-    }
-}
-
 const struct codec_kernels codec_kernels_avx2 = {
     .name = "avx2",
     .scan_32 = scan_32,
@@ -335,10 +202,8 @@ const struct codec_kernels codec_kernels_avx2 = {
     .scan_second_64 = scan_second_64,
     .pack_32 = pack_32,
     .pack_64 = pack_64,
-    .unpack_32 = unpack_32,
-    .unpack_64 = unpack_64,
-    .integrate_32 = integrate_32,
-    .integrate_64 = integrate_64,
+    .decode_32 = codec_avx2_decode_32,
+    .decode_64 = codec_avx2_decode_64,
     .divide_64 = codec_avx2_divide_64,
     .decimals_f32 = codec_avx2_decimals_f32,
     .decimals_f32_exact = codec_avx2_decimals_f32_exact,
@@ -347,13 +212,6 @@ const struct codec_kernels codec_kernels_avx2 = {
     .scaled_f32 = codec_avx2_scaled_f32,
     .scaled_f64_half = codec_avx2_scaled_f64_half,
     .scaled_f64 = codec_avx2_scaled_f64,
-    .from_decimals_f32 = codec_avx2_from_decimals_f32,
-    .from_decimals_f32_exact = codec_avx2_from_decimals_f32_exact,
-    .from_decimals_f64_half = codec_avx2_from_decimals_f64_half,
-    .from_decimals_f64 = codec_avx2_from_decimals_f64,
-    .from_scaled_f32 = codec_avx2_from_scaled_f32,
-    .from_scaled_f64_half = codec_avx2_from_scaled_f64_half,
-    .from_scaled_f64 = codec_avx2_from_scaled_f64,
     .sum_i32 = codec_avx2_sum_i32,
     .sum_i64 = codec_avx2_sum_i64,
     .sum_f32 = codec_avx2_sum_f32,

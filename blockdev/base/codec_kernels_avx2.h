@@ -1,4 +1,4 @@
-/* codec_kernels_avx2.h: what the files of the AVX2 kernels share (codec_kernels.h). The functions must be called only where the processor has AVX2; the build need not have it. */
+/* codec_kernels_avx2.h: what the files of the AVX2 kernels share (codec_kernels.h). The functions must be called only where the processor has AVX2 and FMA; the build need not have it. */
 #ifndef MOTE_BLOCKDEV_BASE_CODEC_KERNELS_AVX2_H
 #define MOTE_BLOCKDEV_BASE_CODEC_KERNELS_AVX2_H
 
@@ -23,14 +23,10 @@ void codec_avx2_decimals_f64(const uint64_t *bits, uint32_t groups, double ten_p
 void codec_avx2_scaled_f32(const uint32_t *bits, uint32_t groups, double scale, uint32_t *integers, uint64_t *misses);
 void codec_avx2_scaled_f64_half(const uint64_t *bits, uint32_t groups, double scale, uint32_t *integers, uint64_t *misses);
 void codec_avx2_scaled_f64(const uint64_t *bits, uint32_t groups, double scale, uint64_t *integers, uint64_t *misses);
-void codec_avx2_from_decimals_f32(const uint32_t *integers, uint32_t groups, float ten_power, uint32_t *bits);
-void codec_avx2_from_decimals_f32_exact(const uint32_t *integers, uint32_t groups, double ten_power, uint32_t *bits);
-void codec_avx2_from_decimals_f64_half(const uint32_t *integers, uint32_t groups, double ten_power, uint64_t *bits);
-void codec_avx2_from_decimals_f64(const uint64_t *integers, uint32_t groups, double ten_power, uint64_t *bits);
-void codec_avx2_from_scaled_f32(const uint32_t *integers, uint32_t groups, double scale, uint32_t *bits);
-void codec_avx2_from_scaled_f64_half(const uint32_t *integers, uint32_t groups, double scale, uint64_t *bits);
-void codec_avx2_from_scaled_f64(const uint64_t *integers, uint32_t groups, double scale, uint64_t *bits);
 bool codec_avx2_divide_64(const uint64_t *values, uint32_t groups, double ten_power, uint64_t *quotients);
+/* codec_kernels_avx2_decode.c */
+void codec_avx2_decode_32(struct codec_packed *packed, uint32_t groups, void *out);
+void codec_avx2_decode_64(struct codec_packed *packed, uint32_t groups, void *out);
 /* codec_kernels_avx2_sums.c */
 void codec_avx2_sum_i32(const void *values, size_t count, struct codec_summary *out);
 void codec_avx2_sum_i64(const void *values, size_t count, struct codec_summary *out);

@@ -168,55 +168,6 @@ AVX2_TARGET void codec_avx2_scaled_f64(const uint64_t *bits, uint32_t groups, do
     }
 }
 
-AVX2_TARGET void codec_avx2_from_decimals_f32(const uint32_t *integers, uint32_t groups, float ten_power, uint32_t *bits)
-{
-    const __m256 divisor = _mm256_set1_ps(ten_power);
-    for (uint32_t i = 0; i < groups * GROUP; i += 8)
-        store_256(bits + i, _mm256_castps_si256(_mm256_div_ps(_mm256_cvtepi32_ps(load_256(integers + i)), divisor)));
-}
-
-AVX2_TARGET void codec_avx2_from_decimals_f32_exact(const uint32_t *integers, uint32_t groups, double ten_power, uint32_t *bits)
-{
-    const __m256d divisor = _mm256_set1_pd(ten_power);
-    for (uint32_t i = 0; i < groups * GROUP; i += 8)
-        store_256(bits + i, _mm256_castps_si256(divide_8(load_256(integers + i), divisor)));
-}
-
-AVX2_TARGET void codec_avx2_from_decimals_f64_half(const uint32_t *integers, uint32_t groups, double ten_power, uint64_t *bits)
-{
-    const __m256d divisor = _mm256_set1_pd(ten_power);
-    for (uint32_t i = 0; i < groups * GROUP; i += 4)
-        store_256(bits + i, _mm256_castpd_si256(_mm256_div_pd(_mm256_cvtepi32_pd(_mm_loadu_si128((const __m128i *)(integers + i))), divisor)));
-}
-
-AVX2_TARGET void codec_avx2_from_decimals_f64(const uint64_t *integers, uint32_t groups, double ten_power, uint64_t *bits)
-{
-    const __m256d divisor = _mm256_set1_pd(ten_power);
-    for (uint32_t i = 0; i < groups * GROUP; i += 4)
-        store_256(bits + i, _mm256_castpd_si256(_mm256_div_pd(integers_to_doubles(load_256(integers + i)), divisor)));
-}
-
-AVX2_TARGET void codec_avx2_from_scaled_f32(const uint32_t *integers, uint32_t groups, double scale, uint32_t *bits)
-{
-    const __m256d factor = _mm256_set1_pd(scale);
-    for (uint32_t i = 0; i < groups * GROUP; i += 8)
-        store_256(bits + i, _mm256_castps_si256(scale_8(load_256(integers + i), factor)));
-}
-
-AVX2_TARGET void codec_avx2_from_scaled_f64_half(const uint32_t *integers, uint32_t groups, double scale, uint64_t *bits)
-{
-    const __m256d factor = _mm256_set1_pd(scale);
-    for (uint32_t i = 0; i < groups * GROUP; i += 4)
-        store_256(bits + i, _mm256_castpd_si256(_mm256_mul_pd(_mm256_cvtepi32_pd(_mm_loadu_si128((const __m128i *)(integers + i))), factor)));
-}
-
-AVX2_TARGET void codec_avx2_from_scaled_f64(const uint64_t *integers, uint32_t groups, double scale, uint64_t *bits)
-{
-    const __m256d factor = _mm256_set1_pd(scale);
-    for (uint32_t i = 0; i < groups * GROUP; i += 4)
-        store_256(bits + i, _mm256_castpd_si256(_mm256_mul_pd(integers_to_doubles(load_256(integers + i)), factor)));
-}
-
 #else
 typedef int codec_kernels_avx2_floats_not_built; /* ISO C wants a declaration in each file. */
 #endif

@@ -44,14 +44,13 @@ enum { GROUP = CODEC_GROUP_VALUES, LANES = 8 };
         }                                                                                                                                                                                                  \
         delta_range->least = delta_least;                                                                                                                                                                  \
     }                                                                                                                                                                                                      \
-    static void integrate_##bits(uint##bits##_t *numbers, uint32_t groups, uint##bits##_t first, bool zigzag)                                                                                              \
+    static void integrate_##bits(uint##bits##_t *numbers, uint##bits##_t first, bool zigzag)                                                                                                               \
     {                                                                                                                                                                                                      \
-        uint32_t count = groups * GROUP;                                                                                                                                                                   \
         if (zigzag) {                                                                                                                                                                                      \
-            for (uint32_t i = 0; i < count; i++)                                                                                                                                                           \
+            for (int i = 0; i < GROUP; i++)                                                                                                                                                                 \
                 numbers[i] = first += unzigzag_##bits(numbers[i]);                                                                                                                                         \
         } else {                                                                                                                                                                                           \
-            for (uint32_t i = 0; i < count; i++)                                                                                                                                                           \
+            for (int i = 0; i < GROUP; i++)                                                                                                                                                                 \
                 numbers[i] = first += numbers[i];                                                                                                                                                          \
         }                                                                                                                                                                                                  \
     }
@@ -74,6 +73,8 @@ static void unpack_32(const uint8_t *in, uint32_t width, uint32_t add, uint32_t 
     for (int i = 0; i < GROUP; i++)
         numbers[i] = (uint32_t)wide[i];
 }
+
+static void unpack_64(const uint8_t *in, uint32_t width, uint64_t add, uint64_t *numbers) { codec_unpack_portable(in, width, add, numbers); }
 
 static bool divide_64(const uint64_t *values, uint32_t groups, double ten_power, uint64_t *quotients)
 {
@@ -195,47 +196,92 @@ static void scaled_f64(const uint64_t *bits, uint32_t groups, double scale, uint
     }
 }
 
-static void from_decimals_f32(const uint32_t *integers, uint32_t groups, float ten_power, uint32_t *bits)
+/* ---- Decoding ---- */
+
+/* A loop for each conversion, so that the compiler can turn it into vector instructions; out may be of any alignment. */
+#define EACH(type, expression)                                                                                                                                                                             \
+    do {                                                                                                                                                                                                   \
+        for (int i = 0; i < GROUP; i++) {                                                                                                                                                                  \
+            const type value = (expression);                                                                                                                                                               \
+            memcpy(out + (size_t)i * sizeof value, &value, sizeof value);                                                                                                                                  \
+        }                                                                                                                                                                                                  \
+    } while (0)
+
+static void convert_32(const struct codec_packed *packed, const uint32_t *integers, uint8_t *out)
 {
-    for (uint32_t i = 0; i < groups * GROUP; i++)
-        bits[i] = bits_of_float((float)(int32_t)integers[i] / ten_power);
+    const double factor = packed->factor;
+    const float factor_f32 = (float)factor;
+    const uint32_t shift = packed->shift;
+    switch (packed->conversion) {
+    case CODEC_CONVERT_PATTERNS:
+        EACH(uint32_t, (integers[i] ^ ((uint32_t)((int32_t)integers[i] >> 31) & (uint32_t)(INT32_MAX >> shift))) << shift);
+        break;
+    case CODEC_CONVERT_DECIMALS:
+        EACH(float, (float)(int32_t)integers[i] / factor_f32);
+        break;
+    case CODEC_CONVERT_DECIMALS_EXACT:
+        EACH(float, (float)((double)(int32_t)integers[i] / factor));
+        break;
+    case CODEC_CONVERT_DECIMALS_F64:
+        EACH(double, (double)(int32_t)integers[i] / factor);
+        break;
+    case CODEC_CONVERT_SCALED:
+        EACH(float, (float)((double)(int32_t)integers[i] * factor));
+        break;
+    case CODEC_CONVERT_SCALED_F64:
+        EACH(double, (double)(int32_t)integers[i] * factor);
+        break;
+    default:
+        memcpy(out, integers, GROUP * 4);
+    }
 }
 
-static void from_decimals_f32_exact(const uint32_t *integers, uint32_t groups, double ten_power, uint32_t *bits)
+static void convert_64(const struct codec_packed *packed, const uint64_t *integers, uint8_t *out)
 {
-    for (uint32_t i = 0; i < groups * GROUP; i++)
-        bits[i] = bits_of_float((float)((double)(int32_t)integers[i] / ten_power));
+    const double factor = packed->factor;
+    const uint32_t shift = packed->shift;
+    switch (packed->conversion) {
+    case CODEC_CONVERT_PATTERNS:
+        EACH(uint64_t, (integers[i] ^ ((uint64_t)((int64_t)integers[i] >> 63) & (uint64_t)(INT64_MAX >> shift))) << shift);
+        break;
+    case CODEC_CONVERT_DECIMALS:
+        EACH(double, double_of_integer(integers[i]) / factor);
+        break;
+    case CODEC_CONVERT_SCALED:
+        EACH(double, double_of_integer(integers[i]) * factor);
+        break;
+    default:
+        memcpy(out, integers, GROUP * 8);
+    }
 }
 
-static void from_decimals_f64_half(const uint32_t *integers, uint32_t groups, double ten_power, uint64_t *bits)
-{
-    for (uint32_t i = 0; i < groups * GROUP; i++)
-        bits[i] = bits_of_double((double)(int32_t)integers[i] / ten_power);
-}
+#define DEFINE_DECODE(bits)                                                                                                                                                                                \
+    static void decode_##bits(struct codec_packed *packed, uint32_t groups, void *out)                                                                                                                     \
+    {                                                                                                                                                                                                      \
+        const bool widens = bits == 64 || packed->conversion == CODEC_CONVERT_DECIMALS_F64 || packed->conversion == CODEC_CONVERT_SCALED_F64;                                                              \
+        uint##bits##_t numbers[GROUP], first = (uint##bits##_t)packed->first, first_delta = (uint##bits##_t)packed->first_delta;                                                                           \
+        uint8_t *at = out;                                                                                                                                                                                 \
+        for (uint32_t group = 0; group < groups; group++) {                                                                                                                                                \
+            unpack_##bits(packed->in, *packed->widths, (uint##bits##_t)packed->base, numbers);                                                                                                             \
+            packed->in += 8 * *packed->widths++;                                                                                                                                                           \
+            if (packed->order == 2) {                                                                                                                                                                      \
+                integrate_##bits(numbers, first_delta, true);                                                                                                                                              \
+                first_delta = numbers[GROUP - 1];                                                                                                                                                          \
+            }                                                                                                                                                                                              \
+            if (packed->order > 0) {                                                                                                                                                                       \
+                integrate_##bits(numbers, first, packed->order == 1);                                                                                                                                      \
+                first = numbers[GROUP - 1];                                                                                                                                                                \
+            }                                                                                                                                                                                              \
+            if (at)                                                                                                                                                                                        \
+                convert_##bits(packed, numbers, at);                                                                                                                                                       \
+            at += at ? GROUP * (widens ? 8 : 4) : 0;                                                                                                                                                       \
+        }                                                                                                                                                                                                  \
+        packed->first = first;                                                                                                                                                                             \
+        packed->first_delta = first_delta;                                                                                                                                                                 \
+    }
 
-static void from_decimals_f64(const uint64_t *integers, uint32_t groups, double ten_power, uint64_t *bits)
-{
-    for (uint32_t i = 0; i < groups * GROUP; i++)
-        bits[i] = bits_of_double(double_of_integer(integers[i]) / ten_power);
-}
-
-static void from_scaled_f32(const uint32_t *integers, uint32_t groups, double scale, uint32_t *bits)
-{
-    for (uint32_t i = 0; i < groups * GROUP; i++)
-        bits[i] = bits_of_float((float)((double)(int32_t)integers[i] * scale));
-}
-
-static void from_scaled_f64_half(const uint32_t *integers, uint32_t groups, double scale, uint64_t *bits)
-{
-    for (uint32_t i = 0; i < groups * GROUP; i++)
-        bits[i] = bits_of_double((double)(int32_t)integers[i] * scale);
-}
-
-static void from_scaled_f64(const uint64_t *integers, uint32_t groups, double scale, uint64_t *bits)
-{
-    for (uint32_t i = 0; i < groups * GROUP; i++)
-        bits[i] = bits_of_double(double_of_integer(integers[i]) * scale);
-}
+DEFINE_DECODE(32)
+DEFINE_DECODE(64)
 
 /* ---- Sums ---- */
 
@@ -295,10 +341,8 @@ const struct codec_kernels codec_kernels_portable = {
     .scan_second_64 = scan_second_64,
     .pack_32 = pack_32,
     .pack_64 = codec_pack_portable,
-    .unpack_32 = unpack_32,
-    .unpack_64 = codec_unpack_portable,
-    .integrate_32 = integrate_32,
-    .integrate_64 = integrate_64,
+    .decode_32 = decode_32,
+    .decode_64 = decode_64,
     .divide_64 = divide_64,
     .decimals_f32 = decimals_f32,
     .decimals_f32_exact = decimals_f32_exact,
@@ -307,13 +351,6 @@ const struct codec_kernels codec_kernels_portable = {
     .scaled_f32 = scaled_f32,
     .scaled_f64_half = scaled_f64_half,
     .scaled_f64 = scaled_f64,
-    .from_decimals_f32 = from_decimals_f32,
-    .from_decimals_f32_exact = from_decimals_f32_exact,
-    .from_decimals_f64_half = from_decimals_f64_half,
-    .from_decimals_f64 = from_decimals_f64,
-    .from_scaled_f32 = from_scaled_f32,
-    .from_scaled_f64_half = from_scaled_f64_half,
-    .from_scaled_f64 = from_scaled_f64,
     .sum_i32 = sum_i32,
     .sum_i64 = sum_i64,
     .sum_f32 = sum_f32,

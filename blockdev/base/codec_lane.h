@@ -1,4 +1,4 @@
-/* codec_lane.h: the integer codecs for one width, included by codec_integers.c with LANE 32 and 64: planning, writing and reading of FOR, DELTA, DOD (codec_format.h). All arithmetic is modulo 2^LANE. */
+/* codec_lane.h: the integer codecs for one width, included by codec_integers.c with LANE 32 and 64: planning and writing of FOR, DELTA, DOD (codec_format.h). All arithmetic is modulo 2^LANE. */
 #ifndef LANE
 #error "codec_lane.h is included by codec_integers.c only"
 #endif
@@ -132,46 +132,6 @@ static uint8_t *NAME(write_lane)(const struct codec_work *work, const struct int
         at += (in_group * plan->widths[group] + 7) / 8;
     }
     return at;
-}
-
-/* The packed numbers and their base, one group after the other, of those that are wanted. */
-static bool NAME(read_packed)(struct byte_reader *reader, uint32_t count, struct codec_work *work, uint32_t from_group, UINT base, UINT *numbers)
-{
-    uint32_t groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES;
-    const uint8_t *widths = read_bytes(reader, groups);
-    if (!widths)
-        return false;
-    for (uint32_t group = 0; group < groups; group++) {
-        uint32_t left = count - group * CODEC_GROUP_VALUES, in_group = left < CODEC_GROUP_VALUES ? left : CODEC_GROUP_VALUES, width = widths[group];
-        size_t readable_bytes = byte_reader_left(reader), group_bytes = (in_group * width + 7) / 8;
-        const uint8_t *bytes = width <= LANE ? read_bytes(reader, group_bytes) : NULL;
-        if (!bytes)
-            return false;
-        if (group < from_group || group >= work->to_group)
-            continue;
-        if (readable_bytes < (size_t)8 * width + CODEC_UNPACK_SLACK_BYTES) {
-            memset(work->padded, 0, sizeof work->padded);
-            memcpy(work->padded, bytes, group_bytes);
-            bytes = work->padded;
-        }
-        work->kernels->NAME(unpack)(bytes, width, base, numbers + group * CODEC_GROUP_VALUES);
-    }
-    return true;
-}
-
-static bool NAME(read_lane)(struct byte_reader *reader, uint32_t codec, uint32_t count, struct codec_work *work, UINT *values)
-{
-    uint32_t groups = (count + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES;
-    groups = groups < work->to_group ? groups : work->to_group;
-    UINT first = codec != CODEC_FOR ? PASTE(read_u, LANE)(reader) : 0, first_delta = codec == CODEC_DOD ? PASTE(read_u, LANE)(reader) : 0;
-    UINT base = PASTE(read_u, LANE)(reader);
-    if (!NAME(read_packed)(reader, count, work, codec == CODEC_FOR ? work->from_group : 0, base, values))
-        return false;
-    if (codec == CODEC_DOD)
-        work->kernels->NAME(integrate)(values, groups, first_delta, true);
-    if (codec != CODEC_FOR)
-        work->kernels->NAME(integrate)(values, groups, first, codec == CODEC_DELTA);
-    return true;
 }
 
 #undef LANE_BYTES

@@ -20,7 +20,7 @@ enum { CHUNK_BYTES_MAX = CODEC_CHUNK_HEADER_BYTES + CODEC_CHUNK_VALUES * 8, CODE
 
 /* Arrays for one chunk; the fixed part of the scratch. Those of 64-bit words hold 32-bit ones as well. Each is a multiple of 64 bytes, so that vectors do not straddle cache lines. */
 struct codec_work {
-    uint64_t bits[CODEC_CHUNK_VALUES];    /* the values' bit patterns: 32 bits each, or 64; after decoding too. Whole groups: filled up with the last value */
+    uint64_t bits[CODEC_CHUNK_VALUES];    /* the values' bit patterns: 32 bits each, or 64. Whole groups: filled up with the last value. While decoding: those that do not go straight to the caller */
     uint64_t front[CODEC_FRONT_WORDS];    /* integers[-1] and [-2] are written while planning */
     uint64_t integers[CODEC_CHUNK_VALUES]; /* what is coded instead of them */
     uint64_t quotients_front[CODEC_FRONT_WORDS];
@@ -30,8 +30,9 @@ struct codec_work {
     double samples[256];
     uint16_t exceptions[CODEC_CHUNK_VALUES];
     uint8_t candidate[CHUNK_BYTES_MAX + 56]; /* the best chunk so far; sizes are known before a better one overwrites it */
-    uint8_t padded[CODEC_GROUP_VALUES * 8 + 64];
-    uint32_t from_group, to_group; /* while decoding: the groups of the chunk that are wanted; of the others the values are left as they were */
+    uint8_t padded[2 * (CODEC_GROUP_VALUES * 8 + CODEC_UNPACK_SLACK_BYTES)]; /* while decoding: the last groups, and zeros behind them */
+    uint64_t group[CODEC_GROUP_VALUES]; /* one group of which a part is wanted */
+    const uint8_t *readable_end; /* of the memory in which the encoding lies */
     const uint64_t *floats; /* while encoding: work->bits, or the caller's own values where they are whole groups */
     const struct codec_kernels *kernels;
 };
@@ -54,7 +55,6 @@ enum plan_seconds { SECONDS_SAMPLED, SECONDS_NEVER, SECONDS_ALWAYS };
 /* codec_integers.c. values: 64 bits each if wide, else 32; whole groups of room, filled up with the last value; values[-1] and [-2] are written. divide: look for a common power of ten. The plan points into work. */
 void codec_plan_integers(struct codec_work *work, void *values, bool wide, uint32_t count, bool divide, enum plan_seconds seconds, struct integer_plan *plan);
 void codec_write_integers(const struct codec_work *work, const struct integer_plan *plan, uint8_t *out);
-bool codec_read_integers(struct byte_reader *reader, uint32_t codec, uint32_t power, bool wide, uint32_t count, struct codec_work *work, void *values);
 
 /* A chunk header, decoded. */
 struct chunk_header {
@@ -65,15 +65,23 @@ struct chunk_header {
 /* codec_floats.c. Writes the smallest chunk that it finds for work->floats (64 bits each if is_f64, else 32) to work->candidate and returns its size, header included. narrow: the stream is float64, but its values are float32. */
 uint32_t codec_encode_floats(struct codec_work *work, uint32_t count, bool is_f64, bool narrow, struct codec_hint *hint);
 void codec_store_chunk_header(uint8_t *out, const struct chunk_header *header);
-/* Decodes the payload of ALP, SCALED, FOR, DELTA, DOD into work->bits of is_f64 ? 64 : 32 bits. */
-bool codec_decode_floats(struct codec_work *work, const struct chunk_header *header, struct byte_reader *reader, uint32_t count, bool is_f64);
+
+/* The rows of a chunk of `count` values that are decoded: from `from` to before `to`, to out, of any alignment: words of 32 bits, or 64. */
+struct chunk_rows {
+    uint32_t count, from, to;
+    uint8_t *out;
+};
+
+/* codec_decode.c: the payload of FOR, DELTA, DOD of integers; of ALP, SCALED, FOR, DELTA, DOD of floats. */
+bool codec_decode_integers(struct codec_work *work, const struct chunk_header *header, struct byte_reader *reader, bool wide, const struct chunk_rows *rows);
+bool codec_decode_floats(struct codec_work *work, const struct chunk_header *header, struct byte_reader *reader, bool is_f64, const struct chunk_rows *rows);
 
 /* codec_scale.c. The scale of which the values (work->floats) are integer multiples, if there seems to be one. */
 bool codec_find_scale(struct codec_work *work, uint32_t count, bool is_f64, double *scale);
 /* Whether a few values look as if they had one; cheap, and may be wrong. */
 bool codec_seems_scaled(struct codec_work *work, uint32_t count, bool is_f64);
 
-/* codec_stream.c. stride_bytes: from one value to the next. */
+/* codec_stream.c. stride_bytes: from one value to the next. Before decoding: work->readable_end. */
 void codec_encode_stream(struct codec_work *work, enum codec_kind kind, const uint8_t *values, size_t stride_bytes, size_t count, struct codec_hint *hint, struct byte_writer *writer);
 bool codec_decode_stream(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t count, uint8_t *values, size_t stride_bytes);
 /* Only the values from `first` to before `end`; that of first goes to values. What lies behind their chunks is not read. */
@@ -85,6 +93,7 @@ void codec_encode_section(const uint8_t *data, size_t size_bytes, size_t unit_by
                           struct byte_writer *writer);
 bool codec_decode_section(struct byte_reader *reader, uint8_t *data, size_t size_bytes, void *state);
 
+extern const uint64_t codec_integer_powers_of_ten[CODEC_TEN_POWER_MAX + 1];
 extern const double codec_powers_of_ten[CODEC_ALP_POWER_MAX + 1];
 
 static inline double codec_load_float(const struct codec_work *work, uint32_t i, bool is_f64)

@@ -174,85 +174,86 @@ static bool read_chunk_header(struct byte_reader *reader, struct chunk_header *h
     return by_inner || (header->inner == 0 && header->exception_count == 0 && !header->half);
 }
 
-/* RAW and CONSTANT: values of value_bytes into bits (1 byte: as 32-bit ones), those from first to end. */
-static bool read_values(struct byte_reader *payload, uint32_t value_bytes, bool constant, uint32_t count, uint32_t first, uint32_t end, uint64_t *bits)
+/* RAW and CONSTANT: values of value_bytes into words (1 byte: of 32 bits). */
+static bool read_values(struct byte_reader *payload, uint32_t value_bytes, bool constant, const struct chunk_rows *rows)
 {
-    uint32_t *narrow = (uint32_t *)bits;
-    const uint8_t *at = read_bytes(payload, (size_t)(constant ? 1 : count) * value_bytes);
+    const uint32_t count = rows->to - rows->from;
+    const uint8_t *at = read_bytes(payload, (size_t)(constant ? 1 : rows->count) * value_bytes);
     if (!at)
         return false;
-    if (value_bytes == 1) {
-        for (uint32_t i = first; i < end; i++)
-            narrow[i] = at[constant ? 0 : i];
-    } else if (!constant) {
-        copy_little_endian((uint8_t *)bits + first * value_bytes, at + first * value_bytes, end - first, value_bytes);
-    } else if (value_bytes == 4) {
-        for (uint32_t i = first; i < end; i++)
-            narrow[i] = load_u32(at);
+    if (!constant && value_bytes > 1) {
+        copy_little_endian(rows->out, at + (size_t)rows->from * value_bytes, count, value_bytes);
+    } else if (value_bytes < 8) {
+        uint32_t word = value_bytes == 4 ? load_u32(at) : at[0];
+        for (uint32_t i = 0; i < count; i++) {
+            word = constant ? word : at[rows->from + i];
+            memcpy(rows->out + 4u * i, &word, 4);
+        }
     } else {
-        for (uint32_t i = first; i < end; i++)
-            bits[i] = load_u64(at);
+        const uint64_t word = load_u64(at);
+        for (uint32_t i = 0; i < count; i++)
+            memcpy(rows->out + 8u * i, &word, 8);
     }
     return true;
 }
 
-/* The values' bit patterns into work->bits or work->integers; *decoded says which. payload: exactly the chunk's. */
-static bool decode_chunk(struct codec_work *work, enum codec_kind kind, const struct chunk_header *header, struct byte_reader *payload, uint32_t count, const uint64_t **decoded)
+static bool read_bitmap(struct byte_reader *payload, const struct chunk_rows *rows)
 {
-    uint32_t value_bytes = header->narrow ? 4 : codec_kind_bytes(kind), *narrow = (uint32_t *)work->bits;
-    uint32_t first = work->from_group * CODEC_GROUP_VALUES, end = work->to_group * CODEC_GROUP_VALUES < count ? work->to_group * CODEC_GROUP_VALUES : count;
-    *decoded = work->bits;
-    if (header->narrow && kind != KIND_F64)
-        return false;
+    const uint8_t *at = read_bytes(payload, (rows->count + 7) / 8);
+    for (uint32_t i = rows->from; at && i < rows->to; i++) {
+        uint32_t word = at[i / 8] >> (i % 8) & 1;
+        memcpy(rows->out + 4u * (i - rows->from), &word, 4);
+    }
+    return at != NULL;
+}
+
+static bool decode_payload(struct codec_work *work, enum codec_kind kind, const struct chunk_header *header, struct byte_reader *payload, const struct chunk_rows *rows)
+{
+    const uint32_t value_bytes = header->narrow ? 4 : codec_kind_bytes(kind);
     switch (header->codec) {
     case CODEC_RAW:
     case CODEC_CONSTANT:
-        if (header->power != 0 || !read_values(payload, value_bytes, header->codec == CODEC_CONSTANT, count, first, end, work->bits))
-            return false;
-        break;
-    case CODEC_BITMAP: {
-        const uint8_t *at = read_bytes(payload, (count + 7) / 8);
-        if (!at || kind != KIND_U8 || header->power != 0)
-            return false;
-        for (uint32_t i = first; i < end; i++)
-            narrow[i] = at[i / 8] >> (i % 8) & 1;
-        break;
-    }
+        return header->power == 0 && read_values(payload, value_bytes, header->codec == CODEC_CONSTANT, rows);
+    case CODEC_BITMAP:
+        return kind == KIND_U8 && header->power == 0 && read_bitmap(payload, rows);
     case CODEC_FOR:
     case CODEC_DELTA:
     case CODEC_DOD:
-        if (!codec_kind_is_float(kind)) {
-            if (!codec_read_integers(payload, header->codec, header->power, value_bytes == 8, count, work, work->integers))
-                return false;
-            *decoded = work->integers;
-            break;
-        }
-        /* fall through */
+        return codec_kind_is_float(kind) ? codec_decode_floats(work, header, payload, value_bytes == 8, rows) : codec_decode_integers(work, header, payload, value_bytes == 8, rows);
     case CODEC_ALP:
     case CODEC_SCALED:
-        if (!codec_kind_is_float(kind) || !codec_decode_floats(work, header, payload, count, value_bytes == 8))
-            return false;
-        break;
+        return codec_kind_is_float(kind) && codec_decode_floats(work, header, payload, value_bytes == 8, rows);
     default:
         return false;
     }
-    if (header->narrow) {
-        for (uint32_t i = first; i < end; i++)
-            work->integers[i] = bits_of_double((double)float_of_bits(narrow[i]));
-        *decoded = work->integers;
+}
+
+/* The values' bit patterns as words to rows->out. payload: exactly the chunk's. */
+static bool decode_chunk(struct codec_work *work, enum codec_kind kind, const struct chunk_header *header, struct byte_reader *payload, const struct chunk_rows *rows)
+{
+    if (!header->narrow)
+        return decode_payload(work, kind, header, payload, rows) && byte_reader_left(payload) == 0;
+    struct chunk_rows halves = *rows;
+    halves.out = (uint8_t *)work->integers;
+    if (kind != KIND_F64 || !decode_payload(work, kind, header, payload, &halves) || byte_reader_left(payload) != 0)
+        return false;
+    const float *floats = (const float *)(const void *)work->integers;
+    for (uint32_t i = 0; i < rows->to - rows->from; i++) {
+        double value = (double)floats[i];
+        memcpy(rows->out + 8u * i, &value, 8);
     }
-    return byte_reader_left(payload) == 0;
+    return true;
 }
 
 bool codec_decode_stream_rows(struct codec_work *work, enum codec_kind kind, struct byte_reader *reader, size_t first, size_t end, size_t count, uint8_t *values, size_t stride_bytes)
 {
-    const uint32_t value_bytes = codec_kind_bytes(kind), word_bytes = value_bytes == 8 ? 8 : 4;
+    const uint32_t value_bytes = codec_kind_bytes(kind);
+    const bool in_place = value_bytes > 1 && stride_bytes == value_bytes; /* the values are words, one after the other */
     assert(first <= end && end <= count);
     work->kernels = codec_kernels();
     for (size_t i = 0; i < end; i += CODEC_CHUNK_VALUES) {
         uint32_t in_chunk = count - i < CODEC_CHUNK_VALUES ? (uint32_t)(count - i) : CODEC_CHUNK_VALUES;
         struct chunk_header header;
-        const uint64_t *decoded;
         if (!read_chunk_header(reader, &header))
             return false;
         const uint8_t *bytes = read_bytes(reader, header.payload_bytes);
@@ -260,13 +261,14 @@ bool codec_decode_stream_rows(struct codec_work *work, enum codec_kind kind, str
             return false;
         if (i + in_chunk <= first)
             continue;
-        uint32_t from = first > i ? (uint32_t)(first - i) : 0, to = end - i < in_chunk ? (uint32_t)(end - i) : in_chunk;
         struct byte_reader payload = byte_reader_make(bytes, header.payload_bytes);
-        work->from_group = from / CODEC_GROUP_VALUES;
-        work->to_group = (to + CODEC_GROUP_VALUES - 1) / CODEC_GROUP_VALUES;
-        if (!decode_chunk(work, kind, &header, &payload, in_chunk, &decoded))
+        struct chunk_rows rows = {.count = in_chunk, .from = first > i ? (uint32_t)(first - i) : 0, .to = end - i < in_chunk ? (uint32_t)(end - i) : in_chunk};
+        uint8_t *to = values + (i + rows.from - first) * stride_bytes;
+        rows.out = in_place ? to : (uint8_t *)work->bits;
+        if (!decode_chunk(work, kind, &header, &payload, &rows))
             return false;
-        scatter_values((const uint8_t *)decoded + (size_t)from * word_bytes, value_bytes, values + (i + from - first) * stride_bytes, stride_bytes, to - from);
+        if (!in_place)
+            scatter_values(work->bits, value_bytes, to, stride_bytes, rows.to - rows.from);
     }
     return true;
 }

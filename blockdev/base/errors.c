@@ -150,12 +150,14 @@ MOTE_API const char *mote_error_name(int code)
         NAME(MOTE_EAGAIN);
         NAME(MOTE_ERANGE);
         NAME(MOTE_ECONFLICT);
+        NAME(MOTE_ERECYCLED);
         NAME(MOTE_EBUSY);
         NAME(MOTE_EFOREIGN);
         NAME(MOTE_EVERSION);
         NAME(MOTE_ENODEV);
         NAME(MOTE_EACCESS);
         NAME(MOTE_ESHRUNK);
+        NAME(MOTE_ERESTORING);
         NAME(MOTE_EIO);
         NAME(MOTE_EDAMAGED);
         NAME(MOTE_ELOST);

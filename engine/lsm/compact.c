@@ -143,6 +143,19 @@ static void follow_origin(struct compact_work *work)
     work->origins->ordinal = (*rows)++;
 }
 
+static int move_row(const struct compact_work *work, const struct schema **image_schema, const uint8_t **image, uint32_t *image_bytes)
+{
+    const uint8_t *moved;
+    uint32_t moved_bytes;
+    int result = work->job->move_row(work->job->move_context, work->compaction->schema, *image_schema, *image, &moved, &moved_bytes);
+    if (result || !moved)
+        return result;
+    *image = moved;
+    *image_bytes = moved_bytes;
+    *image_schema = work->compaction->schema;
+    return MOTE_OK;
+}
+
 static int merge_rows(struct compact_work *work)
 {
     struct merge *merge = work->merge;
@@ -172,6 +185,8 @@ static int merge_rows(struct compact_work *work)
             continue;
         if (record.kind == RECORD_PUT)
             result = merge_image(merge, work->image, IMAGE_BYTES_MAX, &image_schema, &image, &image_bytes);
+        if (!result && image && work->job->move_row && work->compaction->schema->has_large)
+            result = move_row(work, &image_schema, &image, &image_bytes);
         if (!result)
             result = lsm_output_add(&work->output, &record, image_schema, image, image_bytes, true);
     }

@@ -3,6 +3,7 @@
  *   reserve the worst case -> segments of every table (no barrier) -> one FLUSH -> the log durable up to the cut -> one edit with flushed_seq -> readers see segments instead of memtables
  *
  * The edit comes after the log: a segment must never hold rows that a power cut takes from the log, or a later table could be built on rows that never were.
+ * A table with windows of time (window.h) is written window by window, a segment or several for each, all in the one edit.
  * A table that is dropped meanwhile (the edit is then refused with MOTE_ENOTABLE) loses its segments, and the edit is made again without it.
  * Up to the edit a failure leaves everything as it was, but for retired extents. After an edit that failed halfway (the manifest is poisoned) the segments' extents stay out of use until reopen: the edit may have become durable.
  */
@@ -12,8 +13,10 @@
 
 #include "blockdev/base/units.h"
 
+/* What is written as one sorted run: a table, or of one with windows a part. */
 struct flush_table {
     uint64_t table_id, rows, raw_bytes;
+    struct window_part part;
     bool indexed; /* segments may end for the sake of an index */
     const struct schema *schema; /* NULL: dropped */
     struct memtable *memtable;
@@ -27,6 +30,7 @@ struct flush_work {
     struct lsm_flush *flush;
     struct flush_table *tables;
     uint32_t table_count, table_capacity;
+    bool parted, whole; /* some table is written in parts; none may be, since the device has no room for so many segments */
     struct extent_reservation reservation;
     struct lsm_bad bad;
 };
@@ -51,13 +55,8 @@ static uint64_t count_raw_bytes(const struct flush_table *table)
     return raw_bytes;
 }
 
-static int collect_table(void *context, uint64_t table_id, struct memtable *memtable)
+static int add_table(struct flush_work *work, const struct schema *schema, struct memtable *memtable, const struct window_part *part)
 {
-    struct flush_work *work = context;
-    uint64_t rows = memtable_count(memtable);
-    const struct schema *schema = work->flush->find_schema(work->flush->context, table_id);
-    if (!rows || !schema || !lsm_table_exists(work->job->manifest, table_id))
-        return MOTE_OK;
     if (work->table_count == work->table_capacity) {
         uint32_t capacity = work->table_capacity ? 2 * work->table_capacity : 4;
         struct flush_table *tables = memory_realloc(work->job->sst->memory, work->tables, capacity * sizeof *tables);
@@ -67,11 +66,33 @@ static int collect_table(void *context, uint64_t table_id, struct memtable *memt
         work->table_capacity = capacity;
     }
     struct flush_table *table = &work->tables[work->table_count++];
-    *table = (struct flush_table){.table_id = table_id, .rows = rows, .schema = schema, .memtable = memtable};
-    table->raw_bytes = count_raw_bytes(table);
-    table->indexed = lsm_has_indexes(work->job->manifest, table_id);
-    table->extents_bound = lsm_extents_bound(work->job, schema, rows, table->raw_bytes);
+    *table = (struct flush_table){.table_id = schema->table_id, .rows = part->rows, .raw_bytes = part->raw_bytes, .part = *part, .schema = schema, .memtable = memtable};
+    if (part->all)
+        table->raw_bytes = count_raw_bytes(table);
+    table->indexed = lsm_has_indexes(work->job->manifest, schema->table_id);
+    table->extents_bound = lsm_extents_bound(work->job, schema, table->rows, table->raw_bytes);
     return MOTE_OK;
+}
+
+static int collect_table(void *context, uint64_t table_id, struct memtable *memtable)
+{
+    struct flush_work *work = context;
+    struct lsm_flush *flush = work->flush;
+    struct window_part parts[WINDOW_PARTS_MAX + 1] = {{.all = true, .rows = memtable_count(memtable)}};
+    uint32_t part_count = 1;
+    const struct schema *schema = flush->find_schema(flush->context, table_id);
+    if (!parts[0].rows || !schema || !lsm_table_exists(work->job->manifest, table_id))
+        return MOTE_OK;
+    struct window_frame windows = {0};
+    if (flush->windows && !work->whole)
+        windows = flush->windows(flush->context, table_id);
+    if (windows.window_ns)
+        part_count = window_deal(memtable, schema, &windows, work->job->sst->layout->extent_bytes / 4, parts);
+    work->parted = work->parted || part_count > 1;
+    int result = MOTE_OK;
+    for (uint32_t i = 0; i < part_count && !result; i++)
+        result = add_table(work, schema, memtable, &parts[i]);
+    return result;
 }
 
 /* The worst case of the tables from `first` on; where there is more, also for segments that end for the sake of an index. */
@@ -89,14 +110,31 @@ static int reserve(struct flush_work *work, uint32_t first)
     return extents_reserve(work->job->sst->extents, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX, true, &work->reservation);
 }
 
-static int add_record(struct lsm_output *output, const struct memtable_iterator *iterator)
+static int add_record(struct lsm_output *output, const struct window_part *part, const struct memtable_iterator *iterator)
 {
     struct record record;
     const struct schema *image_schema;
     const uint8_t *image;
     uint32_t image_bytes;
     memtable_record(iterator, &record, &image_schema, &image, &image_bytes);
+    if (!window_holds(part, output->schema, &record, image_schema, image))
+        return MOTE_OK;
     return lsm_output_wants(output, &record) ? lsm_output_add(output, &record, image_schema, image, image_bytes, false) : MOTE_OK;
+}
+
+/* The record, or the stretch of records, that the iterator stands on. *passed: so many are done with. */
+static int add_some(struct lsm_output *output, const struct window_part *part, const struct memtable_iterator *iterator, uint32_t *passed)
+{
+    struct record_stretch stretch;
+    enum window_share share = memtable_stretch(iterator, &stretch) ? window_holds_stretch(part, output->schema, &stretch) : WINDOW_SOME;
+    *passed = 0;
+    if (share == WINDOW_NONE)
+        *passed = stretch.count;
+    int result = share == WINDOW_ALL ? lsm_output_add_stretch(output, &stretch, passed) : MOTE_OK;
+    if (result || *passed)
+        return result;
+    *passed = 1;
+    return add_record(output, part, iterator);
 }
 
 static int write_once(struct flush_work *work, struct flush_table *table)
@@ -110,13 +148,9 @@ static int write_once(struct flush_work *work, struct flush_table *table)
     struct memtable_iterator iterator;
     memtable_iterate(table->memtable, &iterator);
     for (bool found = memtable_first(&iterator); found && !result;) {
-        struct record_stretch stretch;
-        uint32_t taken = 0;
-        if (memtable_stretch(&iterator, &stretch))
-            result = lsm_output_add_stretch(output, &stretch, &taken);
-        if (!result && taken == 0)
-            result = add_record(output, &iterator);
-        found = taken ? memtable_skip(&iterator, taken) : memtable_next(&iterator);
+        uint32_t passed;
+        result = add_some(output, &table->part, &iterator, &passed);
+        found = passed > 1 ? memtable_skip(&iterator, passed) : memtable_next(&iterator);
     }
     return result ? result : lsm_output_finish(output);
 }
@@ -159,6 +193,8 @@ static int commit_once(struct flush_work *work)
         int64_t next_rowid = flush->next_rowid ? flush->next_rowid(flush->context, table->table_id) : 0;
         if (next_rowid)
             manifest_edit_set_rowid(edit, table->table_id, next_rowid);
+        if (flush->add_watermark)
+            flush->add_watermark(flush->context, table->table_id, edit);
     }
     lsm_add_bad(edit, &work->bad);
     manifest_edit_set_flushed_seq(edit, flush->cut_seq);
@@ -214,6 +250,13 @@ int lsm_flush_generation(const struct lsm_job_context *job, struct lsm_flush *fl
     int result = memtable_visit(flush->generation, collect_table, &work);
     if (!result)
         result = reserve(&work, 0);
+    if (result == MOTE_ENOSPC && work.parted) {
+        work.whole = true;
+        work.table_count = 0;
+        result = memtable_visit(flush->generation, collect_table, &work);
+        if (!result)
+            result = reserve(&work, 0);
+    }
     if (!result)
         result = write_tables(&work);
     if (!result)

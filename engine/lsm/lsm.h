@@ -15,6 +15,7 @@
 
 #include "engine/lsm/manifest.h"
 #include "engine/lsm/merge.h"
+#include "engine/lsm/window.h"
 
 #define LSM_RETRIES 8
 #define LSM_INPUTS_MAX 256u /* segments that one compaction reads */
@@ -35,6 +36,9 @@ struct lsm_job_context {
     /* Called now and then while the job runs: rate limit, and a non-zero MOTE_E stops the job. May be NULL. */
     int (*pace)(void *context, uint64_t bytes_written);
     void *pace_context;
+    /* Called by a compaction for each row of a table with large columns: may give another image, of the newest schema, that stays until the next call. NULL: none. */
+    int (*move_row)(void *context, const struct schema *schema, const struct schema *image_schema, const uint8_t *image, const uint8_t **moved, uint32_t *moved_bytes);
+    void *move_context;
 };
 
 struct lsm_flush {
@@ -43,6 +47,8 @@ struct lsm_flush {
     /* The newest schema of a table, or NULL if it was dropped (its rows vanish). */
     const struct schema *(*find_schema)(void *context, uint64_t table_id);
     int64_t (*next_rowid)(void *context, uint64_t table_id); /* 0: none */
+    struct window_frame (*windows)(void *context, uint64_t table_id); /* the table's (window.h). May be NULL: no table has any */
+    void (*add_watermark)(void *context, uint64_t table_id, struct manifest_edit *edit); /* what else the edit says of the table's times. May be NULL */
     /* Blocks until the log is durable up to cut_seq; called after the tables' FLUSH, before the edit. */
     int (*wait_durable)(void *context, uint64_t cut_seq);
     void (*installed)(void *context); /* see manifest_commit */
@@ -57,6 +63,7 @@ struct lsm_compaction {
     const struct schema *schema;
     uint32_t level; /* of the outputs */
     uint64_t bytes_max; /* in: of the inputs together, beyond the first two: a step, or less where space is short; 0: any */
+    struct window_frame windows; /* in: the table's: only segments of one are merged */
     uint32_t spread_max; /* in: tables whose key holds the time: how deep segments of different times may lie by key; 0: other tables */
     uint32_t lanes_max; /* in: how deep the inputs may overlap, at least 2 (memory is short); 0: LSM_LANES_MAX */
     uint64_t snapshot_min; /* in: the oldest live snapshot, or an older one */

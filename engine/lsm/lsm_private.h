@@ -4,6 +4,7 @@
  *     compact.c   segments -> merge -> lsm_output -> one edit
  *     output_index.c  the declared indexes of what is written
  *     output_origin.c  from which rows of the inputs its rows came
+ *     output_blob.c  which blob files the rows refer to
  *     output.c    which versions are kept, where a segment ends, what happens to an extent that cannot be written
  *     pick.c      which segments are compacted
  */
@@ -72,6 +73,9 @@ struct lsm_output {
     struct sst_builder *builder;
     struct lsm_indexes indexes;
     uint64_t segment_rows; /* of the present segment */
+    struct blob_use *blob_uses; /* of all segments so far: those of one together, ascending by file */
+    uint32_t blob_use_count, blob_use_capacity, blob_use_first; /* of the present segment: from blob_use_first on */
+    uint64_t segment_id;   /* of the present one */
     bool stays;            /* it does not end for the sake of an index */
     uint64_t raw_bytes;    /* so far */
     uint64_t run_id;
@@ -116,6 +120,12 @@ bool lsm_indexes_lack_memory(const struct lsm_output *output, int result);
 void lsm_add_segments(struct manifest_edit *edit, const struct lsm_output *output);
 /* After an edit that was refused: gives up sections whose index is gone, after MOTE_ENOSPC all; true: there were any, so that the edit may be made again. */
 bool lsm_indexes_give_up(struct lsm_output *output, int result);
+
+/* ---- output_blob.c ---- */
+/* Notes what a row's large values take; of tables with such columns only. */
+int lsm_blobs_note(struct lsm_output *output, const struct schema *image_schema, const uint8_t *image);
+/* Adds what the segment's rows refer to. *at: where its entries begin, and then those of the next segment. */
+void lsm_blobs_add(struct manifest_edit *edit, const struct lsm_output *output, uint64_t segment_id, uint32_t *at);
 
 /* Extents that could not be written, for the edit of the job. */
 struct lsm_bad {

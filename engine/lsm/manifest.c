@@ -116,11 +116,16 @@ static int allocate(struct manifest *manifest, uint32_t tables_max)
     manifest->staged.tables = memory_alloc_zero(memory, (tables_max + 1u) * sizeof *manifest->staged.tables);
     manifest->state.indexes = memory_alloc_zero(memory, MANIFEST_INDEXES_MAX * sizeof *manifest->state.indexes);
     manifest->staged.indexes = memory_alloc_zero(memory, MANIFEST_INDEXES_MAX * sizeof *manifest->staged.indexes);
+    manifest->blob_files_max = manifest->layout.extent_count < MANIFEST_BLOB_FILES_MAX ? manifest->layout.extent_count : MANIFEST_BLOB_FILES_MAX;
+    manifest->state.blobs = memory_alloc_zero(memory, manifest->blob_files_max * sizeof *manifest->state.blobs);
+    manifest->staged.blobs = memory_alloc_zero(memory, manifest->blob_files_max * sizeof *manifest->staged.blobs);
     manifest->buckets = memory_alloc_zero(memory, manifest->bucket_count * sizeof *manifest->buckets);
     manifest->owned = memory_alloc_zero(memory, divide_up(manifest->layout.extent_count, 64) * sizeof *manifest->owned);
     manifest->frame = memory_alloc_aligned(memory, manifest->frame_bytes_max, PAGE_BYTES);
-    if (!manifest->state.tables || !manifest->staged.tables || !manifest->state.indexes || !manifest->staged.indexes || !manifest->buckets || !manifest->owned || !manifest->frame)
+    if (!manifest->state.tables || !manifest->staged.tables || !manifest->state.indexes || !manifest->staged.indexes || !manifest->state.blobs || !manifest->staged.blobs || !manifest->buckets || !manifest->owned || !manifest->frame)
         return MOTE_EBUDGET;
+    if (!manifest->device)
+        return MOTE_OK; /* one to look at */
     struct blockdev_queue_options queue_options = {.depth = 32, .flags = BLOCKDEV_QUEUE_SHARED};
     return blockdev_queue_create(manifest->device, &queue_options, &manifest->queue);
 }
@@ -142,8 +147,39 @@ static int mark_extents(struct manifest *manifest, struct extents *extents)
         }
     for (uint32_t i = 0; i < state->log_range_count && !result; i++)
         result = extents_mark_used(extents, state->log_ranges[i].run);
+    for (uint32_t i = 0; i < state->blob_count && !result; i++)
+        result = extents_mark_used(extents, state->blobs[i].file->run);
     for (uint32_t i = 0; i < state->bad_extent_count && !result; i++)
         result = extents_mark_bad(extents, state->bad_extents[i]);
+    return result;
+}
+
+static int prepare(struct manifest *manifest, struct memory *memory, const struct layout *layout, uint32_t tables_max)
+{
+    manifest->memory = memory;
+    manifest->layout = *layout;
+    manifest->frame_bytes_max = manifest_frame_bytes_max(layout);
+    pthread_mutex_init(&manifest->mutex, NULL);
+    pthread_mutex_init(&manifest->version_mutex, NULL);
+    int result = check_layout(manifest);
+    if (result)
+        return result;
+    manifest->catalog_bytes_max = manifest->frame_bytes_max - MANIFEST_SNAPSHOT_FIXED_BYTES - (uint64_t)layout->segments_max * MANIFEST_SEGMENT_FRAME_BYTES;
+    return allocate(manifest, tables_max);
+}
+
+int manifest_make(struct memory *memory, const struct layout *layout, uint32_t tables_max, struct manifest **manifest_out)
+{
+    *manifest_out = NULL;
+    struct manifest *manifest = memory_alloc_zero(memory, sizeof *manifest);
+    if (!manifest)
+        return MOTE_EBUDGET;
+    manifest->read_only = true;
+    int result = prepare(manifest, memory, layout, tables_max);
+    if (result)
+        manifest_close(manifest);
+    else
+        *manifest_out = manifest;
     return result;
 }
 
@@ -155,19 +191,12 @@ int manifest_open(const struct manifest_options *options, struct manifest **mani
     if (!manifest)
         return MOTE_EBUDGET;
     manifest->device = options->device;
-    manifest->memory = options->memory;
     manifest->superblock = options->superblock;
-    manifest->layout = options->superblock->layout;
     memcpy(manifest->uuid, options->superblock->uuid, sizeof manifest->uuid);
     manifest->read_only = options->read_only;
-    manifest->frame_bytes_max = manifest_frame_bytes_max(&manifest->layout);
-    pthread_mutex_init(&manifest->mutex, NULL);
-    pthread_mutex_init(&manifest->version_mutex, NULL);
-    int result = check_layout(manifest);
-    if (!result) {
-        manifest->catalog_bytes_max = manifest->frame_bytes_max - MANIFEST_SNAPSHOT_FIXED_BYTES - (uint64_t)manifest->layout.segments_max * MANIFEST_SEGMENT_FRAME_BYTES;
-        result = allocate(manifest, options->tables_max);
-    }
+    manifest->complete = options->complete;
+    manifest->complete_context = options->complete_context;
+    int result = prepare(manifest, options->memory, &options->superblock->layout, options->tables_max);
     if (!result)
         result = manifest_recover(manifest);
     if (!result)
@@ -198,6 +227,8 @@ void manifest_close(struct manifest *manifest)
             manifest->buckets[i] = segment->next;
             manifest_release_segment(manifest, segment);
         }
+    for (uint32_t i = 0; i < manifest->state.blob_count; i++)
+        memory_free(memory, manifest->state.blobs[i].file);
     for (uint32_t i = 0; i < manifest->state.table_count; i++)
         schema_free(memory, manifest->state.tables[i].schema);
     for (uint32_t i = 0; i < manifest->retired_schemas.count; i++)
@@ -208,6 +239,8 @@ void manifest_close(struct manifest *manifest)
     memory_free(memory, manifest->frame);
     memory_free(memory, manifest->owned);
     memory_free(memory, manifest->buckets);
+    memory_free(memory, manifest->staged.blobs);
+    memory_free(memory, manifest->state.blobs);
     memory_free(memory, manifest->staged.indexes);
     memory_free(memory, manifest->state.indexes);
     memory_free(memory, manifest->staged.tables);
@@ -244,6 +277,8 @@ static int write_superblock(struct manifest *manifest, uint32_t area, uint64_t s
     superblock.generation = highest + 1;
     superblock.manifest_area = area;
     superblock.manifest_sequence = sequence;
+    if (manifest->complete)
+        manifest->complete(manifest->complete_context, &superblock);
     int result = superblock_write(manifest->queue, &superblock);
     if (result)
         return poison(manifest, result);
@@ -255,7 +290,24 @@ static int write_superblock(struct manifest *manifest, uint32_t area, uint64_t s
     return MOTE_OK;
 }
 
-/* The installed state as a snapshot in the other area, then the superblock that points to it. */
+/* The snapshot whose payload is in manifest->frame goes to the other area, then the superblock that points to it. */
+static int switch_areas(struct manifest *manifest, struct manifest_frame *frame)
+{
+    unsigned area = 1 - manifest->area;
+    int result = write_frame(manifest, frame, area, 0);
+    if (!result)
+        result = write_superblock(manifest, area, frame->sequence);
+    if (result)
+        return result;
+    manifest->area = area;
+    manifest->next_offset_bytes = frame->frame_bytes;
+    manifest->generation = frame->generation;
+    manifest->last_crc = frame->crc;
+    manifest->state.sequence = frame->sequence;
+    return MOTE_OK;
+}
+
+/* The installed state. */
 static int rotate(struct manifest *manifest)
 {
     struct byte_writer writer = byte_writer_make(manifest->frame + MANIFEST_HEADER_BYTES, manifest->frame_bytes_max - MANIFEST_HEADER_BYTES);
@@ -264,18 +316,7 @@ static int rotate(struct manifest *manifest)
         return error_set(MOTE_EINTERNAL, "the manifest's state does not fit half an area; please report it");
     frame.payload_bytes = (uint32_t)byte_writer_size(&writer);
     load_counters(manifest, frame.counters);
-    unsigned area = 1 - manifest->area;
-    int result = write_frame(manifest, &frame, area, 0);
-    if (!result)
-        result = write_superblock(manifest, area, frame.sequence);
-    if (result)
-        return result;
-    manifest->area = area;
-    manifest->next_offset_bytes = frame.frame_bytes;
-    manifest->generation = frame.generation;
-    manifest->last_crc = frame.crc;
-    manifest->state.sequence = frame.sequence;
-    return MOTE_OK;
+    return switch_areas(manifest, &frame);
 }
 
 static int append_edit(struct manifest *manifest, const struct manifest_edit *edit)
@@ -346,6 +387,44 @@ int manifest_snapshot(struct manifest *manifest)
     int result = check_writable(manifest);
     if (!result)
         result = rotate(manifest);
+    pthread_mutex_unlock(&manifest->mutex);
+    return result;
+}
+
+static int replace_locked(struct manifest *manifest, const struct manifest_image *image)
+{
+    assert(image->size_bytes + MANIFEST_HEADER_BYTES <= manifest->frame_bytes_max);
+    struct manifest_frame frame = {.kind = MANIFEST_FRAME_SNAPSHOT, .generation = manifest->superblock->generation, .sequence = manifest->state.sequence + 1, .previous_crc = manifest->last_crc,
+                                   .payload_bytes = image->size_bytes, .record_count = image->record_count};
+    memcpy(frame.counters, image->counters, sizeof frame.counters);
+    memcpy(manifest->frame + MANIFEST_HEADER_BYTES, image->bytes, image->size_bytes);
+    return switch_areas(manifest, &frame);
+}
+
+int manifest_replace(struct manifest *manifest, const struct manifest_image *image)
+{
+    pthread_mutex_lock(&manifest->mutex);
+    int result = check_writable(manifest);
+    if (!result)
+        result = replace_locked(manifest, image);
+    pthread_mutex_unlock(&manifest->mutex);
+    return result;
+}
+
+int manifest_resize(struct manifest *manifest, const struct manifest_image *image, const struct layout *layout)
+{
+    assert(layout->manifest_area_bytes == manifest->layout.manifest_area_bytes && layout->manifest_offset_bytes[0] == manifest->layout.manifest_offset_bytes[0] && layout->extents_offset_bytes == manifest->layout.extents_offset_bytes);
+    pthread_mutex_lock(&manifest->mutex);
+    int result = check_writable(manifest);
+    for (unsigned area = 0; area < 2 && !result; area++)
+        result = clear_area(manifest->queue, layout, 1, area); /* what is there may look like a frame */
+    if (!result)
+        result = blockdev_flush(manifest->queue);
+    if (!result) {
+        manifest->layout = *layout;
+        manifest->superblock->layout = *layout;
+        result = replace_locked(manifest, image);
+    }
     pthread_mutex_unlock(&manifest->mutex);
     return result;
 }

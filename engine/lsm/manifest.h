@@ -31,6 +31,10 @@
 #define MANIFEST_INDEXES_MAX 256u      /* of all tables */
 #define MANIFEST_TABLE_INDEXES_MAX 16u /* of one */
 #define MANIFEST_NAMED_MAX 64u          /* snapshots with names */
+#define MANIFEST_BLOB_FILES_MAX 4096u
+#define MANIFEST_PINS_MAX 64u          /* of all tables */
+#define MANIFEST_TABLE_PINS_MAX 16u    /* of one */
+#define MANIFEST_BASES_MAX 16u         /* states that were sent and have names */
 
 struct manifest_log_range {
     uint64_t lsn;
@@ -42,10 +46,31 @@ struct manifest_incarnation {
 struct manifest_lost_range {
     uint64_t lsn_from, lsn_to, seq_from, seq_to;
 };
+/* How long a table's rows are kept (struct mote_retention, defaults filled in). */
+struct manifest_retention {
+    int64_t age_ns, window_ns, future_ns;
+    uint64_t bytes_max, pin_bytes_max;
+    uint32_t recycle;
+};
+/* What has expired; neither ever goes back. */
+struct manifest_watermark {
+    int64_t horizon_ns; /* rows with a time below are expired */
+    int64_t newest_ns;  /* time of the newest row that counts, INT64_MIN: of none */
+};
+/* A range of a table's times that is kept. */
+struct manifest_pin {
+    uint64_t table_id;
+    int64_t from_ns, to_ns; /* inclusive */
+    uint64_t seq;           /* the newest when it was made */
+    char name[MOTE_NAME_BYTES_MAX + 1]; /* of the table's pins only one has it; zeros behind it */
+};
 struct manifest_table {
     struct schema *schema;      /* newest */
     int64_t next_rowid;         /* not below any rowid ever given out in flushed rows */
     uint64_t created_seq;       /* seq of the latest DDL on it: replay of DDL at or below is skipped */
+    bool has_retention, has_watermark;
+    struct manifest_retention retention;
+    struct manifest_watermark watermark;
 };
 
 /* A declared index. Its sections are with the segments; a segment that has none (yet) is answered from its rows, so there is no state beside them. */
@@ -66,6 +91,39 @@ struct manifest_named {
     uint64_t seq;
     int64_t taken_ns; /* by the real-time clock; for people */
     char name[MOTE_NAME_BYTES_MAX + 1]; /* no other snapshot has it; zeros behind it */
+};
+
+/* A blob file, and what segments of the state use of it. */
+struct manifest_blob {
+    struct blob_file *file;
+    uint32_t segment_count;
+    uint64_t live_bytes; /* that they use together */
+};
+
+/* A state of a volume that was sent (engine/send.c): a later state's segments are in it unless their id is at or above segment_mark, or their seq_max above flushed_seq; sections likewise by section_mark, and blob files: those below it are in it and complete. */
+struct manifest_point {
+    uint8_t id[16]; /* random; all zero: none */
+    uint64_t flushed_seq, segment_mark, section_mark;
+};
+struct manifest_base {
+    char name[MOTE_NAME_BYTES_MAX + 1]; /* no other base has it; zeros behind it */
+    struct manifest_point point;
+    int64_t taken_ns; /* by the real-time clock; for people */
+};
+/* What a volume is to a stream (engine/receive.c). A read-write open ends it. */
+enum manifest_receive_state {
+    MANIFEST_RECEIVE_NONE,
+    MANIFEST_RECEIVE_COMPLETE,   /* the volume is the state `point` of its source, untouched: an increment may come */
+    MANIFEST_RECEIVE_INCREMENT,  /* the same, and an increment to `incoming` is under way */
+    MANIFEST_RECEIVE_ANEW,       /* a first receive is under way: there is nothing to open yet */
+};
+struct manifest_receive {
+    uint32_t state;      /* enum manifest_receive_state */
+    uint32_t done_count; /* items of the stream that are durable here */
+    uint8_t source_uuid[16];
+    struct manifest_point point, incoming;
+    struct extent_run journal; /* what the receive under way plans (engine/receive_plan.c); belongs to nobody else while it lasts */
+    uint32_t journal_bytes, journal_crc;
 };
 
 /* One table's segments at one moment; shared by versions, immutable. */
@@ -99,6 +157,14 @@ struct manifest_state {
     struct manifest_table *tables; /* tables_max, ascending table_id */
     struct manifest_index *indexes; /* MANIFEST_INDEXES_MAX, ascending id */
     struct manifest_named named[MANIFEST_NAMED_MAX]; /* ascending id */
+    struct manifest_blob *blobs; /* MANIFEST_BLOB_FILES_MAX, on small devices one an extent; ascending id */
+    uint32_t blob_count;
+    uint64_t blob_record_bytes; /* of all records about blobs in a snapshot */
+    uint32_t pin_count;
+    struct manifest_pin pins[MANIFEST_PINS_MAX]; /* the oldest first */
+    uint32_t base_count;
+    struct manifest_base bases[MANIFEST_BASES_MAX]; /* the oldest first */
+    struct manifest_receive receive;
 };
 
 struct manifest;
@@ -110,6 +176,8 @@ struct manifest_options {
     struct cache *cache;            /* to forget dropped segments; may be NULL */
     uint32_t tables_max;
     bool read_only;                 /* heals nothing, commits nothing */
+    void (*complete)(void *context, struct superblock *superblock); /* fills in what has grown since, in the copy that is about to be written; under the manifest's mutex. May be NULL */
+    void *complete_context;
 };
 
 /* A fresh volume: writes the first snapshot (an empty state with nothing mapped) to area 0 of both copies, flushed. Before the superblock. */
@@ -143,8 +211,19 @@ void manifest_edit_drop_table(struct manifest_edit *edit, uint64_t table_id); /*
 void manifest_edit_add_index(struct manifest_edit *edit, const struct manifest_index *index);
 void manifest_edit_drop_index(struct manifest_edit *edit, uint64_t index_id); /* and its sections */
 void manifest_edit_set_section(struct manifest_edit *edit, const struct index_section *section); /* replaces the segment's section of that index, if it has one */
+/* Blob files (blob_file.h). The uses are one segment's, ascending by file, but those of no bytes; the segment is of this edit. */
+void manifest_edit_add_blob_file(struct manifest_edit *edit, uint64_t file_id, uint64_t table_id, struct extent_run run);
+void manifest_edit_drop_blob_file(struct manifest_edit *edit, uint64_t file_id);
+void manifest_edit_set_blobs(struct manifest_edit *edit, uint64_t segment_id, const struct blob_use *uses, uint32_t count);
 void manifest_edit_add_named(struct manifest_edit *edit, const struct manifest_named *named);
 void manifest_edit_drop_named(struct manifest_edit *edit, uint64_t named_id);
+void manifest_edit_set_retention(struct manifest_edit *edit, uint64_t table_id, const struct manifest_retention *retention);
+void manifest_edit_add_pin(struct manifest_edit *edit, const struct manifest_pin *pin);
+void manifest_edit_remove_pin(struct manifest_edit *edit, uint64_t table_id, const char *name);
+void manifest_edit_set_watermark(struct manifest_edit *edit, uint64_t table_id, const struct manifest_watermark *watermark); /* what is there already stays where it is later */
+void manifest_edit_add_base(struct manifest_edit *edit, const struct manifest_base *base);
+void manifest_edit_drop_base(struct manifest_edit *edit, const char *name);
+void manifest_edit_set_receive(struct manifest_edit *edit, const struct manifest_receive *receive); /* state NONE: ends it */
 void manifest_edit_set_rowid(struct manifest_edit *edit, uint64_t table_id, int64_t next_rowid);
 void manifest_edit_set_flushed_seq(struct manifest_edit *edit, uint64_t seq);
 void manifest_edit_add_log_range(struct manifest_edit *edit, const struct manifest_log_range *range);
@@ -160,10 +239,34 @@ int manifest_commit(struct manifest_edit *edit, void (*installed)(void *context)
 int manifest_snapshot(struct manifest *manifest);
 /* Writes the superblock with the next generation (clean flag, counters as the caller set them in options->superblock under manifest_lock). */
 int manifest_write_superblock(struct manifest *manifest);
+/* The file of that id, or NULL; lives until the edit that drops it. Takes the manifest's mutex. */
+struct blob_file *manifest_find_blob_file(struct manifest *manifest, uint64_t file_id);
+/* Whether, since the last call, a blob file lost the last segment that named it. Any thread. */
+bool manifest_take_blobs_unused(struct manifest *manifest);
 /* Bytes used of the area in use, and its size. */
 void manifest_usage(const struct manifest *manifest, uint64_t *used_bytes, uint64_t *area_bytes);
 /* The error that poisoned it, or 0. */
 int manifest_poisoned(const struct manifest *manifest, struct mote_error *error);
+
+/* ---- The state as a whole (manifest_copy.c) ---- */
+enum { MANIFEST_COUNTERS = 5 };
+struct manifest_image {
+    uint8_t *bytes; /* records of a snapshot (manifest_format.h) */
+    uint32_t size_bytes, record_count;
+    uint64_t counters[MANIFEST_COUNTERS];
+    struct version *version; /* of the same moment, acquired; NULL in an image that was made otherwise */
+};
+void manifest_get_counters(const struct manifest *manifest, uint64_t counters[MANIFEST_COUNTERS]);
+/* The present state. The caller frees bytes (from the manifest's memory) and releases the version. */
+int manifest_capture(struct manifest *manifest, struct manifest_image *image);
+/* A manifest in memory alone, of that state on that layout, to look at; any failure tells why it could not be a volume's. manifest_close frees it. */
+int manifest_try(struct memory *memory, const struct layout *layout, uint32_t tables_max, const struct manifest_image *image, struct manifest **manifest);
+/* The image becomes the volume's state, durably, in one step. It must have been tried. Nothing but manifest_close may follow. */
+int manifest_replace(struct manifest *manifest, const struct manifest_image *image);
+/* The same on another layout, of which only the device's end differs: the second copy is made anew at its new place, and the superblock that points to it has the new layout. manifest and *options->superblock have it from here on. */
+int manifest_resize(struct manifest *manifest, const struct manifest_image *image, const struct layout *layout);
+/* The state's segment, or NULL. */
+struct segment *manifest_find_segment(const struct manifest *manifest, uint64_t segment_id);
 
 /* ---- Versions ---- */
 struct version *version_acquire(struct manifest *manifest);

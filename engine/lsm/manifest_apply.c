@@ -298,7 +298,7 @@ static int put_table(struct stage *stage, struct schema *schema, int64_t next_ro
     while (at && state->tables[at - 1].schema->table_id > schema->table_id)
         at--;
     memmove(&state->tables[at + 1], &state->tables[at], (state->table_count - at) * sizeof state->tables[0]);
-    state->tables[at] = (struct manifest_table){schema, next_rowid, created_seq};
+    state->tables[at] = (struct manifest_table){.schema = schema, .next_rowid = next_rowid, .created_seq = created_seq};
     state->table_count++;
     return MOTE_OK;
 }
@@ -409,6 +409,8 @@ static int remove_segment(struct stage *stage, struct segment *segment)
         result = manifest_stage_push_run(stage, &stage->cleared, segment->record.timestamp.run);
     if (!result)
         result = manifest_clear_sections(stage, segment);
+    if (!result)
+        manifest_clear_blobs(stage, segment);
     return result ? result : manifest_stage_change(stage, segment, NULL, false);
 }
 
@@ -471,6 +473,7 @@ static int apply_drop_table(struct stage *stage, struct byte_reader *reader)
                 return result;
         }
     manifest_drop_table_indexes(stage, table_id);
+    manifest_drop_table_retention(stage, table);
     stage->catalog_bytes -= manifest_table_bytes(table->schema);
     int result = push_schema(stage, &stage->replaced, table->schema);
     if (result)
@@ -509,6 +512,16 @@ static const struct {
     [MANIFEST_RECORD_SECTION] = {manifest_apply_section, MANIFEST_INDEX_SECTION_BYTES, false, 0},
     [MANIFEST_RECORD_NAMED] = {manifest_apply_named, MANIFEST_NAMED_RECORD_BYTES, false, 0},
     [MANIFEST_RECORD_DROP_NAMED] = {manifest_apply_drop_named, 8, false, MANIFEST_FRAME_EDIT},
+    [MANIFEST_RECORD_RETENTION] = {manifest_apply_retention, MANIFEST_RETENTION_RECORD_BYTES, false, 0},
+    [MANIFEST_RECORD_PIN] = {manifest_apply_pin, MANIFEST_PIN_RECORD_BYTES, false, 0},
+    [MANIFEST_RECORD_UNPIN] = {manifest_apply_unpin, MANIFEST_UNPIN_RECORD_BYTES, false, MANIFEST_FRAME_EDIT},
+    [MANIFEST_RECORD_WATERMARK] = {manifest_apply_watermark, MANIFEST_WATERMARK_RECORD_BYTES, false, 0},
+    [MANIFEST_RECORD_BLOB_FILE] = {manifest_apply_blob_file, MANIFEST_BLOB_FILE_RECORD_BYTES, false, 0},
+    [MANIFEST_RECORD_DROP_BLOB_FILE] = {manifest_apply_drop_blob_file, 8, false, MANIFEST_FRAME_EDIT},
+    [MANIFEST_RECORD_SEGMENT_BLOBS] = {manifest_apply_segment_blobs, 0, false, 0},
+    [MANIFEST_RECORD_RECEIVE] = {manifest_apply_receive, MANIFEST_RECEIVE_RECORD_BYTES, false, 0},
+    [MANIFEST_RECORD_BASE] = {manifest_apply_base, MANIFEST_BASE_RECORD_BYTES, false, 0},
+    [MANIFEST_RECORD_DROP_BASE] = {manifest_apply_drop_base, MOTE_NAME_BYTES_MAX + 1, false, MANIFEST_FRAME_EDIT},
 };
 
 static int apply_record(struct stage *stage, uint32_t kind, const uint8_t *body, uint32_t length_bytes)
@@ -544,9 +557,11 @@ static int check_bounds(const struct stage *stage)
         return error_set(MOTE_ENOSPC, "the tables' schemas would need %" PRIu64 " bytes and the manifest has room for %" PRIu64 "; drop a table, or format with a larger segments_max",
                          stage->catalog_bytes, manifest->catalog_bytes_max);
     uint64_t sections_bytes = (uint64_t)new->section_count * (MANIFEST_RECORD_HEADER_BYTES + MANIFEST_INDEX_SECTION_BYTES);
-    uint64_t state_bytes = MANIFEST_SNAPSHOT_FIXED_BYTES + (uint64_t)new->segment_count * MANIFEST_SEGMENT_FRAME_BYTES + stage->catalog_bytes + sections_bytes;
-    if (state_bytes > manifest->frame_bytes_max && (new->section_count > old->section_count || (new->section_count && new->segment_count > old->segment_count)))
-        return error_set(MOTE_ENOSPC, "the manifest has no room for %u segments with %u index sections; compact, drop an index, or format with a larger segments_max", new->segment_count, new->section_count);
+    uint64_t state_bytes = MANIFEST_SNAPSHOT_FIXED_BYTES + (uint64_t)new->segment_count * MANIFEST_SEGMENT_FRAME_BYTES + stage->catalog_bytes + sections_bytes + new->blob_record_bytes;
+    bool beside = new->section_count || new->blob_record_bytes;
+    if (state_bytes > manifest->frame_bytes_max && (new->section_count > old->section_count || new->blob_record_bytes > old->blob_record_bytes || (beside && new->segment_count > old->segment_count)))
+        return error_set(MOTE_ENOSPC, "the manifest has no room for %u segments with %u index sections and %u blob files; compact, drop an index, or format with a larger segments_max", new->segment_count,
+                         new->section_count, new->blob_count);
     return MOTE_OK;
 }
 

@@ -327,6 +327,7 @@ bool manifest_snapshot_encode(const struct manifest_state *state, const struct v
     uint32_t count = encode_fixed(state, writer);
     for (uint32_t i = 0; i < state->table_count; i++, count++)
         manifest_table_encode(state->tables[i].schema, state->tables[i].next_rowid, state->tables[i].created_seq, writer);
+    count += manifest_retention_encode(state, writer);
     for (uint32_t i = 0; i < state->index_count; i++, count++) {
         manifest_record_begin(writer, MANIFEST_RECORD_INDEX, MANIFEST_INDEX_RECORD_BYTES);
         manifest_index_encode(&state->indexes[i], writer);
@@ -335,12 +336,14 @@ bool manifest_snapshot_encode(const struct manifest_state *state, const struct v
         manifest_record_begin(writer, MANIFEST_RECORD_NAMED, MANIFEST_NAMED_RECORD_BYTES);
         manifest_named_encode(&state->named[i], writer);
     }
+    count += manifest_blob_files_encode(state, writer);
+    count += manifest_copies_encode(state, writer);
     for (uint32_t i = 0; version && i < version->count; i++) {
         const struct segment_list *list = version->lists[i];
         for (uint32_t k = 0; k < list->count; k++, count++) {
             manifest_record_begin(writer, MANIFEST_RECORD_SEGMENT, MANIFEST_SEGMENT_RECORD_BYTES);
             manifest_segment_encode(&list->segments[k]->record, writer);
-            count += manifest_sections_encode(list->segments[k], writer);
+            count += manifest_sections_encode(list->segments[k], writer) + manifest_blobs_encode(list->segments[k], writer);
         }
     }
     *record_count = count;

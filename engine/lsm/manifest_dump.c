@@ -60,6 +60,16 @@ static void dump_log(const struct manifest_state *state, FILE *out)
         fprintf(out, "bad extent %u\n", state->bad_extents[i]);
 }
 
+static void dump_retention(const struct manifest_table *table, FILE *out)
+{
+    const struct manifest_retention *retention = &table->retention;
+    if (table->has_retention)
+        fprintf(out, "retention table %" PRIu64 " age %" PRId64 " bytes %" PRIu64 " window %" PRId64 " future %" PRId64 " pin bytes %" PRIu64 " recycle %u\n", table->schema->table_id, retention->age_ns, retention->bytes_max,
+                retention->window_ns, retention->future_ns, retention->pin_bytes_max, retention->recycle);
+    if (table->has_watermark)
+        fprintf(out, "watermark table %" PRIu64 " horizon %" PRId64 " newest %" PRId64 "\n", table->schema->table_id, table->watermark.horizon_ns, table->watermark.newest_ns);
+}
+
 void manifest_dump(const struct manifest *manifest, FILE *out)
 {
     struct manifest *unlocked = (struct manifest *)(uintptr_t)manifest;
@@ -76,10 +86,21 @@ void manifest_dump(const struct manifest *manifest, FILE *out)
         fprintf(out, "table %" PRIu64 " %s schema %u columns %u next rowid %" PRId64 " ddl seq %" PRIu64 "\n", schema->table_id, schema->name, schema->version, schema->column_count,
                 state->tables[i].next_rowid, state->tables[i].created_seq);
     }
+    for (uint32_t i = 0; i < state->table_count; i++)
+        dump_retention(&state->tables[i], out);
+    for (uint32_t i = 0; i < state->pin_count; i++)
+        fprintf(out, "pin %s table %" PRIu64 " time %" PRId64 "..%" PRId64 "\n", state->pins[i].name, state->pins[i].table_id, state->pins[i].from_ns, state->pins[i].to_ns);
     for (uint32_t i = 0; i < state->index_count; i++)
         dump_index(&state->indexes[i], out);
     for (uint32_t i = 0; i < state->named_count; i++)
         fprintf(out, "snapshot %" PRIu64 " %s seq %" PRIu64 " taken %" PRId64 "\n", state->named[i].id, state->named[i].name, state->named[i].seq, state->named[i].taken_ns);
+    for (uint32_t i = 0; i < state->blob_count; i++)
+        fprintf(out, "blob file %" PRIu64 " table %" PRIu64 " extents %u+%u segments %u\n", state->blobs[i].file->id, state->blobs[i].file->table_id, state->blobs[i].file->run.first, state->blobs[i].file->run.count,
+                state->blobs[i].segment_count);
+    for (uint32_t i = 0; i < state->base_count; i++)
+        fprintf(out, "base %s flushed seq %" PRIu64 " segments below %" PRIu64 " taken %" PRId64 "\n", state->bases[i].name, state->bases[i].point.flushed_seq, state->bases[i].point.segment_mark, state->bases[i].taken_ns);
+    if (state->receive.state)
+        fprintf(out, "receive state %u items done %u journal extents %u+%u\n", state->receive.state, state->receive.done_count, state->receive.journal.first, state->receive.journal.count);
     for (uint32_t i = 0; i < manifest->current->count; i++)
         for (uint32_t k = 0; k < manifest->current->lists[i]->count; k++)
             dump_segment(manifest->current->lists[i]->segments[k], out);

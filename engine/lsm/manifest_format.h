@@ -44,6 +44,16 @@
  *   18 SECTION        segment id u64, index id u64, section (40 bytes, see below): of a declared index; in a snapshot behind its segment
  *   24 NAMED            90 bytes, see below
  *   25 DROP_NAMED     e id u64
+ *   20 RETENTION      table id u64, age_ns i64 (0: none), bytes_max u64 (0: none), window_ns i64, future_ns i64, pin_bytes_max u64, recycle u32 (0 or 1), reserved u32
+ *   21 PIN            table id u64, from_ns i64, to_ns i64, seq u64, name 64 bytes with zeros behind
+ *   22 UNPIN        e table id u64, name 64 bytes with zeros behind
+ *   23 WATERMARK      table id u64, horizon_ns i64, newest_ns i64
+ *   30 BLOB_FILE      id u64 (from the counter of sections), table id u64, run (first u32, count u32); in a snapshot before all segments
+ *   31 DROP_BLOB_FILE e id u64
+ *   32 SEGMENT_BLOBS  segment id u64, n times: blob file id u64, bytes u64; ascending; only behind the segment's own record
+ *   34 RECEIVE        state u32, done_count u32, source uuid 16 bytes, point, incoming point (40 bytes each, see below), journal run (first u32, count u32), journal_bytes u32, journal_crc u32: what the volume is to a stream that it receives
+ *   35 BASE           name 64 bytes with zeros behind, point, taken_ns i64: a state that was sent
+ *   36 DROP_BASE    e name 64 bytes with zeros behind
  *
  * Segment: id u64 @0, table_id u64 @8, schema_version u32 @16, level u32 @20, run_id u64 @24, row_count u64 @32, delete_count u64 @40,
  *   seq_min u64 @48, seq_max u64 @56, time_min i64 @64, time_max i64 @72, segment_bytes u64 @80, footer_offset_bytes u64 @88,
@@ -54,6 +64,7 @@
  * Index: id u64 @0 (from the counter of sections), table_id u64 @8, kind u16 @16, strategy u16 @18, column count u16 @20, options_bytes u16 @22, name_bytes u16 @24, 4 column ids u64 @26 (unused ones zero), name 64 bytes @58 and
  *   options 64 bytes @122, both with zeros behind.
  * Named (a snapshot with a name): id u64 @0 (from the counter of sections), seq u64 @8, taken_ns i64 @16, name_bytes u16 @24, name 64 bytes @26 with zeros behind.
+ * Point (a state that was sent): id 16 bytes, flushed_seq u64, segment_mark u64, section_mark u64.
  *
  * A frame is valid when magic, version, kind, sizes, reserved bytes and checksum are right; that its records make sense is checked when they are applied
  * (manifest_apply.c), for frames read and frames about to be written alike.
@@ -76,6 +87,14 @@
 #define MANIFEST_SECTION_BYTES 40u
 #define MANIFEST_INDEX_RECORD_BYTES 186u
 #define MANIFEST_NAMED_RECORD_BYTES 90u
+#define MANIFEST_RETENTION_RECORD_BYTES 56u
+#define MANIFEST_PIN_RECORD_BYTES 96u
+#define MANIFEST_UNPIN_RECORD_BYTES 72u
+#define MANIFEST_WATERMARK_RECORD_BYTES 24u
+#define MANIFEST_BLOB_FILE_RECORD_BYTES 24u
+#define MANIFEST_POINT_BYTES 40u
+#define MANIFEST_RECEIVE_RECORD_BYTES (24u + 2u * MANIFEST_POINT_BYTES + 16u)
+#define MANIFEST_BASE_RECORD_BYTES (64u + MANIFEST_POINT_BYTES + 8u)
 #define MANIFEST_INDEX_SECTION_BYTES (16u + MANIFEST_SECTION_BYTES)
 
 enum manifest_frame_kind { MANIFEST_FRAME_SNAPSHOT = 1, MANIFEST_FRAME_EDIT = 2 };
@@ -101,6 +120,16 @@ enum manifest_record_kind {
     MANIFEST_RECORD_SECTION = 18,
     MANIFEST_RECORD_NAMED = 24,
     MANIFEST_RECORD_DROP_NAMED = 25,
+    MANIFEST_RECORD_RETENTION = 20,
+    MANIFEST_RECORD_PIN = 21,
+    MANIFEST_RECORD_UNPIN = 22,
+    MANIFEST_RECORD_WATERMARK = 23,
+    MANIFEST_RECORD_BLOB_FILE = 30,
+    MANIFEST_RECORD_DROP_BLOB_FILE = 31,
+    MANIFEST_RECORD_SEGMENT_BLOBS = 32,
+    MANIFEST_RECORD_RECEIVE = 34,
+    MANIFEST_RECORD_BASE = 35,
+    MANIFEST_RECORD_DROP_BASE = 36,
 };
 
 enum manifest_counter {
@@ -111,6 +140,7 @@ enum manifest_counter {
     MANIFEST_COUNTER_SECTION,
     MANIFEST_COUNTER_COUNT,
 };
+_Static_assert((int)MANIFEST_COUNTER_COUNT == (int)MANIFEST_COUNTERS, "an image has all counters");
 
 struct manifest_frame {
     uint32_t kind; /* enum manifest_frame_kind */
@@ -146,6 +176,10 @@ void manifest_index_encode(const struct manifest_index *index, struct byte_write
 bool manifest_index_decode(struct byte_reader *reader, struct manifest_index *index);
 void manifest_named_encode(const struct manifest_named *named, struct byte_writer *writer);
 bool manifest_named_decode(struct byte_reader *reader, struct manifest_named *named);
+void manifest_receive_encode(const struct manifest_receive *receive, struct byte_writer *writer);
+bool manifest_receive_decode(struct byte_reader *reader, struct manifest_receive *receive);
+void manifest_base_encode(const struct manifest_base *base, struct byte_writer *writer);
+bool manifest_base_decode(struct byte_reader *reader, struct manifest_base *base);
 void manifest_section_encode(const struct segment_section *section, struct byte_writer *writer);
 void manifest_section_decode(struct byte_reader *reader, struct segment_section *section);
 void manifest_record_begin(struct byte_writer *writer, enum manifest_record_kind kind, size_t length_bytes);

@@ -65,6 +65,7 @@ void manifest_free_segment(struct manifest *manifest, struct segment *segment)
 {
     if (!segment)
         return;
+    manifest_free_blobs(manifest, segment);
     memory_free(manifest->memory, segment->indexes);
     memory_free(manifest->memory, segment);
 }
@@ -100,6 +101,8 @@ int manifest_new_segment(struct stage *stage, const struct segment_record *recor
     atomic_init(&made->references, 1);
     atomic_init(&made->timestamp_unusable, from ? atomic_load(&from->timestamp_unusable) : 0);
     int result = from ? copy_sections(stage, from, without_index, made) : MOTE_OK;
+    if (!result && from)
+        result = manifest_copy_blobs(manifest, from, made);
     if (result) {
         manifest_free_segment(manifest, made);
         return result;

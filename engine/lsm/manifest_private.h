@@ -5,6 +5,9 @@
  *   manifest_apply.c    the one code that applies records to a state, for commits (before anything is written) and recovery
  *   manifest_index.c    declared indexes and their sections: composing, applying
  *   manifest_named.c    snapshots with names: composing, applying
+ *   manifest_retention.c tables' retention, pins and watermarks: composing, applying
+ *   manifest_blob.c     blob files, and what segments use of them: composing, applying
+ *   manifest_copy.c     bases and receives: composing, applying; the state as a whole
  *   manifest_stage.c    an edit under way: its beginning, installation, rollback
  *   manifest_recover.c  reading the chain of frames, healing; walking for verify
  *   manifest.c          open, commit, snapshot, superblock
@@ -47,6 +50,7 @@ struct stage {
     struct vector cleared;     /* struct extent_run: owned no more */
     struct vector log_freed;   /* struct extent_run: to free once the edit is durable */
     struct vector fresh;       /* struct schema *: decoded for this edit */
+    struct vector fresh_blobs, dropped_blobs; /* struct blob_file *: of this edit; no longer in the state */
     struct vector replaced;    /* struct schema *: no longer in the state */
 };
 
@@ -55,6 +59,8 @@ struct manifest {
     struct blockdev_queue *queue;
     struct memory *memory;
     struct superblock *superblock;
+    void (*complete)(void *context, struct superblock *superblock); /* as in struct manifest_options */
+    void *complete_context;
     struct extents *extents;
     struct cache *cache;
     struct layout layout;
@@ -62,6 +68,7 @@ struct manifest {
     bool read_only;
     uint64_t frame_bytes_max;
     uint64_t catalog_bytes_max;
+    uint32_t blob_files_max;
     uint8_t *frame; /* frame_bytes_max bytes, page-aligned */
 
     pthread_mutex_t mutex; /* commits, snapshots, the fields up to version_mutex */
@@ -82,6 +89,7 @@ struct manifest {
     pthread_mutex_t version_mutex; /* current, and its first reference */
     struct version *current;
 
+    _Atomic uint32_t blobs_wanted; /* a blob file lost its last segment */
     _Atomic uint64_t counters[MANIFEST_COUNTER_COUNT];
 };
 
@@ -133,6 +141,35 @@ uint32_t manifest_sections_encode(const struct segment *segment, struct byte_wri
 /* ---- manifest_named.c ---- */
 int manifest_apply_named(struct stage *stage, struct byte_reader *reader);
 int manifest_apply_drop_named(struct stage *stage, struct byte_reader *reader);
+/* ---- manifest_blob.c ---- */
+int manifest_apply_blob_file(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_drop_blob_file(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_segment_blobs(struct stage *stage, struct byte_reader *reader);
+/* The segment leaves the state. */
+void manifest_clear_blobs(struct stage *stage, const struct segment *segment);
+int manifest_copy_blobs(struct manifest *manifest, const struct segment *from, struct segment *to);
+void manifest_free_blobs(struct manifest *manifest, struct segment *segment);
+uint32_t manifest_blob_files_encode(const struct manifest_state *state, struct byte_writer *writer);
+uint32_t manifest_blobs_encode(const struct segment *segment, struct byte_writer *writer);
+/* What the stage made or dropped is freed: after its segments, extents of dropped files with them. */
+void manifest_stage_free_blobs(struct stage *stage, bool installed);
+/* ---- manifest_retention.c ---- */
+int manifest_apply_retention(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_pin(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_unpin(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_watermark(struct stage *stage, struct byte_reader *reader);
+/* The table is dropped. */
+void manifest_drop_table_retention(struct stage *stage, const struct manifest_table *table);
+/* The snapshot's records, behind the tables'; their number. */
+uint32_t manifest_retention_encode(const struct manifest_state *state, struct byte_writer *writer);
+
+/* ---- manifest_copy.c ---- */
+int manifest_apply_receive(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_base(struct stage *stage, struct byte_reader *reader);
+int manifest_apply_drop_base(struct stage *stage, struct byte_reader *reader);
+uint32_t manifest_copies_encode(const struct manifest_state *state, struct byte_writer *writer);
+/* manifest.c: one without a device, for manifest_try. */
+int manifest_make(struct memory *memory, const struct layout *layout, uint32_t tables_max, struct manifest **manifest);
 
 /* ---- manifest_stage.c ---- */
 void manifest_stage_begin(struct manifest *manifest, struct stage *stage, uint32_t kind, bool recovering, const uint64_t counters[MANIFEST_COUNTER_COUNT]);
@@ -147,7 +184,6 @@ int manifest_recover(struct manifest *manifest);
 int manifest_write_copies(struct blockdev_queue *queue, const struct layout *layout, unsigned copy_mask, unsigned area, uint64_t offset_bytes, const uint8_t *bytes, uint64_t size_bytes);
 
 /* ---- version.c ---- */
-struct segment *manifest_find_segment(const struct manifest *manifest, uint64_t segment_id);
 void manifest_insert_segment(struct manifest *manifest, struct segment *segment);
 void manifest_delete_segment(struct manifest *manifest, struct segment *segment);
 /* Gives back one reference. */

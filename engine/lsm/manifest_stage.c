@@ -11,11 +11,14 @@ void manifest_stage_begin(struct manifest *manifest, struct stage *stage, uint32
     struct manifest_state *staged = &manifest->staged;
     struct manifest_table *tables = staged->tables;
     struct manifest_index *indexes = staged->indexes;
+    struct manifest_blob *blobs = staged->blobs;
     *staged = manifest->state;
+    staged->blobs = blobs;
     staged->tables = tables;
     staged->indexes = indexes;
     memcpy(tables, manifest->state.tables, manifest->state.table_count * sizeof *tables);
     memcpy(indexes, manifest->state.indexes, manifest->state.index_count * sizeof *indexes);
+    memcpy(blobs, manifest->state.blobs, manifest->state.blob_count * sizeof *blobs);
     staged->next_segment_id = counters[MANIFEST_COUNTER_SEGMENT];
     staged->next_table_id = counters[MANIFEST_COUNTER_TABLE];
     staged->next_column_id = counters[MANIFEST_COUNTER_COLUMN];
@@ -46,6 +49,7 @@ void manifest_stage_rollback(struct stage *stage)
     for (uint32_t i = 0; i < stage->changes.count; i++)
         if (changes[i].added)
             manifest_release_segment(manifest, changes[i].segment);
+    manifest_stage_free_blobs(stage, false);
     struct extent_run *marked = stage->marked.items;
     for (uint32_t i = 0; i < stage->marked.count; i++)
         manifest_set_owned(manifest, marked[i], false);
@@ -72,9 +76,12 @@ void manifest_stage_install(struct stage *stage, struct version *version, void (
     assert(stage->recovering == !version);
     struct manifest_table *tables = manifest->state.tables;
     struct manifest_index *indexes = manifest->state.indexes;
+    struct manifest_blob *blobs = manifest->state.blobs;
     memcpy(tables, stage->state->tables, stage->state->table_count * sizeof *tables);
     memcpy(indexes, stage->state->indexes, stage->state->index_count * sizeof *indexes);
+    memcpy(blobs, stage->state->blobs, stage->state->blob_count * sizeof *blobs);
     manifest->state = *stage->state;
+    manifest->state.blobs = blobs;
     manifest->state.tables = tables;
     manifest->state.indexes = indexes;
     manifest->catalog_bytes = stage->catalog_bytes;
@@ -99,6 +106,7 @@ void manifest_stage_install(struct stage *stage, struct version *version, void (
     for (uint32_t i = 0; i < stage->changes.count; i++)
         if (!changes[i].added)
             manifest_release_segment(manifest, changes[i].segment);
+    manifest_stage_free_blobs(stage, true);
     struct extent_run *freed = stage->log_freed.items;
     for (uint32_t i = 0; i < stage->log_freed.count && manifest->extents && !stage->recovering; i++)
         extents_free(manifest->extents, freed[i]);

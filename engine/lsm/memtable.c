@@ -94,6 +94,7 @@ void memtable_generation_reset(struct memtable_generation *generation)
         skiplist_reset(&table->list);
         runs_reset(table);
         atomic_store_explicit(&table->count, 0, memory_order_relaxed);
+        atomic_store_explicit(&table->notes, 0, memory_order_relaxed);
         atomic_store_explicit(&table->table_key, 0, memory_order_relaxed);
     }
     for (uint32_t i = 0; i < SPARE_COUNT; i++)
@@ -121,7 +122,7 @@ static bool take_spare(struct memtable_generation *generation, uint64_t room_byt
             if (!atomic_compare_exchange_weak_explicit(&generation->spares[i], &spare, rest, memory_order_acquire, memory_order_relaxed))
                 continue;
             uint64_t at = (spare >> 32) * NODE_UNIT_BYTES;
-            *room = (struct memtable_room){at, at + room_bytes, TOWER_HEIGHT_MAX - 2};
+            *room = (struct memtable_room){at, at + room_bytes, TOWER_HEIGHT_MAX - 2, 0};
             return true;
         }
     }
@@ -159,7 +160,7 @@ bool memtable_reserve(struct memtable_generation *generation, uint64_t room_byte
             return false;
         /* Acquire pairs with the release of memtable_unreserve: what is given back was written by nobody. */
     } while (!atomic_compare_exchange_weak_explicit(&generation->used, &used, used + room_bytes, memory_order_acquire, memory_order_relaxed));
-    *room = (struct memtable_room){used, used + room_bytes, TOWER_HEIGHT_MAX - 2};
+    *room = (struct memtable_room){used, used + room_bytes, TOWER_HEIGHT_MAX - 2, 0};
     return true;
 }
 

@@ -51,6 +51,7 @@ uint64_t memtable_room_bytes(uint64_t rows, uint64_t key_and_image_bytes);
 struct memtable_room {
     uint64_t at, end;       /* in the arena */
     uint32_t tower_credit;  /* links that the next towers may have together beyond two each */
+    uint32_t note;          /* of its rows, being made; 0: none */
 };
 /* Takes room_bytes; false: it does not fit (time to rotate). Lock-free. */
 bool memtable_reserve(struct memtable_generation *generation, uint64_t room_bytes, struct memtable_room *room);
@@ -82,6 +83,31 @@ void memtable_write_publish(struct memtable_write *write);
  * images in their places. rowid: of the first of them that takes one; returns that of the next row after them. *rowid_max: of an AUTO_INCREMENT key the greatest that was seen, if it is greater. */
 int64_t memtable_insert_batch(struct memtable *memtable, struct memtable_room *room, const struct row_batch *prepared, const uint8_t *images, size_t first_row, size_t row_count, uint64_t first_seq, int64_t rowid,
                               int64_t *rowid_max);
+
+/* ---- Notes: a table's rows in the order of their coming, for those who follow them (indexes in memory) ----
+ * A writer who notes its rows puts a list of their places, which lies in its room, in front of those that are there, with one compare-and-swap. Rows that are not noted are in no list: whoever needs all of them sees to it that all are.
+ */
+struct memtable_ref {
+    uint32_t row, run; /* offsets in the arena; run 0: a node of the skiplist */
+};
+/* The room for it, beside memtable_room_bytes. */
+uint64_t memtable_note_bytes(uint64_t rows);
+/* PUTs that are inserted from this room are noted from now on, at most so many; DELETEs are not. */
+void memtable_note_begin(struct memtable *memtable, struct memtable_room *room, uint32_t rows_max);
+/* After the inserts, before the rows may be seen. Returns how many rows are noted up to these; 0 where no note was begun, or none of them is a PUT. */
+uint32_t memtable_note_end(struct memtable *memtable, struct memtable_room *room);
+struct memtable_note {
+    uint32_t place; /* 0: none, and nothing before it */
+    uint32_t count, total; /* rows of it; and with all that came before */
+    const struct memtable_ref *refs; /* in the order in which they were inserted */
+};
+void memtable_note_last(const struct memtable *memtable, struct memtable_note *note);
+void memtable_note_previous(const struct memtable *memtable, struct memtable_note *note);
+/* As memtable_record. */
+void memtable_ref_record(const struct memtable *memtable, struct memtable_ref ref, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes);
+/* Of the record under the iterator. */
+struct memtable_iterator;
+struct memtable_ref memtable_iterator_ref(const struct memtable_iterator *iterator);
 
 /* Bytes that rooms have taken, and that they can take together (a larger room never fits). */
 uint64_t memtable_used_bytes(const struct memtable_generation *generation);

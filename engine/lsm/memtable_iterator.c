@@ -119,32 +119,35 @@ bool memtable_previous(struct memtable_iterator *iterator)
     return memtable_seek_before(iterator, target.key, target.key_bytes, target.seq);
 }
 
-static void run_record(const struct memtable_iterator *iterator, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes)
+void run_row_record(const struct memtable *memtable, const struct run *run, const uint8_t *row, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes)
 {
-    const struct run *run = run_of(iterator->memtable, place_of(iterator));
-    const uint8_t *row = iterator->row;
     *record = (struct record){row + RUN_KEY_AT, run->key_bytes, RECORD_PUT, load_u64(row)};
     *schema = run->schema;
     *image = row + run->image_at;
     *image_bytes = run->image_bytes;
     if (run->image_bytes == 0) {
         *image_bytes = load_u32(row + run->image_at + 4);
-        *image = iterator->memtable->list.arena + (uint64_t)load_u32(row + run->image_at) * NODE_UNIT_BYTES;
+        *image = memtable->list.arena + (uint64_t)load_u32(row + run->image_at) * NODE_UNIT_BYTES;
     }
 }
 
-void memtable_record(const struct memtable_iterator *iterator, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes)
+void node_record(const struct skip_node *node, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes)
 {
-    assert(iterator->side != SIDE_NONE);
-    if (iterator->side == SIDE_RUN) {
-        run_record(iterator, record, schema, image, image_bytes);
-        return;
-    }
-    const struct skip_node *node = node_at(&iterator->memtable->list, iterator->list_node);
     *record = (struct record){node_key(node), node->key_bytes, node->kind, node->seq};
     *schema = node->schema;
     *image_bytes = node->image_bytes;
     *image = node->kind == RECORD_PUT ? (const uint8_t *)node + node_image_at(node->height, node->key_bytes) : NULL;
+}
+
+bool memtable_iterator_on_run(const struct memtable_iterator *iterator) { return iterator->side == SIDE_RUN; }
+
+void memtable_record(const struct memtable_iterator *iterator, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes)
+{
+    assert(iterator->side != SIDE_NONE);
+    if (iterator->side == SIDE_RUN)
+        run_row_record(iterator->memtable, run_of(iterator->memtable, place_of(iterator)), iterator->row, record, schema, image, image_bytes);
+    else
+        node_record(node_at(&iterator->memtable->list, iterator->list_node), record, schema, image, image_bytes);
 }
 
 bool memtable_stretch(const struct memtable_iterator *iterator, struct record_stretch *stretch)

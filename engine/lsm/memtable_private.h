@@ -70,7 +70,9 @@ struct memtable {
     _Atomic uint32_t *run_slots; /* hash of a series -> the directory's node; open addressing */
     uint32_t run_slot_count;     /* a power of two, or 0: no runs */
     _Atomic uint32_t run_count;
-    uint64_t reserved_line[3];
+    _Atomic uint32_t notes; /* place of the last; 0: none */
+    uint32_t reserved;
+    uint64_t reserved_line[2];
 };
 _Static_assert(sizeof(struct memtable) == 128, "whole cache lines, so that tables do not disturb each other");
 
@@ -97,6 +99,11 @@ struct memtable_generation {
     _Atomic uint64_t spares[SPARE_COUNT]; /* offset in the upper half, size in the lower, in units; 0: none */
     _Alignas(64) struct memtable tables[];
 };
+
+/* ---- memtable_note.c ---- */
+
+/* Notes a row that was placed from a room with a note. run NULL: a node. */
+void memtable_note_add(const struct memtable *memtable, struct memtable_room *room, const uint8_t *row, const struct run *run);
 
 /* What is searched for or inserted. */
 struct skip_target {
@@ -209,5 +216,13 @@ uint32_t runs_side_by_side(const struct memtable *memtable, struct run_place pla
 void runs_prefetch_after(const struct memtable *memtable, struct run_place place);
 const struct run *run_of(const struct memtable *memtable, struct run_place place);
 struct skip_target run_target(const struct run *run, const uint8_t *row);
+
+
+/* ---- memtable_iterator.c ---- */
+
+/* The record of a row of a run, and of a node. */
+void run_row_record(const struct memtable *memtable, const struct run *run, const uint8_t *row, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes);
+void node_record(const struct skip_node *node, struct record *record, const struct schema **schema, const uint8_t **image, uint32_t *image_bytes);
+bool memtable_iterator_on_run(const struct memtable_iterator *iterator);
 
 #endif

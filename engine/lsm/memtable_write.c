@@ -51,6 +51,8 @@ static uint8_t *place_node(struct memtable_write *write, const struct skip_targe
     node->height = (uint8_t)height;
     memcpy((uint8_t *)node + node_key_at(height), target->key, target->key_bytes);
     write->nodes[write->node_count++] = offset;
+    if (write->room->note && kind == RECORD_PUT)
+        memtable_note_add(write->memtable, write->room, (const uint8_t *)node, NULL);
     return (uint8_t *)node + image_at;
 }
 
@@ -72,6 +74,8 @@ uint8_t *memtable_write_place(struct memtable_write *write, const uint8_t *key, 
     if (!place)
         return place_node(write, &target, kind, image_bytes);
     assert(run->image_bytes == 0 || run->image_bytes == image_bytes);
+    if (write->room->note)
+        memtable_note_add(write->memtable, write->room, place - run->image_at, run);
     if (run->image_bytes != 0)
         return place;
     uint32_t offset;

@@ -109,6 +109,8 @@ static int create_builder(struct lsm_output *output)
     lsm_indexes_open(output, options.rows_max);
     options.feeds = output->indexes.feeds;
     options.feed_count = output->indexes.count;
+    output->segment_id = options.segment_id;
+    output->blob_use_first = output->blob_use_count;
     output->segment_rows = 0;
     output->stays = false;
     return sst_builder_create(&options, &output->builder);
@@ -166,6 +168,8 @@ static int place_row(struct lsm_output *output, const struct record *record, con
     }
     if (!result && !output->builder)
         result = create_builder(output);
+    if (!result && image && output->schema->has_large)
+        result = lsm_blobs_note(output, image_schema, image);
     if (result)
         return result;
     result = sst_builder_add(output->builder, record, image_schema, image, image_bytes, copy);
@@ -207,7 +211,7 @@ int lsm_output_add_stretch(struct lsm_output *output, const struct record_stretc
     *taken = 0;
     const uint8_t *first_key = stretch->rows + RECORD_STRETCH_KEY_AT;
     bool repeats = output->has_key && key_compare(output->key, output->key_bytes, first_key, stretch->key_bytes) == 0;
-    if (!output->builder || output->held_count > 0 || repeats || indexes_full(output))
+    if (!output->builder || output->schema->has_large || output->held_count > 0 || repeats || indexes_full(output))
         return MOTE_OK;
     int count = sst_builder_add_stretch(output->builder, stretch);
     if (count <= 0) {
@@ -239,6 +243,9 @@ void lsm_output_end(struct lsm_output *output, bool keep)
             extents_release_unused(output->job->sst->extents, output->records[i].runs[k]);
     memory_free(memory, output->records);
     memory_free(memory, output->held);
+    memory_free(memory, output->blob_uses);
+    output->blob_uses = NULL;
+    output->blob_use_count = output->blob_use_capacity = output->blob_use_first = 0;
     output->builder = NULL;
     output->records = NULL;
     output->held = NULL;

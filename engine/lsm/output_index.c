@@ -208,8 +208,9 @@ bool lsm_indexes_lack_memory(const struct lsm_output *output, int result) { retu
 void lsm_add_segments(struct manifest_edit *edit, const struct lsm_output *output)
 {
     const struct lsm_indexes *indexes = &output->indexes;
-    for (uint32_t i = 0, k = 0; i < output->record_count; i++) {
+    for (uint32_t i = 0, k = 0, blob = 0; i < output->record_count; i++) {
         manifest_edit_add_segment(edit, &output->records[i]);
+        lsm_blobs_add(edit, output, output->records[i].id, &blob);
         for (; k < indexes->section_count && indexes->sections[k].segment_id == output->records[i].id; k++)
             manifest_edit_set_section(edit, &indexes->sections[k]);
     }

@@ -11,6 +11,7 @@
  * A cluster that is too large for one job (in number or bytes) is merged in steps (lsm.h): first the lanes of its deepest place, then what follows in the sweep's order.
  *
  * Segments of one run never overlap, though bounds cut to a prefix may touch: taking them for overlapping would merge them again and again.
+ * In a table with windows of time the inputs of a job are of one window (window.h): each window is looked at by itself, the deepest comes first. How deep segments lie by key counts over all windows, and is made less within one.
  * The inputs of a job are connected, so that its outputs lie where its inputs lay and overlap nothing that those did not.
  */
 #include "engine/lsm/lsm_private.h"
@@ -86,12 +87,17 @@ uint32_t lsm_overlap_depth(const struct segment_list *list, bool by_time)
 struct pick {
     const struct segment_list *list;
     bool by_time;
+    struct window_frame windows;
+    bool in_class;     /* only segments of this class take part */
+    struct window_class class;
     bool (*busy)(void *context, const struct segment *segment);
     void *context;
 };
 
 static bool takes_part(const struct pick *pick, const struct segment *segment, uint32_t level)
 {
+    if (pick->in_class && !window_same(window_classify(&segment->record, &pick->windows), pick->class))
+        return false;
     return (level == ANY_LEVEL || segment->record.level == level) && !(pick->busy && pick->busy(pick->context, segment));
 }
 
@@ -164,6 +170,11 @@ static void choose_inputs(const struct pick *pick, const struct cluster *cluster
     }
 }
 
+static bool of_one_window(const struct pick *pick, const struct segment *a, const struct segment *b)
+{
+    return !pick->windows.window_ns || window_same(window_classify(&a->record, &pick->windows), window_classify(&b->record, &pick->windows));
+}
+
 /* count_min or more neighbours, each small and overlapping nothing; of one level, so that a row is not merged again with each handful of new ones, or of any. */
 static bool choose_small(const struct pick *pick, bool one_level, uint32_t count_min, struct lsm_compaction *compaction)
 {
@@ -180,7 +191,8 @@ static bool choose_small(const struct pick *pick, bool one_level, uint32_t count
         put_in_lane(&lanes, segment, lane);
         alone = alone && !(next && overlaps(&lanes, segment, next));
         bool fits = alone && segment->record.segment_bytes <= SMALL_BYTES && takes_part(pick, segment, ANY_LEVEL);
-        if (!fits || (one_level && compaction->input_count && segment->record.level != compaction->inputs[0]->record.level)) {
+        const struct segment *first = compaction->input_count ? compaction->inputs[0] : NULL;
+        if (!fits || (first && ((one_level && segment->record.level != first->record.level) || !of_one_window(pick, first, segment)))) {
             if (compaction->input_count >= count_min)
                 break;
             compaction->input_count = 0;
@@ -275,32 +287,68 @@ static void find_deepest_level(const struct pick *pick, struct cluster *deepest)
         find_deepest(pick, level, deepest);
 }
 
+/* One way to look for a cluster. */
+struct sweep {
+    bool by_time;
+    bool each_level; /* else all levels together */
+    uint32_t depth_min;
+};
+
+static void sweep_class(struct pick *pick, const struct sweep *sweep, struct cluster *deepest)
+{
+    *deepest = (struct cluster){.level = ANY_LEVEL};
+    if (sweep->each_level)
+        find_deepest_level(pick, deepest);
+    else
+        find_deepest(pick, ANY_LEVEL, deepest);
+}
+
+/* The deepest cluster of all windows, and in pick its class. */
+static bool find_in(struct pick *pick, const struct sweep *sweep, struct cluster *deepest)
+{
+    struct window_class best = {WINDOW_UNTIMED, 0}, last = best;
+    pick->by_time = sweep->by_time;
+    pick->in_class = pick->windows.window_ns != 0;
+    if (!pick->in_class) {
+        sweep_class(pick, sweep, deepest);
+        return deepest->depth >= sweep->depth_min;
+    }
+    *deepest = (struct cluster){.level = ANY_LEVEL};
+    for (uint32_t i = 0; i < pick->list->count; i++) {
+        struct cluster cluster;
+        pick->class = window_classify(&sorted(pick->list, true)[i]->record, &pick->windows);
+        if (i > 0 && window_same(pick->class, last))
+            continue;
+        last = pick->class;
+        sweep_class(pick, sweep, &cluster);
+        if (cluster.depth > deepest->depth) {
+            *deepest = cluster;
+            best = pick->class;
+        }
+    }
+    pick->class = best;
+    return deepest->depth >= sweep->depth_min;
+}
+
 /* The cluster that is to be merged, and the sweep that found it. */
 static bool find_cluster(struct pick *pick, uint32_t runs_max, bool everything, const struct lsm_compaction *compaction, struct cluster *deepest)
 {
-    *deepest = (struct cluster){.level = ANY_LEVEL};
-    if (everything) {
-        find_deepest(pick, ANY_LEVEL, deepest);
-        return deepest->depth >= 2;
-    }
-    pick->by_time = compaction->spread_max != 0;
-    find_deepest_level(pick, deepest);
-    if (deepest->depth >= runs_max)
+    const struct sweep all = {.depth_min = 2}, usual = {.by_time = compaction->spread_max != 0, .each_level = true, .depth_min = runs_max};
+    /* In a window there are few segments of each level. */
+    const struct sweep spread = {.each_level = !pick->windows.window_ns, .depth_min = 2};
+    if (everything)
+        return find_in(pick, &all, deepest);
+    if (find_in(pick, &usual, deepest))
         return true;
-    if (!pick->by_time)
+    if (!compaction->spread_max || lsm_overlap_depth(pick->list, false) < compaction->spread_max)
         return false;
-    pick->by_time = false;
-    if (lsm_overlap_depth(pick->list, false) < compaction->spread_max)
-        return false;
-    *deepest = (struct cluster){.level = ANY_LEVEL};
-    find_deepest_level(pick, deepest);
-    return deepest->depth >= 2;
+    return find_in(pick, &spread, deepest);
 }
 
 bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint32_t runs_max, bool everything, bool (*busy)(void *context, const struct segment *segment), void *context,
                          struct lsm_compaction *compaction)
 {
-    struct pick pick = {.list = version_find(version, table_id), .busy = busy, .context = context};
+    struct pick pick = {.list = version_find(version, table_id), .windows = compaction->windows, .busy = busy, .context = context};
     struct cluster deepest;
     compaction->input_count = 0;
     if (!pick.list)
@@ -313,6 +361,7 @@ bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint3
         complete(&pick, compaction, everything && highest ? highest : highest + 1);
         return true;
     }
+    pick.in_class = false;
     if (choose_tombstones(&pick, everything, compaction)) {
         complete(&pick, compaction, compaction->inputs[0]->record.level);
         return true;

@@ -17,7 +17,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "row images are copied from memory: little-endian machines only");
 
 enum {
-    COLUMN_FLAGS_KNOWN = MOTE_COLUMN_NOT_NULL | MOTE_COLUMN_AUTO_INCREMENT | MOTE_COLUMN_HAS_DEFAULT,
+    COLUMN_FLAGS_KNOWN = MOTE_COLUMN_NOT_NULL | MOTE_COLUMN_AUTO_INCREMENT | MOTE_COLUMN_HAS_DEFAULT | MOTE_COLUMN_LARGE,
     TABLE_FLAGS_KNOWN = MOTE_TABLE_APPEND_ONLY | MOTE_TABLE_ROW_PAGES,
 };
 
@@ -119,6 +119,8 @@ static const char *find_definition_fault(const struct mote_column_definition *de
         return "AUTO_INCREMENT and a default exclude each other";
     if ((definition->flags & MOTE_COLUMN_HAS_DEFAULT) && definition->default_value.is_null)
         return "a default is NULL; leave HAS_DEFAULT away, an absent value is NULL then";
+    if ((definition->flags & MOTE_COLUMN_LARGE) && (definition->type != MOTE_TYPE_BLOB || (definition->flags & MOTE_COLUMN_HAS_DEFAULT)))
+        return "LARGE is for blobs without a default";
     return NULL;
 }
 
@@ -166,6 +168,8 @@ static int check_columns(const struct schema *schema)
             return schema_refuse(schema, (int)i, MOTE_EINVAL, "it is newer than its table");
         if (column->added_in > 1 && (column->flags & (MOTE_COLUMN_NOT_NULL | MOTE_COLUMN_HAS_DEFAULT)) == MOTE_COLUMN_NOT_NULL)
             return schema_refuse(schema, (int)i, MOTE_EINVAL, "an added NOT NULL column needs a default for the rows that exist");
+        if (column->added_in > 1 && (column->flags & MOTE_COLUMN_LARGE))
+            return schema_refuse(schema, (int)i, MOTE_EINVAL, "a LARGE column is as old as its table");
         if ((column->flags & MOTE_COLUMN_AUTO_INCREMENT) && (schema->key_column_count != 1 || schema->key_columns[0] != i || column->type != MOTE_TYPE_INT64))
             return schema_refuse(schema, (int)i, MOTE_EINVAL, "AUTO_INCREMENT needs an int64 column that is the only one of the key");
     }
@@ -183,7 +187,7 @@ static int check_table(const struct schema *schema)
         for (uint32_t before = 0; before < i; before++)
             if (schema->key_columns[before] == position)
                 return schema_refuse(schema, (int)position, MOTE_EINVAL, "it is in the key twice");
-        if (!type_is_key(column->type) || column->added_in != 1)
+        if (!type_is_key(column->type) || column->added_in != 1 || (column->flags & MOTE_COLUMN_LARGE))
             return schema_refuse(schema, (int)position, MOTE_EINVAL, "a %s column cannot be in the key", type_name(column->type));
         int code;
         const char *fault = column->flags & MOTE_COLUMN_HAS_DEFAULT ? schema_value_fault(column, true, &column->default_value, &code) : NULL;
@@ -236,6 +240,7 @@ static int lay_out_row(struct schema *schema)
             column->row_offset = (uint32_t)at;
             at += type_is_var(column->type) ? 8 : column->value_bytes;
             schema->has_var |= type_is_var(column->type);
+            schema->has_large |= (column->flags & MOTE_COLUMN_LARGE) != 0;
             if (at > MOTE_ROW_BYTES_MAX)
                 return schema_refuse(schema, (int)i, MOTE_ETOOBIG, "its rows would be larger than 256 KiB; split the table");
         }

@@ -61,6 +61,7 @@ struct schema {
     bool time_in_key;    /* the time column, a timestamp or int64, is one of the key columns: every row and tombstone has a time, and rows of different times have different keys */
     bool auto_increment; /* the key is one AUTO_INCREMENT int64 */
     bool has_var;        /* any text or blob column */
+    bool has_large;      /* any LARGE column: its values lie in rows as blob_format.h says */
     uint32_t null_bytes;  /* the bitmap with its padding: where the fixed area begins */
     uint32_t fixed_bytes; /* where the var area begins */
     uint32_t key_bytes_fixed; /* size of every key, or 0 when it varies */

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "blockdev/extents.h"
+#include "engine/lsm/blob_file.h"
 #include "engine/lsm/schema.h"
 
 #define SEGMENT_RUNS_MAX 8u
@@ -69,6 +70,8 @@ struct segment {
     bool staged;                         /* of an edit under way: nobody else has seen it */
     struct segment *successor;           /* a copy with other sections, to which the extents belong then, but those of sections that it does not have; this one holds a reference on it */
     struct segment *next;                /* the manifest's */
+    uint32_t blob_count;
+    struct segment_blob *blobs;          /* what its rows refer to, ascending by file */
     uint32_t index_count;
     struct segment_index *indexes;       /* sections of declared indexes, each in extents of its own; an index without one here is answered from the rows */
 };

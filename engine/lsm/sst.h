@@ -158,10 +158,12 @@ int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct code
 /* Between these two, sst_block_column need only decode the next `count` rows, from the present one on, and the block stays where it is. */
 void sst_run_begin(struct sst_iterator *iterator, uint32_t count);
 void sst_run_end(struct sst_iterator *iterator);
+/* Between these two: the values of the run's rows straight to `values`, where they are of a fixed size and none is NULL. 1: done; 0: not in this way, sst_block_column tells. */
+int sst_run_copy(struct sst_iterator *iterator, uint32_t column, void *values);
 uint32_t sst_block_row(const struct sst_iterator *iterator);
 uint32_t sst_block_rows_left(const struct sst_iterator *iterator);
-/* Whether every row of the present block has a time in the range, by what its partition says. */
-bool sst_block_inside_times(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns);
+/* Whether every row of the present block has a time, by what its partition says, and the least and the greatest. */
+bool sst_block_times(struct sst_iterator *iterator, int64_t *min_ns, int64_t *max_ns);
 /* Number of rows, from the present one on in ascending order (in this block), that are PUTs with pairwise different keys, with seq <= snapshot_seq and key below `bound` (NULL: none): the rows that a scan may take over in one copy. At least 0. */
 uint32_t sst_run_length(struct sst_iterator *iterator, uint64_t snapshot_seq, const uint8_t *bound, uint32_t bound_bytes);
 /* What the index says of the block whose first row the iterator stands on; false: the block was entered already, or nothing is known that would save reading it. The pointers live until the iterator moves. Every row is a PUT. */

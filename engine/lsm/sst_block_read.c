@@ -7,6 +7,8 @@
 
 #include "engine/lsm/sst_reader_private.h"
 
+#define COPIED_SHARE 2u /* of a block's rows: so large a part of them is always decoded to where it is wanted */
+
 static int refuse_block(const struct sst_iterator *iterator, const char *what)
 {
     return sst_refuse(iterator, iterator->block.header.offset_bytes, iterator->block.header.length_bytes, what);
@@ -108,15 +110,22 @@ static bool find_stream(const struct sst_iterator *iterator, uint32_t stream, co
     return true;
 }
 
-/* The bytes of a stream of the present block, checked; pinned with the block or alone, until unpin_block. Not of row pages. */
-static int open_stream(struct sst_iterator *iterator, uint32_t stream, const uint8_t **data, uint32_t *size_bytes)
+/* The bytes of a stream of the present block, checked; pinned with the block or alone, until unpin_block. Not of row pages. *bound_bytes: the stream's, and what of the block is behind them: that may be read and says nothing, but spares the
+ * decoding a copy of the last numbers. */
+static int open_stream(struct sst_iterator *iterator, uint32_t stream, const uint8_t **data, uint32_t *bound_bytes)
 {
-    if (iterator->block.in_parts && !iterator->block_pin.data)
-        return sst_parts_stream(iterator, stream, data, size_bytes);
-    int result = sst_block_pin(iterator);
-    if (!result && !find_stream(iterator, stream, data, size_bytes))
-        result = refuse_block(iterator, "a block contradicts itself");
-    return result;
+    struct codec_info info;
+    uint32_t size_bytes;
+    bool in_parts = iterator->block.in_parts && !iterator->block_pin.data;
+    int result = in_parts ? sst_parts_stream(iterator, stream, data, &size_bytes) : sst_block_pin(iterator);
+    if (result)
+        return result;
+    if (!in_parts && !find_stream(iterator, stream, data, &size_bytes))
+        return refuse_block(iterator, "a block contradicts itself");
+    if (codec_inspect(*data, size_bytes, &info))
+        return refuse_block(iterator, "a column of a block is not what it must be");
+    *bound_bytes = in_parts ? size_bytes : (uint32_t)(iterator->block_pin.data + iterator->block.length_bytes - *data);
+    return MOTE_OK;
 }
 
 /* Lays offsets, bitmap and values out in the slot's memory. */
@@ -221,38 +230,69 @@ static bool slot_holds(const struct sst_iterator *iterator, const struct sst_slo
     return slot->stamp == iterator->block.stamp || (slot->part_stamp == iterator->block.stamp && slot->part_first <= first && slot->part_end >= end);
 }
 
+/* Whether the rows of this column can be decoded without the others, by what is known before its bytes are looked at. */
+static bool decodes_by_rows(const struct sst_iterator *iterator, uint32_t column)
+{
+    const struct schema_column *definition = &iterator->schema->columns[column];
+    bool scalar = !type_is_var(definition->type) && !type_is_vector(definition->type) && definition->type != MOTE_TYPE_POINT3;
+    return scalar && !iterator->block.row_pages && column < iterator->stored_columns;
+}
+
+/* The column's values in the rows from `first` to before `end`, that of first to `values`. 1: done; 0: it has NULLs, the whole column must be decoded. */
+static int decode_rows(struct sst_iterator *iterator, uint32_t column, uint32_t first, uint32_t end, uint8_t *values)
+{
+    const struct schema_column *definition = &iterator->schema->columns[column];
+    const uint8_t *data = NULL;
+    uint32_t size_bytes = 0; /* which the compiler cannot see set */
+    int result = open_stream(iterator, column, &data, &size_bytes);
+    if (result)
+        return result;
+    size_t scratch_bytes = codec_scratch_bytes(iterator->block.row_count, definition->value_bytes * iterator->block.row_count);
+    void *scratch = sst_scratch_take(iterator->context, scratch_bytes);
+    if (!scratch)
+        return MOTE_EBUDGET;
+    result = codec_decode_rows(data, size_bytes, definition->type, iterator->block.row_count, first, end, values, scratch, scratch_bytes);
+    sst_scratch_give(iterator->context, scratch);
+    return result == MOTE_EDAMAGED ? refuse_block(iterator, "a column of a block does not decode") : result;
+}
+
 /* Decodes the column's values in the rows from `first` to before `end` only. 1: done; 0: the whole column must be decoded, as for who asks for a second part of it, since more will follow. */
 static int decode_part(struct sst_iterator *iterator, uint32_t column, struct sst_slot *slot, uint32_t first, uint32_t end)
 {
     const struct schema_column *definition = &iterator->schema->columns[column];
-    const uint8_t *data;
-    uint32_t size_bytes, *offsets;
+    uint32_t *offsets;
     uint8_t *validity, *values;
-    bool in_parts = !type_is_var(definition->type) && !type_is_vector(definition->type) && definition->type != MOTE_TYPE_POINT3;
-    if (!in_parts || iterator->block.row_pages || slot->part_stamp == iterator->block.stamp || column >= iterator->stored_columns)
+    if (!decodes_by_rows(iterator, column) || slot->part_stamp == iterator->block.stamp)
         return 0;
-    size_t width = definition->value_bytes, values_bytes = width * iterator->block.row_count;
-    int result = open_stream(iterator, column, &data, &size_bytes);
-    if (result)
-        return result;
+    size_t width = definition->value_bytes;
     slot->stamp = slot->part_stamp = 0;
-    result = sst_slot_reserve(iterator, slot, definition->type, definition->dimension, values_bytes, &offsets, &validity, &values);
+    int result = sst_slot_reserve(iterator, slot, definition->type, definition->dimension, width * iterator->block.row_count, &offsets, &validity, &values);
     if (result)
         return result;
-    size_t scratch_bytes = codec_scratch_bytes(iterator->block.row_count, (uint32_t)values_bytes);
-    void *scratch = sst_scratch_take(iterator->context, scratch_bytes);
-    if (!scratch)
-        return MOTE_EBUDGET;
-    result = codec_decode_rows(data, size_bytes, definition->type, iterator->block.row_count, first, end, values + first * width, scratch, scratch_bytes);
-    sst_scratch_give(iterator->context, scratch);
-    if (result == MOTE_EDAMAGED)
-        return refuse_block(iterator, "a column of a block does not decode");
+    result = decode_rows(iterator, column, first, end, values + first * width);
     if (result == 1) {
         slot->vector.validity = NULL;
         slot->has_nulls = false;
         slot->part_stamp = iterator->block.stamp;
         slot->part_first = first;
         slot->part_end = end;
+    }
+    return result;
+}
+
+int sst_part_copy(struct sst_iterator *iterator, uint32_t column, uint32_t first, uint32_t end, void *values)
+{
+    struct sst_slot *slot = &iterator->slots[column];
+    assert(first < end && end <= iterator->block.row_count);
+    /* Who takes a block in many small parts, since others come in between, gets the later ones out of the whole column; but for the last one. */
+    uint32_t rows = iterator->block.row_count;
+    bool again = slot->part_stamp == iterator->block.stamp, small = end - first < rows / COPIED_SHARE && end < rows;
+    if (!decodes_by_rows(iterator, column) || slot_holds(iterator, slot, first, end) || (again && small))
+        return 0;
+    int result = decode_rows(iterator, column, first, end, values);
+    if (result == 1 && !again) {
+        slot->part_stamp = iterator->block.stamp;
+        slot->part_first = slot->part_end = 0; /* nothing of it is in the slot */
     }
     return result;
 }

@@ -222,6 +222,8 @@ void sst_block_leave(struct sst_iterator *iterator);
 int sst_row_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
 /* At least the values of these rows. */
 int sst_part_decode(struct sst_iterator *iterator, uint32_t column, uint32_t first, uint32_t end, struct sst_slot **slot);
+/* The values of these rows, of a fixed size and without NULLs, straight to `values`: 1. 0: not in this way, sst_part_decode serves; that is so where they are at hand already. */
+int sst_part_copy(struct sst_iterator *iterator, uint32_t column, uint32_t first, uint32_t end, void *values);
 int sst_column_decode(struct sst_iterator *iterator, uint32_t column, struct sst_slot **slot);
 int sst_seqs_decode(struct sst_iterator *iterator, const uint64_t **seqs);
 /* Of one row, if possible without the others. */

@@ -79,6 +79,15 @@ int sst_block_column(struct sst_iterator *iterator, uint32_t column, struct code
     return result;
 }
 
+int sst_run_copy(struct sst_iterator *iterator, uint32_t column, void *values)
+{
+    assert(iterator->run_count > 0);
+    if (!iterator->on_record)
+        return refuse_nowhere();
+    int result = sst_settle(iterator);
+    return result ? result : sst_part_copy(iterator, column, iterator->row, iterator->row + iterator->run_count, values);
+}
+
 void sst_run_begin(struct sst_iterator *iterator, uint32_t count)
 {
     assert(count > 0 && count <= sst_block_rows_left(iterator));
@@ -96,10 +105,14 @@ uint32_t sst_block_row(const struct sst_iterator *iterator) { return iterator->r
 
 uint32_t sst_block_rows_left(const struct sst_iterator *iterator) { return iterator->block.row_count - iterator->row; }
 
-bool sst_block_inside_times(struct sst_iterator *iterator, int64_t from_ns, int64_t to_ns)
+bool sst_block_times(struct sst_iterator *iterator, int64_t *min_ns, int64_t *max_ns)
 {
     struct sst_block_entry entry;
-    return iterator->on_record && !sst_settle(iterator) && !sst_block_entry_pin(iterator, &entry) && entry.timed_count == entry.row_count && entry.time_min_ns >= from_ns && entry.time_max_ns <= to_ns;
+    if (!iterator->on_record || sst_settle(iterator) || sst_block_entry_pin(iterator, &entry) || entry.timed_count != entry.row_count)
+        return false;
+    *min_ns = entry.time_min_ns;
+    *max_ns = entry.time_max_ns;
+    return true;
 }
 
 /* The rows up to `end` that are PUTs visible to the snapshot, each with another key than the one before. */

@@ -1,8 +1,9 @@
 /* manifest_fuzz.c: hostile bytes as manifest frames: whatever a frame with a good checksum says, opening the volume gives a state or MOTE_EDAMAGED (MOTE_EBUDGET where it asks for more than the budget), and never reads, writes or allocates
  * beyond its bounds. What it does give can be snapshotted and opens again as the same.
  *
- * Input: a byte of mode, then the payload of one or two frames. Mode bit 0: the payload is a snapshot (else an edit behind the base chain). Bit 1: the input is the bytes of a whole frame, checksum and all, as they are. Bits 2..3: frames of one
- * page or more. Build with -fsanitize=fuzzer -DMOTE_LIBFUZZER, or as a program: manifest_fuzz [-n inputs] [-s seed] [file ...]
+ * Input: a byte of mode, then the payload of one or two frames. Mode bit 0: the payload is a snapshot (else an edit behind the base chain). Bit 1: the input is the bytes of a whole frame, checksum and all, as they are. Bit 2: a frame of a page more. Bit
+ * 3: behind a chain without the newer records. The inputs that are made here are records of every kind that there is, in half of them only the newer ones (retention, pins, named snapshots, blob files, bases, receives).
+ * Build with -fsanitize=fuzzer -DMOTE_LIBFUZZER, or as a program: manifest_fuzz [-n inputs] [-s seed] [file ...]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,36 +17,46 @@
 #define EXTENT_BYTES 65536u
 #define PAYLOAD_BYTES_MAX (3u * PAGE_BYTES)
 #define TABLES_MAX 6u
+#define PAYLOADS_MAX 32u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 
-/* A volume with tables, segments and a log, made once. */
+/* How the volume was at a moment. */
+struct stage {
+    uint8_t *image; /* DEVICE_BYTES */
+    struct manifest_frame last; /* of the chain */
+    uint64_t end_bytes;
+};
+
+/* A volume with tables, segments and a log, made once: without the newer records, and with them. */
 struct base {
+    struct stage stages[2];
     struct blockdev *device;
     struct layout layout;
     uint8_t uuid[16];
-    struct manifest_frame last; /* of the chain */
-    uint64_t end_bytes;
-    uint8_t payloads[8][PAGE_BYTES]; /* the frames' payloads, to be changed */
-    uint32_t payload_bytes[8], record_counts[8], kinds[8];
+    struct stage now;
+    uint8_t payloads[PAYLOADS_MAX][PAYLOAD_BYTES_MAX]; /* the frames' payloads, to be changed, and behind them that of a snapshot of the whole state */
+    uint32_t payload_bytes[PAYLOADS_MAX];
     uint32_t payload_count;
+    uint32_t newer_first; /* from here on: retention, pins, named snapshots, blob files, bases, receives */
 };
 static struct base base;
+static uint64_t accepted_count;
 
 static void read_chain(struct blockdev_queue *queue)
 {
     static _Alignas(PAGE_BYTES) uint8_t page[PAGE_BYTES];
     struct manifest_frame frame;
     for (;;) {
-        lsm_volume_check(blockdev_read_range(queue, layout_manifest_offset(&base.layout, 0, 0) + base.end_bytes, page, PAGE_BYTES), "read");
-        if (!manifest_frame_header(page, PAGE_BYTES, &frame) || base.payload_count == 8)
+        lsm_volume_check(blockdev_read_range(queue, layout_manifest_offset(&base.layout, 0, 0) + base.now.end_bytes, page, PAGE_BYTES), "read");
+        if (!manifest_frame_header(page, PAGE_BYTES, &frame))
             return;
+        if (base.payload_count + 1 == PAYLOADS_MAX || frame.frame_bytes > PAGE_BYTES)
+            abort();
         memcpy(base.payloads[base.payload_count], page + MANIFEST_HEADER_BYTES, frame.payload_bytes);
-        base.payload_bytes[base.payload_count] = frame.payload_bytes;
-        base.record_counts[base.payload_count] = frame.record_count;
-        base.kinds[base.payload_count++] = frame.kind;
-        base.last = frame;
-        base.end_bytes += frame.frame_bytes;
+        base.payload_bytes[base.payload_count++] = frame.payload_bytes;
+        base.now.last = frame;
+        base.now.end_bytes += frame.frame_bytes;
     }
 }
 
@@ -71,6 +82,95 @@ static void add_indexes(struct lsm_volume *volume, uint64_t table_id, uint64_t s
     edit = lsm_volume_begin(volume);
     manifest_edit_drop_index(edit, dropped.id);
     lsm_volume_commit(edit);
+}
+
+/* ---- The newer records: a few of each kind, some taken back ---- */
+
+static void add_retention(struct lsm_volume *volume, uint64_t table_id)
+{
+    const struct manifest_retention retention = {.age_ns = 3600, .window_ns = 60, .future_ns = 7, .bytes_max = 1 << 20, .pin_bytes_max = 1 << 18, .recycle = 1};
+    const struct manifest_watermark watermark = {.horizon_ns = -50, .newest_ns = 90};
+    struct manifest_edit *edit = lsm_volume_begin(volume);
+    manifest_edit_set_retention(edit, table_id, &retention);
+    manifest_edit_set_watermark(edit, table_id, &watermark);
+    manifest_edit_add_pin(edit, &(struct manifest_pin){.table_id = table_id, .from_ns = -5, .to_ns = 5, .seq = 3, .name = "crash"});
+    manifest_edit_add_pin(edit, &(struct manifest_pin){.table_id = table_id, .from_ns = 6, .to_ns = 9, .seq = 4, .name = "kept"});
+    lsm_volume_commit(edit);
+    edit = lsm_volume_begin(volume);
+    manifest_edit_remove_pin(edit, table_id, "crash");
+    lsm_volume_commit(edit);
+}
+
+static void add_named(struct lsm_volume *volume)
+{
+    struct manifest_named monday = {.id = manifest_take_section_id(volume->manifest), .seq = 2, .taken_ns = 11, .name = "monday"}, tuesday = {.seq = 4, .taken_ns = 12, .name = "tuesday"};
+    tuesday.id = manifest_take_section_id(volume->manifest);
+    struct manifest_edit *edit = lsm_volume_begin(volume);
+    manifest_edit_add_named(edit, &monday);
+    manifest_edit_add_named(edit, &tuesday);
+    lsm_volume_commit(edit);
+    edit = lsm_volume_begin(volume);
+    manifest_edit_drop_named(edit, monday.id);
+    lsm_volume_commit(edit);
+}
+
+/* Three blob files; a segment uses two of them, the third is dropped. */
+static void add_blobs(struct lsm_volume *volume, uint64_t table_id)
+{
+    uint64_t ids[3];
+    struct manifest_edit *edit = lsm_volume_begin(volume);
+    for (unsigned i = 0; i < 3; i++) {
+        ids[i] = manifest_take_section_id(volume->manifest);
+        manifest_edit_add_blob_file(edit, ids[i], table_id, lsm_volume_extents(volume, 1 + i % 2));
+    }
+    lsm_volume_commit(edit);
+    struct segment_record record = lsm_volume_segment(volume, table_id, 1);
+    const struct blob_use uses[] = {{record.id, ids[0], 4 * PAGE_BYTES}, {record.id, ids[1], PAGE_BYTES}};
+    edit = lsm_volume_begin(volume);
+    manifest_edit_add_segment(edit, &record);
+    manifest_edit_set_blobs(edit, record.id, uses, 2);
+    lsm_volume_commit(edit);
+    edit = lsm_volume_begin(volume);
+    manifest_edit_drop_blob_file(edit, ids[2]);
+    lsm_volume_commit(edit);
+}
+
+static void add_backups(struct lsm_volume *volume)
+{
+    const struct manifest_point point = {.id = {1, 2, 3}, .flushed_seq = 4, .segment_mark = 5, .section_mark = 6}, later = {.id = {9}, .flushed_seq = 5, .segment_mark = 6, .section_mark = 7};
+    struct manifest_receive receive = {.state = MANIFEST_RECEIVE_INCREMENT, .done_count = 2, .source_uuid = {7}, .point = point, .incoming = later, .journal = lsm_volume_extents(volume, 1), .journal_bytes = 900, .journal_crc = 3};
+    struct manifest_edit *edit = lsm_volume_begin(volume);
+    manifest_edit_add_base(edit, &(struct manifest_base){.name = "b0", .point = point, .taken_ns = 21});
+    manifest_edit_add_base(edit, &(struct manifest_base){.name = "b1", .point = later, .taken_ns = 22});
+    lsm_volume_commit(edit);
+    edit = lsm_volume_begin(volume);
+    manifest_edit_drop_base(edit, "b0");
+    lsm_volume_commit(edit);
+    edit = lsm_volume_begin(volume);
+    manifest_edit_set_receive(edit, &receive);
+    lsm_volume_commit(edit);
+}
+
+/* The whole state in one payload, as a snapshot has it. */
+static void add_snapshot(struct lsm_volume *volume)
+{
+    struct manifest_image image = {0};
+    lsm_volume_check(manifest_capture(volume->manifest, &image), "capture");
+    if (image.size_bytes > PAYLOAD_BYTES_MAX)
+        abort();
+    memcpy(base.payloads[base.payload_count], image.bytes, image.size_bytes);
+    base.payload_bytes[base.payload_count++] = image.size_bytes;
+    memory_free(volume->memory, image.bytes);
+    version_release(volume->manifest, image.version);
+}
+
+static void keep_stage(unsigned number)
+{
+    base.now.image = malloc(DEVICE_BYTES);
+    if (!base.now.image)
+        abort();
+    sim_read_content(base.device, false, base.now.image);
+    base.stages[number] = base.now;
 }
 
 static void make_base(void)
@@ -100,6 +200,15 @@ static void make_base(void)
     base.layout = volume.superblock.layout;
     memcpy(base.uuid, volume.superblock.uuid, 16);
     read_chain(volume.queue);
+    keep_stage(0);
+    base.newer_first = base.payload_count;
+    add_retention(&volume, first);
+    add_named(&volume);
+    add_blobs(&volume, first);
+    add_backups(&volume);
+    read_chain(volume.queue);
+    keep_stage(1);
+    add_snapshot(&volume);
     lsm_volume_close(&volume);
 }
 
@@ -125,6 +234,7 @@ static void try_open(struct blockdev *device)
         }
         return;
     }
+    accepted_count++;
     result = manifest_snapshot(volume.manifest);
     if (result) {
         fprintf(stderr, "a state that was accepted cannot be snapshotted: %d\n", result);
@@ -168,33 +278,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     uint32_t payload_bytes = (uint32_t)size_bytes - 1;
     struct blockdev *device;
     struct sim_options options = {.size_bytes = DEVICE_BYTES, .logical_block_bytes = 512, .seed = 1};
-    static uint8_t *image;
-    if (!image) {
-        image = malloc(DEVICE_BYTES);
-        sim_read_content(base.device, false, image);
-    }
-    options.initial = image;
+    const struct stage *stage = &base.stages[mode & 8 ? 0 : 1];
+    options.initial = stage->image;
     options.initial_borrowed = true;
     lsm_volume_check(sim_create(&options, &device), "sim_create");
     memset(bytes, 0, sizeof bytes);
     if (mode & 2) {
         memcpy(bytes, data + 1, payload_bytes);
-        write_bytes_at(device, mode & 1 ? 0 : base.end_bytes, bytes, sizeof bytes);
+        write_bytes_at(device, mode & 1 ? 0 : stage->end_bytes, bytes, sizeof bytes);
     } else {
         memcpy(bytes + MANIFEST_HEADER_BYTES, data + 1, payload_bytes);
-        struct manifest_frame frame = base.last;
+        struct manifest_frame frame = base.now.last; /* with counters that are above all that there is */
         frame.kind = mode & 1 ? MANIFEST_FRAME_SNAPSHOT : MANIFEST_FRAME_EDIT;
-        frame.sequence = mode & 1 ? 1 : base.last.sequence + 1;
-        frame.previous_crc = base.last.crc;
+        frame.sequence = mode & 1 ? 1 : stage->last.sequence + 1;
+        frame.previous_crc = stage->last.crc;
         frame.payload_bytes = payload_bytes;
         frame.frame_bytes = (uint32_t)round_up(MANIFEST_HEADER_BYTES + payload_bytes, PAGE_BYTES) + (mode & 4 && payload_bytes < PAGE_BYTES ? PAGE_BYTES : 0);
         frame.record_count = count_records(data + 1, payload_bytes) + (mode >> 4 == 15);
         /* Old edits behind a forged snapshot would be damage before anything else is seen. */
-        static _Alignas(PAGE_BYTES) uint8_t zeros[16 * PAGE_BYTES];
+        static _Alignas(PAGE_BYTES) uint8_t zeros[PAYLOADS_MAX * PAGE_BYTES];
         if (mode & 1)
             write_bytes_at(device, 0, zeros, sizeof zeros);
-        manifest_frame_encode(&frame, base.uuid, 0, mode & 1 ? 0 : base.end_bytes, bytes);
-        write_bytes_at(device, mode & 1 ? 0 : base.end_bytes, bytes, frame.frame_bytes);
+        manifest_frame_encode(&frame, base.uuid, 0, mode & 1 ? 0 : stage->end_bytes, bytes);
+        write_bytes_at(device, mode & 1 ? 0 : stage->end_bytes, bytes, frame.frame_bytes);
     }
     try_open(device);
     blockdev_close(device);
@@ -217,13 +323,14 @@ static size_t make_input(uint64_t *state, uint8_t *data)
     size_t size_bytes = 1;
     if (!base.device)
         make_base();
-    data[0] = (uint8_t)(next_random(state) & 0xf5);
+    data[0] = (uint8_t)(next_random(state) & 0xfd);
     if (next_random(state) % 16 == 0)
         data[0] |= 2;
     if (next_random(state) % 2)
         data[0] &= 0xfe;
-    for (uint64_t parts = 1 + next_random(state) % 4; parts > 0; parts--) {
-        uint32_t which = (uint32_t)(next_random(state) % base.payload_count);
+    bool newer = next_random(state) % 2, whole = data[0] % 2 && next_random(state) % 4;
+    for (uint64_t parts = whole ? 1 : 1 + next_random(state) % 4; parts > 0; parts--) {
+        uint32_t first = newer ? base.newer_first : 0, which = whole ? base.payload_count - 1 : first + (uint32_t)(next_random(state) % (base.payload_count - first));
         if (size_bytes + base.payload_bytes[which] > PAYLOAD_BYTES_MAX)
             break;
         memcpy(data + size_bytes, base.payloads[which], base.payload_bytes[which]);
@@ -239,9 +346,11 @@ static size_t make_input(uint64_t *state, uint8_t *data)
     return size_bytes;
 }
 
+static void finish(void) { printf("%llu states accepted\n", (unsigned long long)accepted_count); }
+
 int main(int argc, char **argv)
 {
-    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 3000, .bytes_max = PAYLOAD_BYTES_MAX + 1};
+    const struct fuzz_run run = {.target = LLVMFuzzerTestOneInput, .make = make_input, .count = 3000, .bytes_max = PAYLOAD_BYTES_MAX + 1, .finish = finish};
     return fuzz_run(&run, argc, argv);
 }
 #endif

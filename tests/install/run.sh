@@ -79,6 +79,11 @@ static int change(mote::database &db, mote::table &joints)
     change.put(joints, {mote::timestamp(5000), change.get(joints, {mote::timestamp(5000)})->f64(1) + 1, nullptr});
     const std::uint64_t point = change.savepoint();
     change.erase(joints, {mote::timestamp(5000)});
+    if (change.count(joints) + 1 != joints.count() || change.search(joints, {}).count() != change.count(joints))
+        return 24;
+    for (const mote::chunk &chunk : change.latest(joints, {.columns = {"time"}}))
+        if (chunk.row_count() != 1 || chunk.column<std::int64_t>(0)[0] >= 5000)
+            return 25;
     change.rollback_to(point);
     change.commit();
     if (!joints.get({mote::timestamp(9)}, before.c()) || joints.get({mote::timestamp(9)}) || joints.get({mote::timestamp(5000)})->f64(1) != 2.0)
@@ -168,7 +173,7 @@ int main()
             return 14;
     if (const int failed = change(db, joints))
         return failed;
-    joints.create_index({.name = "by_q1", .kind = MOTE_INDEX_COLUMN, .columns = {"q1"}});
+    joints.create_index({.name = "by_q1", .kind = MOTE_INDEX_COLUMN, .columns = {"q1"}, .strategy = MOTE_INDEX_REALTIME});
     mote::hits hits = joints.search({.terms = {{.kind = MOTE_TERM_RANGE, .columns = {"q1"}, .from = 100.0, .to = 200.0}, {.kind = MOTE_TERM_EQUAL, .columns = {"note"}, .from = "odd"}},
                                      .rank_by = 1, .columns = {"q1"}, .time_to_ns = 999, .limit = 10});
     const mote::chunk *first = hits.next();

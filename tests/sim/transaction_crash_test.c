@@ -75,11 +75,23 @@ static struct mote_write_options draw_options(struct run *run)
     return options;
 }
 
-static void draw_row(struct run *run, unsigned *t, int64_t *key, int64_t *value)
+/* A row of a table that is put, or (value 0) deleted; its values point into the change. */
+struct change {
+    unsigned t;
+    int64_t key, value;
+    mote_table *table;
+    size_t count;
+    struct mote_value row[3];
+    char text[STATE_TEXT_BYTES];
+};
+
+static void draw_change(struct run *run, struct change *change)
 {
-    *t = random_below(&run->random, STATE_TABLES);
-    *key = random_below(&run->random, STATE_KEYS);
-    *value = random_below(&run->random, 5) ? ++run->next_value : 0;
+    change->t = random_below(&run->random, STATE_TABLES);
+    change->key = random_below(&run->random, STATE_KEYS);
+    change->value = random_below(&run->random, 5) ? ++run->next_value : 0;
+    change->table = run->tables.tables[change->t];
+    change->count = states_row(change->t, change->key, change->value, change->text, change->row);
 }
 
 static void write_batch(struct run *run, uint32_t rows)
@@ -89,14 +101,10 @@ static void write_batch(struct run *run, uint32_t rows)
     mote_write *write;
     must(mote_write_begin(run->db, &write));
     for (uint32_t i = 0; i < rows; i++) {
-        char text[STATE_TEXT_BYTES];
-        struct mote_value row[3];
-        unsigned t;
-        int64_t key, value;
-        draw_row(run, &t, &key, &value);
-        size_t count = states_row(t, key, value, text, row);
-        must(value ? mote_write_put(write, run->tables.tables[t], row, count) : mote_write_delete(write, run->tables.tables[t], row, 1));
-        next.values[t][key] = value;
+        struct change change;
+        draw_change(run, &change);
+        must(change.value ? mote_write_put(write, change.table, change.row, change.count) : mote_write_delete(write, change.table, change.row, 1));
+        next.values[change.t][change.key] = change.value;
     }
     must(mote_write_commit(write, &options, NULL));
     mote_write_free(write);
@@ -112,17 +120,13 @@ static void write_transaction(struct run *run)
     mote_transaction *transaction;
     must(mote_transaction_begin(run->db, NULL, &transaction));
     for (uint32_t i = 0; i < rows; i++) {
-        char text[STATE_TEXT_BYTES];
-        struct mote_value row[3];
-        unsigned t;
-        int64_t key, value;
-        draw_row(run, &t, &key, &value);
-        size_t count = states_row(t, key, value, text, row);
+        struct change change;
+        draw_change(run, &change);
         if (i == rows / 2)
             must(mote_transaction_savepoint(transaction, &savepoint));
-        must(value ? mote_transaction_put(transaction, run->tables.tables[t], row, count) : mote_transaction_delete(transaction, run->tables.tables[t], row, 1));
+        must(change.value ? mote_transaction_put(transaction, change.table, change.row, change.count) : mote_transaction_delete(transaction, change.table, change.row, 1));
         if (i < rows / 2 || how != 1)
-            next.values[t][key] = value;
+            next.values[change.t][change.key] = change.value;
     }
     if (how == 0) {
         mote_transaction_abort(transaction);
@@ -138,14 +142,10 @@ static void write_row(struct run *run)
 {
     struct state next = *present(run);
     struct mote_write_options options = draw_options(run);
-    char text[STATE_TEXT_BYTES];
-    struct mote_value row[3];
-    unsigned t;
-    int64_t key, value;
-    draw_row(run, &t, &key, &value);
-    size_t count = states_row(t, key, value, text, row);
-    must(value ? mote_append(run->tables.tables[t], row, count, &options, NULL) : mote_delete(run->tables.tables[t], row, 1, &options, NULL));
-    next.values[t][key] = value;
+    struct change change;
+    draw_change(run, &change);
+    must(change.value ? mote_append(change.table, change.row, change.count, &options, NULL) : mote_delete(change.table, change.row, 1, &options, NULL));
+    next.values[change.t][change.key] = change.value;
     note_step(run, &next);
 }
 

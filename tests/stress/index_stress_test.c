@@ -168,7 +168,7 @@ static void create(struct stress *stress)
     } indexes[] = {{"near", MOTE_INDEX_SPATIAL, 1}, {"value", MOTE_INDEX_COLUMN, 2}, {"said", MOTE_INDEX_TEXT, 3}};
     const uint32_t key = 0;
     struct mote_schema schema = MOTE_SCHEMA_INIT;
-    struct mote_index_options index = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options index = FIXTURE_INDEX_OPTIONS_INIT;
     uint64_t random = 3;
     schema.name = "places";
     schema.columns = columns;

@@ -2,6 +2,7 @@
  * turns as they like. A plain program, for ThreadSanitizer as well. MOTE_TEST_SCALE (percent) shortens it.
  *
  * The history. Each register is a key; each value is written by one event only. An event notes the seq of its snapshot, what it read, what it wrote, and the seq of its commit. Afterwards
+ *   - searches and counts of a transaction see what its scans see, its own writes among it;
  *   - each read saw the newest value that was committed at or before its snapshot (or its own): no dirty read (values of refused, aborted and rolled back writes are nobody's), no fuzzy read (the registers are read twice), no lost commit;
  *   - no committed transaction has another's write to one of its keys between its snapshot and its commit: no lost update;
  *   - a refused transaction has one: no refusal without a cause;
@@ -115,6 +116,33 @@ static void write_in(struct actor *actor, mote_transaction *transaction, const s
     must(access->value ? mote_transaction_put(transaction, table, row, count) : mote_transaction_delete(transaction, table, row, 1));
 }
 
+/* A table as the transaction's searches and counts see it, which must be what its scans see, whatever others commit meanwhile. */
+static void read_in_three_ways(struct actor *actor, mote_transaction *transaction, uint64_t snapshot)
+{
+    struct stress *stress = actor->stress;
+    unsigned t = (unsigned)draw(actor, STATE_TABLES);
+    struct state scanned = {0}, searched = {0};
+    struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
+    struct mote_hit_chunk chunk;
+    mote_cursor *cursor;
+    mote_hits *hits;
+    uint64_t count, rows = 0;
+    must(mote_transaction_search(transaction, stress->tables.tables[t], &options, &hits));
+    must(mote_transaction_count(transaction, stress->tables.tables[t], NULL, &count));
+    must(mote_transaction_scan(transaction, stress->tables.tables[t], NULL, &cursor));
+    must(states_read_cursor(t, cursor, &scanned));
+    do {
+        must(mote_hits_next(hits, &chunk));
+        const struct mote_chunk values = {chunk.row_count, chunk.column_count, chunk.columns};
+        for (size_t i = 0; i < chunk.row_count; i++)
+            searched.values[t][chunk_value(&values, 0, i).as.i64] = chunk_value(&values, 1, i).as.i64;
+        rows += chunk.row_count;
+    } while (chunk.row_count > 0);
+    mote_hits_close(hits);
+    if (!states_equal(&scanned, &searched) || rows != count)
+        fail(stress, "a search or a count of a transaction does not see what its scan sees", t, snapshot);
+}
+
 static void run_transaction(struct actor *actor, struct event *event)
 {
     struct stress *stress = actor->stress;
@@ -139,6 +167,7 @@ static void run_transaction(struct actor *actor, struct event *event)
     for (uint32_t i = 0; i < event->write_count; i++)
         if (get_value(stress, transaction, NULL, event->writes[i].number) != event->writes[i].value)
             fail(stress, "a transaction does not read its own write", event->writes[i].number, event->snapshot);
+    read_in_three_ways(actor, transaction, event->snapshot);
     read_again(actor, event, NULL, mote_transaction_snapshot(transaction));
     if (draw(actor, 10) == 0) {
         mote_transaction_abort(transaction);

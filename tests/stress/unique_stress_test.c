@@ -35,18 +35,6 @@ static mote_table *make_table(mote_db *db)
     return table;
 }
 
-static int declare(mote_table *table)
-{
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
-    const uint32_t column = 1;
-    options.name = "u";
-    options.kind = MOTE_INDEX_COLUMN;
-    options.columns = &column;
-    options.column_count = 1;
-    options.unique = 1;
-    return mote_index_create(table, &options);
-}
-
 static void *write_rows(void *context)
 {
     struct writer *writer = context;
@@ -106,7 +94,7 @@ static void run_round(struct fixture *fixture, unsigned round)
     _Atomic bool stop = false;
     uint64_t accepted = 0, refused = 0;
     mote_table *table = make_table(fixture->db);
-    int result = round % 2 ? declare(table) : MOTE_OK;
+    int result = round % 2 ? fixture_declare_unique(table, "u", 1) : MOTE_OK;
     must(result);
     for (unsigned i = 0; i < WRITERS; i++) {
         writers[i] = (struct writer){.table = table, .state = 1000 + WRITERS * round + i, .first_key = (int64_t)i * 1000000000, .stop = &stop};
@@ -114,7 +102,7 @@ static void run_round(struct fixture *fixture, unsigned round)
     }
     if (round % 2 == 0) {
         wait_for_rows(fixture->db, round);
-        result = declare(table);
+        result = fixture_declare_unique(table, "u", 1);
     }
     if (result != MOTE_EEXISTS)
         must(result);

@@ -129,7 +129,7 @@ static void create(struct stress *stress)
     const struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64, .flags = MOTE_COLUMN_NOT_NULL}, {.name = "v", .type = MOTE_TYPE_VECTOR_F32, .dimension = DIMENSION}};
     const uint32_t key = 0, column = 1;
     struct mote_schema schema = MOTE_SCHEMA_INIT;
-    struct mote_index_options index = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options index = FIXTURE_INDEX_OPTIONS_INIT;
     uint64_t random = 3;
     schema.name = "vectors";
     schema.columns = columns;

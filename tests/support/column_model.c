@@ -34,7 +34,7 @@ void column_model_open(struct column_model *model, mote_db *db) { must(mote_tabl
 
 void column_model_add_index(struct column_model *model, uint32_t position)
 {
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     options.name = names[position - 1];
     options.kind = MOTE_INDEX_COLUMN;
     options.columns = &position;

@@ -9,6 +9,7 @@
 #include "blockdev/base/units.h"
 #include "blockdev/faulty.h"
 #include "blockdev/probe.h"
+#include "engine/recent.h"
 #include "tests/support/gate.h"
 
 void fixture_must(int result, int expected, const char *what, const char *file, int line)
@@ -32,6 +33,34 @@ void fixture_require(bool holds, const char *what, const char *file, int line)
 
 /* ---- Making ---- */
 
+static uint32_t set_strategy = UINT32_MAX;
+
+void fixture_set_strategy(uint32_t strategy) { set_strategy = strategy; }
+
+int fixture_declare_unique(mote_table *table, const char *name, uint32_t column)
+{
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
+    options.name = name;
+    options.kind = MOTE_INDEX_COLUMN;
+    options.columns = &column;
+    options.column_count = 1;
+    options.unique = 1;
+    return mote_index_create(table, &options);
+}
+
+uint32_t fixture_strategy(void)
+{
+    const char *given = getenv("MOTE_TEST_STRATEGY");
+    return set_strategy != UINT32_MAX ? set_strategy : given ? (uint32_t)atoi(given) : MOTE_INDEX_BATCH;
+}
+
+static void follow_few_rows(struct fixture *fixture)
+{
+    enum { ROWS = 24 };
+    if (fixture_strategy() != MOTE_INDEX_BATCH && !fixture->options.read_only)
+        recents_set_rows(fixture->db, ROWS);
+}
+
 static void set_options(struct fixture *fixture)
 {
     fixture->options = (struct mote_options)MOTE_OPTIONS_INIT;
@@ -42,6 +71,7 @@ static void set_options(struct fixture *fixture)
     fixture->options.tables_max = 64;
     fixture->options.cursors_max = 8;
     fixture->options.checkpoint_period_ms = MOTE_NEVER;
+    fixture->options.blob_threshold_bytes = 4096;
 }
 
 void fixture_image(struct fixture *fixture, uint64_t size_bytes)
@@ -81,7 +111,8 @@ static void make_gate(struct fixture *fixture)
 void fixture_open_gated(struct fixture *fixture)
 {
     make_gate(fixture);
-    must(engine_open(fixture->gate, &fixture->options, &fixture->db, NULL));
+    must(engine_open_at(fixture->gate, &fixture->options, fixture->realtime_ns, fixture->realtime_context, &fixture->db, NULL));
+    follow_few_rows(fixture);
 }
 
 void fixture_open_faulty(struct fixture *fixture)
@@ -94,10 +125,11 @@ void fixture_open_faulty(struct fixture *fixture)
 void fixture_open(struct fixture *fixture)
 {
     require(!fixture->db);
-    if (fixture->sim)
+    if (fixture->sim || fixture->realtime_ns)
         fixture_open_gated(fixture);
     else
         must(mote_open(fixture->path, &fixture->options, &fixture->db, NULL));
+    follow_few_rows(fixture);
 }
 
 /* The handle is gone, and with it the gate that it was opened on. */

@@ -22,6 +22,8 @@ struct fixture {
     struct tempdir folder;
     char path[TEMPDIR_PATH_BYTES + 16];
     struct mote_options options; /* of the next open; small: 32 MiB, 4 MiB memtables, no automatic checkpoint by time */
+    int64_t (*realtime_ns)(void *context); /* in place of the real-time clock from the next open on; NULL: none */
+    void *realtime_context;
     mote_db *db;
     struct blockdev *sim;    /* simulated disk, or NULL */
     struct blockdev *base;   /* image file opened for a gate, or NULL */
@@ -63,6 +65,13 @@ uint64_t fixture_scale(uint64_t work);
 /* The next number of a xorshift generator. */
 uint64_t fixture_random(uint64_t *state);
 int64_t fixture_now_ns(void);
+
+/* The strategy of the indexes that a test declares: MOTE_TEST_STRATEGY (0 to 2; default 0), so that every test of indexes can be run with each; or what was set. Where it is not BATCH, few rows make a batch in memory (fixture_open). */
+uint32_t fixture_strategy(void);
+void fixture_set_strategy(uint32_t strategy);
+#define FIXTURE_INDEX_OPTIONS_INIT {.size_bytes = sizeof(struct mote_index_options), .strategy = fixture_strategy()}
+/* A unique column index of that name and column: what mote_index_create returns. */
+int fixture_declare_unique(mote_table *table, const char *name, uint32_t column);
 
 /* Values. */
 struct mote_value value_i64(int64_t value);

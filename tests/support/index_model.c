@@ -44,7 +44,7 @@ void index_model_open(struct index_model *model, mote_db *db) { must(mote_table_
 
 void index_model_add_index(struct index_model *model, const char *name)
 {
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t columns[] = {2, 3, 4};
     options.name = name;
     options.kind = MOTE_INDEX_SPATIAL;

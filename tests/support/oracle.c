@@ -231,6 +231,8 @@ int oracle_check_space(struct oracle *oracle, mote_db *db)
     const struct manifest_state *state = manifest_get_state(db->manifest);
     for (uint32_t i = 0; i < state->log_range_count && !result; i++)
         result = count_run(oracle, seen, extent_count, state->log_ranges[i].run, "the log range at", state->log_ranges[i].lsn, &used);
+    for (uint32_t i = 0; i < state->blob_count && !result; i++)
+        result = count_run(oracle, seen, extent_count, state->blobs[i].file->run, "blob file", state->blobs[i].file->id, &used);
     manifest_unlock(db->manifest);
     if (!result)
         result = count_run(oracle, seen, extent_count, db->spare_run, "the spare run of open", 0, &used);

@@ -13,6 +13,7 @@ struct text_model_document {
     bool alive, in_segment;
 };
 struct text_model {
+    bool vanished; /* versions that no segment had were replaced since the last flush: where rows of memtables are indexed in memory they may count in the statistics until it */
     uint64_t seed, state;
     mote_table *table;
     struct text_rig_text *texts; /* TEXT_MODEL_DOCUMENTS_MAX, side by side with documents */

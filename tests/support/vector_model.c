@@ -53,7 +53,7 @@ void vector_model_open(struct vector_model *model, mote_db *db) { must(mote_tabl
 
 void vector_model_add_index(struct vector_model *model, const char *name)
 {
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t column = 2;
     options.name = name;
     options.kind = MOTE_INDEX_VECTOR;

@@ -460,7 +460,7 @@ static int find_value(const struct model_schema *schema, uint32_t from)
 {
     static const uint32_t types[] = {MOTE_TYPE_INT64, MOTE_TYPE_INT32, MOTE_TYPE_TIMESTAMP, MOTE_TYPE_FLOAT64, MOTE_TYPE_FLOAT32, MOTE_TYPE_BOOL, MOTE_TYPE_TEXT, MOTE_TYPE_BLOB};
     for (uint32_t i = from; i < schema->column_count; i++)
-        for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+        for (size_t k = 0; !(schema->columns[i].flags & MOTE_COLUMN_LARGE) && k < sizeof types / sizeof types[0]; k++)
             if (schema->columns[i].type == types[k])
                 return (int)i;
     return -1;
@@ -484,6 +484,7 @@ static int act_declared_index(struct run *run, const struct model_schema *schema
     options.metric = kind == MOTE_INDEX_VECTOR ? 1 + random_below(&run->random, 3) : 0;
     options.columns = &column;
     options.column_count = 1;
+    options.strategy = random_below(&run->random, MOTE_INDEX_HYBRID + 1);
     return run_judge(run, mote_index_create(table, &options), "creating an index of %s", schema->name);
 }
 

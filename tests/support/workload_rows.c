@@ -31,8 +31,8 @@ static const struct table_template TEMPLATES[WORKLOAD_TEMPLATES] = {
     /* A robot arm: keyed by series and time. */
     {{{"series", MOTE_TYPE_INT32, 0, REQUIRED}, {"time", MOTE_TYPE_TIMESTAMP, 0, REQUIRED}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"angle", MOTE_TYPE_FLOAT64, 0, 0}, {"torque", MOTE_TYPE_FLOAT32, 0, 0},
       {"moving", MOTE_TYPE_BOOL, 0, 0}, {"label", MOTE_TYPE_TEXT, 0, 0}}, {0, 1}, 2, 1, 0},
-    /* Events without a key of their own: the hidden rowid is column 0. */
-    {{{"time", MOTE_TYPE_TIMESTAMP, 0, 0}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"payload", MOTE_TYPE_BLOB, 0, 0}, {"level", MOTE_TYPE_INT32, 0, 0}}, {0}, 0, 0, 0},
+    /* Events without a key of their own: the hidden rowid is column 0. Some payloads lie outside of their rows. */
+    {{{"time", MOTE_TYPE_TIMESTAMP, 0, 0}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"payload", MOTE_TYPE_BLOB, 0, MOTE_COLUMN_LARGE}, {"level", MOTE_TYPE_INT32, 0, 0}}, {0}, 0, 0, 0},
     /* Settings that are replaced again and again: a text key; the time, in seconds, is not in the key. Row by row. */
     {{{"name", MOTE_TYPE_TEXT, 0, REQUIRED}, {WORKLOAD_SERIAL, MOTE_TYPE_INT64, 0, REQUIRED}, {"value", MOTE_TYPE_TEXT, 0, 0}, {"place", MOTE_TYPE_POINT3, 0, 0}, {"updated", MOTE_TYPE_FLOAT64, 0, 0}}, {0}, 1, 4, MOTE_TABLE_ROW_PAGES},
     /* Frames numbered by the engine or by the caller; no time. */
@@ -147,6 +147,14 @@ static void fill_random(uint64_t *random, uint8_t *bytes, size_t size_bytes)
         bytes[i] = (uint8_t)random_next(random);
 }
 
+/* Of a large value: now and then one that lies outside of its row, in one page or two. */
+static size_t random_large_length(const struct row_source *source)
+{
+    if (random_one_in(source->random, 12))
+        return WORKLOAD_THRESHOLD_BYTES + random_below(source->random, 6500);
+    return random_below(source->random, random_one_in(source->random, 8) ? WORKLOAD_THRESHOLD_BYTES : 40);
+}
+
 static size_t random_length(const struct row_source *source)
 {
     if (source->large && random_one_in(source->random, 6))
@@ -183,7 +191,7 @@ static size_t random_cell(const struct row_source *source, const struct model_sc
 {
     const struct model_column *column = &schema->columns[position];
     struct mote_value value = {.type = column->type};
-    uint8_t bytes[4096];
+    uint8_t bytes[MODEL_CELL_BYTES_MAX];
     if (strcmp(column->name, WORKLOAD_SERIAL) == 0) {
         value.as.i64 = (int64_t)(*source->serial)++;
         return cell_from_value(column, &value, cell);
@@ -199,7 +207,7 @@ static size_t random_cell(const struct row_source *source, const struct model_sc
         value.as.bytes.size_bytes = in_key ? (size_t)snprintf((char *)bytes, sizeof bytes, "key/%u", random_below(source->random, 120)) : random_text(source, (char *)bytes);
         break;
     case MOTE_TYPE_BLOB:
-        value.as.bytes.size_bytes = random_length(source);
+        value.as.bytes.size_bytes = column->flags & MOTE_COLUMN_LARGE ? random_large_length(source) : random_length(source);
         fill_random(source->random, bytes, value.as.bytes.size_bytes);
         break;
     case MOTE_TYPE_VECTOR_F32:

@@ -6,6 +6,7 @@
 
 #define WORKLOAD_TEMPLATES 5u
 #define WORKLOAD_SERIAL "serial" /* the int64 column that makes each row unlike any other */
+#define WORKLOAD_THRESHOLD_BYTES 1000u /* large values from this size on lie in blob files */
 
 /* Definition number `which` (below WORKLOAD_TEMPLATES), under that name; the fixed tables' names. */
 void workload_template(uint32_t which, const char *name, struct model_schema *schema);

@@ -8,6 +8,7 @@
 #include "blockdev/base/units.h"
 #include "blockdev/sim.h"
 #include "engine/engine.h"
+#include "engine/recent.h"
 #include "tests/support/kept_device.h"
 #include "tests/support/workload_private.h"
 
@@ -75,6 +76,7 @@ void profile_options(const struct profile *profile, uint64_t *random, struct mot
     options->compaction_runs_max = profile->runs_max;
     options->compression = profile->compression;
     options->tables_max = 48;
+    options->blob_threshold_bytes = WORKLOAD_THRESHOLD_BYTES;
     options->cursors_max = 4;
     if (!profile->constant && random_one_in(random, 5)) { /* the next owner may be configured otherwise */
         options->wal_frame_bytes_max = (2 + random_below(random, 3)) * PAGE_BYTES;
@@ -195,6 +197,7 @@ int run_open(struct run *run)
         oracle_fail_code(&run->oracle, result, "the open failed");
         return run->faults ? result : -1;
     }
+    recents_set_rows(run->db, 8 + random_below(&run->random, 40));
     point = run->point;
     bool thorough = random_one_in(&run->random, 3);
     if (!run->unread && oracle_check(&run->oracle, run->db, run->model, &promise, thorough, &point))

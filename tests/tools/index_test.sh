@@ -36,6 +36,15 @@ expect test_index_rebuild_succeeds 0 "$MOTE" index rebuild a.img points near
 expect test_verify_succeeds 0 "$MOTE" verify a.img
 expect test_dump_manifest_tells_the_index 0 "$MOTE" dump a.img manifest
 says test_dump_tells_the_index out 'near'
+expect test_index_of_unknown_strategy_is_usage 2 "$MOTE" index create a.img points soon --columns p --strategy sooner
+for strategy in batch realtime hybrid; do
+  expect test_index_create_$strategy 0 "$MOTE" index create a.img points $strategy --columns p --strategy $strategy
+done
+expect test_index_list_with_strategies 0 "$MOTE" index list a.img points
+says test_index_list_tells_realtime out 'KiB, realtime'
+says test_index_list_tells_hybrid out 'KiB, hybrid'
+expect test_index_list_json_with_strategies 0 "$MOTE" index list a.img points --json
+if python3 -c 'import json; a=json.load(open("out")); assert [i["strategy"] for i in a]==["batch","batch","realtime","hybrid"]' 2>err; then pass; else fail test_index_list_json_tells_strategies "$(tail -n 1 err)"; fi
 expect test_index_drop_succeeds 0 "$MOTE" index drop a.img points near
 expect test_index_drop_again_is_refused 1 "$MOTE" index drop a.img points near
 expect test_verify_after_drop_succeeds 0 "$MOTE" verify a.img

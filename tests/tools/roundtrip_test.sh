@@ -175,6 +175,25 @@ expect scan 0 "$MOTE" scan a.img arm_edge
 same test_scan_after_calibrate_is_bit_identical arm.csv out
 expect test_calibrate_scratch_too_small 2 "$MOTE" calibrate a.img --scratch 1M
 
+# ---- Trims and wear ----
+expect test_info_shows_wear 0 "$MOTE" info a.img --rated-tbw 0.5
+says test_info_tells_what_was_written_by_source out ': log '
+says test_info_says_why_the_wear_is_unknown out 'unknown (not a block device)'
+expect info 0 "$MOTE" info a.img --json --rated-tbw 0.5
+equal test_info_takes_the_rating "$(json out rated_bytes)" 500000000000
+at_least test_info_counts_the_log "$(json out written_wal_bytes)" 4096
+at_least test_info_counts_the_calibration "$(json out written_other_bytes)" 4194304
+equal test_info_adds_the_sources "$(json out written_bytes)" $(($(json out written_wal_bytes) + $(json out written_flush_bytes) + $(json out written_compaction_bytes) + $(json out written_index_bytes) + $(json out written_manifest_bytes) + $(json out written_superblock_bytes) + $(json out written_other_bytes) + $(json out written_blob_bytes)))
+expect test_trim_dry_run 0 "$MOTE" trim a.img --dry-run --json
+at_least test_trim_dry_run_counts "$(json out trimmed_bytes)" 1048576
+expect test_trim_of_an_image_is_refused 3 "$MOTE" trim a.img
+says test_trim_of_an_image_says_why err 'image file'
+expect test_trim_with_holes 0 "$MOTE" trim a.img --punch-holes
+says test_trim_says_how_much out 'trimmed '
+expect test_verify_after_trim 0 "$MOTE" verify a.img
+expect scan 0 "$MOTE" scan a.img arm_edge
+same test_scan_after_trim_is_bit_identical arm.csv out
+
 # ---- Real recordings ----
 # recording NAME FILE TIME_COLUMN
 recording() {

@@ -124,7 +124,7 @@ Test(base_errors, every_code_has_its_name)
     size_t named = 0;
     for (int code = 0; code > -100; code--)
         named += strcmp(mote_error_name(code), "MOTE_E?") != 0;
-    cr_assert_eq(named, 29);
+    cr_assert_eq(named, 31);
     cr_assert_str_eq(mote_error_name(MOTE_ENOSPC), "MOTE_ENOSPC");
     cr_assert_str_eq(mote_error_name(MOTE_OK), "MOTE_OK");
     cr_assert_str_eq(mote_error_name(5), "MOTE_E?");

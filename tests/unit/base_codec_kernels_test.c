@@ -104,6 +104,7 @@ Test(base_codec_kernels, packing_gives_numbers_back)
     for (uint32_t width = 0; width <= 64; width++)
         for (uint32_t eights = 1; eights <= 8; eights++) {
             uint64_t subtract = draw(width);
+            const uint8_t width_byte = (uint8_t)width;
             size_t room = eights * width + CODEC_PACK_SLACK_BYTES;
             for (int i = 0; i < CODEC_GROUP_VALUES; i++)
                 numbers[i] = (width ? codec_check_random(&random_state) >> (64 - width) : 0) + subtract;
@@ -116,7 +117,8 @@ Test(base_codec_kernels, packing_gives_numbers_back)
                 sets[0]->pack_64(numbers, subtract, eights, width, exact);
                 memcpy(bytes[1], exact, eights * width);
                 cr_assert_eq(memcmp(bytes[0], bytes[1], eights * width), 0, "%u bits", width);
-                sets[s]->unpack_64(bytes[0], width, subtract, back);
+                struct codec_packed packed = {.in = bytes[0], .widths = &width_byte, .base = subtract};
+                sets[s]->decode_64(&packed, 1, back);
                 cr_assert_eq(memcmp(back, numbers, eights * 64), 0, "%s, %u bits", sets[s]->name, width);
                 if (width <= 32) {
                     uint32_t narrow[CODEC_GROUP_VALUES], narrow_back[CODEC_GROUP_VALUES];
@@ -124,31 +126,14 @@ Test(base_codec_kernels, packing_gives_numbers_back)
                         narrow[i] = (uint32_t)numbers[i];
                     sets[s]->pack_32(narrow, (uint32_t)subtract, eights, width, exact);
                     cr_assert_eq(memcmp(bytes[1], exact, eights * width), 0, "%s, %u bits", sets[s]->name, width);
-                    sets[s]->unpack_32(bytes[0], width, (uint32_t)subtract, narrow_back);
+                    packed = (struct codec_packed){.in = bytes[0], .widths = &width_byte, .base = subtract};
+                    sets[s]->decode_32(&packed, 1, narrow_back);
                     cr_assert_eq(memcmp(narrow_back, narrow, eights * 32), 0, "%s, %u bits", sets[s]->name, width);
                 }
                 free(exact);
                 free(bytes[0]);
                 free(bytes[1]);
             }
-        }
-}
-
-Test(base_codec_kernels, sums_of_differences_are_alike)
-{
-    static struct lanes in[2];
-    start();
-    for (uint32_t round = 0; round < ROUNDS; round++)
-        for (size_t s = 1; s < set_count; s++) {
-            uint64_t first = draw(round);
-            fill_64(&in[0], round);
-            in[1] = in[0];
-            sets[0]->integrate_64(in[0].values, GROUPS, first, round % 2);
-            sets[s]->integrate_64(in[1].values, GROUPS, first, round % 2);
-            cr_assert_eq(memcmp(&in[0], &in[1], sizeof in[0]), 0);
-            sets[0]->integrate_32((uint32_t *)in[0].values, GROUPS, (uint32_t)first, round % 2);
-            sets[s]->integrate_32((uint32_t *)in[1].values, GROUPS, (uint32_t)first, round % 2);
-            cr_assert_eq(memcmp(&in[0], &in[1], sizeof in[0]), 0);
         }
 }
 
@@ -196,6 +181,17 @@ static void fill_floats(uint64_t *wide, uint32_t *narrow, uint32_t round)
         cr_assert_eq(memcmp(misses[0], misses[1], sizeof misses[0]), 0, #call_0 ", round %u", round);                                                                                                      \
     } while (0)
 
+/* Whole words as values. */
+static void convert(const struct codec_kernels *kernels, uint32_t lane, const void *integers, uint32_t conversion, double factor, void *out)
+{
+    static uint8_t room[COUNT * 8 + CODEC_UNPACK_SLACK_BYTES];
+    uint8_t widths[GROUPS];
+    memcpy(room, integers, COUNT * lane / 8);
+    memset(widths, (int)lane, sizeof widths);
+    struct codec_packed packed = {.in = room, .widths = widths, .conversion = conversion, .factor = factor};
+    (lane == 64 ? kernels->decode_64 : kernels->decode_32)(&packed, GROUPS, out);
+}
+
 Test(base_codec_kernels, floats_are_alike)
 {
     static uint64_t wide[COUNT], out[2][COUNT];
@@ -208,25 +204,25 @@ Test(base_codec_kernels, floats_are_alike)
             double ten = pow(10, round % 11), scale = 0.000208615 * (1 + round % 3);
             fill_floats(wide, narrow, round);
             ALIKE(p->decimals_f32(narrow, GROUPS, (float)ten, half[0], misses[0]), k->decimals_f32(narrow, GROUPS, (float)ten, half[1], misses[1]), half[0], half[1], sizeof half[0]);
-            ALIKE(p->from_decimals_f32(half[0], GROUPS, (float)ten, (uint32_t *)out[0]), k->from_decimals_f32(half[0], GROUPS, (float)ten, (uint32_t *)out[1]), out[0], out[1], COUNT * 4);
+            ALIKE(convert(p, 32, half[0], CODEC_CONVERT_DECIMALS, ten, out[0]), convert(k, 32, half[0], CODEC_CONVERT_DECIMALS, ten, out[1]), out[0], out[1], COUNT * 4);
             for (int i = 0; i < COUNT; i++)
                 cr_assert((misses[0][i / 64] >> (i % 64) & 1) || ((uint32_t *)out[0])[i] == narrow[i]);
             ALIKE(p->decimals_f32_exact(narrow, GROUPS, ten, half[0], misses[0]), k->decimals_f32_exact(narrow, GROUPS, ten, half[1], misses[1]), half[0], half[1], sizeof half[0]);
-            ALIKE(p->from_decimals_f32_exact(half[0], GROUPS, ten, (uint32_t *)out[0]), k->from_decimals_f32_exact(half[0], GROUPS, ten, (uint32_t *)out[1]), out[0], out[1], COUNT * 4);
+            ALIKE(convert(p, 32, half[0], CODEC_CONVERT_DECIMALS_EXACT, ten, out[0]), convert(k, 32, half[0], CODEC_CONVERT_DECIMALS_EXACT, ten, out[1]), out[0], out[1], COUNT * 4);
             ALIKE(p->scaled_f32(narrow, GROUPS, scale, half[0], misses[0]), k->scaled_f32(narrow, GROUPS, scale, half[1], misses[1]), half[0], half[1], sizeof half[0]);
-            ALIKE(p->from_scaled_f32(half[0], GROUPS, scale, (uint32_t *)out[0]), k->from_scaled_f32(half[0], GROUPS, scale, (uint32_t *)out[1]), out[0], out[1], COUNT * 4);
+            ALIKE(convert(p, 32, half[0], CODEC_CONVERT_SCALED, scale, out[0]), convert(k, 32, half[0], CODEC_CONVERT_SCALED, scale, out[1]), out[0], out[1], COUNT * 4);
             ALIKE(p->decimals_f64_half(wide, GROUPS, ten, half[0], misses[0]), k->decimals_f64_half(wide, GROUPS, ten, half[1], misses[1]), half[0], half[1], sizeof half[0]);
-            ALIKE(p->from_decimals_f64_half(half[0], GROUPS, ten, out[0]), k->from_decimals_f64_half(half[0], GROUPS, ten, out[1]), out[0], out[1], sizeof out[0]);
+            ALIKE(convert(p, 32, half[0], CODEC_CONVERT_DECIMALS_F64, ten, out[0]), convert(k, 32, half[0], CODEC_CONVERT_DECIMALS_F64, ten, out[1]), out[0], out[1], sizeof out[0]);
             for (int i = 0; i < COUNT; i++)
                 cr_assert((misses[0][i / 64] >> (i % 64) & 1) || out[0][i] == wide[i]);
             ALIKE(p->scaled_f64_half(wide, GROUPS, scale, half[0], misses[0]), k->scaled_f64_half(wide, GROUPS, scale, half[1], misses[1]), half[0], half[1], sizeof half[0]);
-            ALIKE(p->from_scaled_f64_half(half[0], GROUPS, scale, out[0]), k->from_scaled_f64_half(half[0], GROUPS, scale, out[1]), out[0], out[1], sizeof out[0]);
+            ALIKE(convert(p, 32, half[0], CODEC_CONVERT_SCALED_F64, scale, out[0]), convert(k, 32, half[0], CODEC_CONVERT_SCALED_F64, scale, out[1]), out[0], out[1], sizeof out[0]);
             ALIKE(p->decimals_f64(wide, GROUPS, ten, out[0], misses[0]), k->decimals_f64(wide, GROUPS, ten, out[1], misses[1]), out[0], out[1], sizeof out[0]);
             ALIKE(p->scaled_f64(wide, GROUPS, scale, out[0], misses[0]), k->scaled_f64(wide, GROUPS, scale, out[1], misses[1]), out[0], out[1], sizeof out[0]);
             static struct lanes hostile;
             fill_64(&hostile, round);
-            ALIKE(p->from_decimals_f64(hostile.values, GROUPS, ten, out[0]), k->from_decimals_f64(hostile.values, GROUPS, ten, out[1]), out[0], out[1], sizeof out[0]);
-            ALIKE(p->from_scaled_f64(hostile.values, GROUPS, scale, out[0]), k->from_scaled_f64(hostile.values, GROUPS, scale, out[1]), out[0], out[1], sizeof out[0]);
+            ALIKE(convert(p, 64, hostile.values, CODEC_CONVERT_DECIMALS, ten, out[0]), convert(k, 64, hostile.values, CODEC_CONVERT_DECIMALS, ten, out[1]), out[0], out[1], sizeof out[0]);
+            ALIKE(convert(p, 64, hostile.values, CODEC_CONVERT_SCALED, scale, out[0]), convert(k, 64, hostile.values, CODEC_CONVERT_SCALED, scale, out[1]), out[0], out[1], sizeof out[0]);
         }
 }
 

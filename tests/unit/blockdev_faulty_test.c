@@ -58,7 +58,7 @@ Test(blockdev_faulty, without_rules_everything_passes)
     cr_expect_eq(requests_read(queue, 4096, back, 4096), 0);
     cr_expect_arr_eq(data, back, 4096);
     cr_expect_eq(requests_do(queue, BLOCKDEV_DISCARD, 0, 4096, NULL, 4096), 0);
-    cr_expect_eq(content_at(4096), 0);
+    cr_expect_eq(content_at(4096), SIM_LOST_BYTE);
     struct blockdev_counters counters;
     blockdev_get_counters(device, &counters);
     cr_expect_eq(counters.write_count, 1);

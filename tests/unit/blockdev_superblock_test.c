@@ -24,7 +24,7 @@ static struct superblock make_superblock(uint64_t generation)
                               .wal_window_bytes = 0x200000, .barrier = MOTE_BARRIER_FUA, .calibrated_model = "Model X", .opens = 7};
     for (uint8_t i = 0; i < 16; i++)
         made.uuid[i] = (uint8_t)(0xA0 + i);
-    for (unsigned i = 0; i < BLOCKDEV_SOURCE_COUNT; i++)
+    for (unsigned i = 0; i <= BLOCKDEV_SOURCE_INDEX; i++) /* those that the golden bytes have; the others are zero */
         made.lifetime_written_bytes[i] = 1000 + i;
     cr_assert_eq(layout_compute(DEVICE_BYTES_MIN, 0, 0, 0, &made.layout), 0);
     return made;
@@ -156,9 +156,41 @@ Test(blockdev_superblock, fields_out_of_range_are_damaged_whatever_the_checksum_
     store_u64(slot + 56, UINT64_MAX); /* unknown compatible features do no harm */
     seal_slot(slot, 4096);
     cr_expect_eq(superblock_decode(slot, 4096, &back), 0);
-    store_u64(slot + 72, 1);
+    store_u64(slot + 72, 2); /* the first incompatible feature that is not known */
     seal_slot(slot, 4096);
     cr_expect_eq(superblock_decode(slot, 4096, &back), MOTE_EVERSION);
+}
+
+Test(blockdev_superblock, uuid_of_received_data_is_kept_with_its_feature)
+{
+    uint8_t slot[SUPERBLOCK_SLOT_BYTES];
+    struct superblock superblock = make_superblock(3), back;
+    cr_expect_eq(superblock_data_uuid(&superblock), superblock.uuid);
+    superblock.features_incompat = SUPERBLOCK_INCOMPAT_DATA_UUID;
+    memset(superblock.data_uuid, 0x5a, sizeof superblock.data_uuid);
+    superblock_encode(&superblock, 4096, slot);
+    cr_assert_eq(superblock_decode(slot, 4096, &back), 0);
+    cr_expect_eq(memcmp(superblock_data_uuid(&back), superblock.data_uuid, 16), 0);
+    cr_expect_eq(slot[368], 0x5a);
+    cr_expect_eq(slot[384], 0);
+}
+
+Test(blockdev_superblock, wear_counters_follow_the_uuid_of_received_data)
+{
+    static const uint8_t golden_wear[24] = {8, 7, 6, 5, 4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21};
+    uint8_t slot[SUPERBLOCK_SLOT_BYTES];
+    struct superblock superblock = make_superblock(3), back;
+    superblock.lifetime_written_bytes[BLOCKDEV_SOURCE_BLOB] = 0x31;
+    superblock.lifetime_trimmed_bytes = 0x0102030405060708;
+    superblock.format_time_s = 0x1112131415161718;
+    superblock.used_seconds = 0x2122232425262728;
+    superblock_encode(&superblock, 4096, slot);
+    cr_expect_eq(slot[240 + 8 * BLOCKDEV_SOURCE_BLOB], 0x31);
+    cr_expect_eq(memcmp(slot + 384, golden_wear, sizeof golden_wear), 0);
+    for (int i = 408; i < 4096; i++)
+        cr_assert_eq(slot[i], 0);
+    cr_assert_eq(superblock_decode(slot, 4096, &back), 0);
+    cr_expect_eq(memcmp(&back, &superblock, sizeof back), 0);
 }
 
 Test(blockdev_superblock, write_fills_both_ends_and_chains_the_checksums)

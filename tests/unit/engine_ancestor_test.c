@@ -196,7 +196,7 @@ Test(indexes, flushes_go_before_compactions_that_hold_the_memory)
     fixture.options.memtable_bytes = 4 * MIB_BYTES;
     fixture.options.memtable_count = 2;
     fixture.options.cache_bytes = 1 * MIB_BYTES;
-    fixture.options.memory_bytes = 22 * MIB_BYTES;
+    fixture.options.memory_bytes = 22 * MIB_BYTES + MIB_BYTES / 2;
     fixture_open(&fixture);
     mote_table *table = model_table_create(fixture.db, "arm");
     struct compacting compacting = {.db = fixture.db};

@@ -16,6 +16,7 @@
 #include "blockdev/base/units.h"
 #include "blockdev/faulty.h"
 #include "blockdev/superblock.h"
+#include "tests/support/backup.h"
 #include "tests/support/deny.h"
 #include "tests/support/engine_model.h"
 #include "tests/support/gate.h"
@@ -351,6 +352,53 @@ static int conflict(struct fixture *fixture)
     return mote_transaction_commit(transaction, NULL, NULL);
 }
 
+static int recycled(struct fixture *fixture)
+{
+    const struct mote_column_definition column = {.name = "time", .type = MOTE_TYPE_TIMESTAMP, .flags = MOTE_COLUMN_NOT_NULL};
+    struct mote_schema schema = MOTE_SCHEMA_INIT;
+    struct mote_retention retention = MOTE_RETENTION_INIT;
+    struct mote_chunk chunk;
+    mote_table *table;
+    mote_cursor *cursor;
+    fixture_open(fixture);
+    schema.name = "ring";
+    schema.columns = &column;
+    schema.column_count = 1;
+    schema.time_column = 0;
+    must(mote_table_create(fixture->db, &schema, &table));
+    retention.bytes_max = 1;
+    must(mote_table_set_retention(table, &retention));
+    for (int64_t i = 0; i < 2; i++) {
+        const struct mote_value time = value_timestamp(i * 3600000000000);
+        must(mote_append(table, &time, 1, NULL, NULL));
+        must(mote_flush(fixture->db));
+        if (i == 0)
+            must(mote_scan(table, NULL, &cursor));
+    }
+    must(mote_retain(fixture->db));
+    int result = mote_cursor_next(cursor, &chunk);
+    mote_cursor_close(cursor);
+    return result;
+}
+
+/* A receive of a stream that is cut. */
+static int restoring(struct fixture *fixture)
+{
+    struct backup_stream stream;
+    struct mote_receive_options options = MOTE_RECEIVE_OPTIONS_INIT;
+    struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
+    mote_db *db;
+    fixture_open(fixture);
+    backup_send(fixture->db, NULL, NULL, &stream, NULL);
+    stream.size_bytes -= 10;
+    format.image_size_bytes = 32 * MIB_BYTES;
+    format.sparse = 1;
+    options.format = &format;
+    must_fail(mote_receive(tempdir_file(&fixture->folder, "copy"), &options, backup_read, &stream, NULL), MOTE_EDAMAGED);
+    backup_free(&stream);
+    return mote_open(tempdir_file(&fixture->folder, "copy"), &fixture->options, &db, NULL);
+}
+
 /* ---- The table ---- */
 
 static const struct {
@@ -361,7 +409,7 @@ static const struct {
     {MOTE_EREADONLY, read_only}, {MOTE_EFORK, forked},         {MOTE_EBUDGET, over_budget}, {MOTE_ENOSPC, no_space}, {MOTE_ETIMEOUT, timed_out},  {MOTE_ENOTSUP, not_supported},  {MOTE_EBUSY, busy},
     {MOTE_EFOREIGN, foreign},    {MOTE_EVERSION, newer_version}, {MOTE_ENODEV, no_device}, {MOTE_EACCESS, no_access}, {MOTE_ESHRUNK, shrunk},    {MOTE_EIO, io_error},           {MOTE_EDAMAGED, damaged},
     {MOTE_ELOST, lost},          {MOTE_EPOISONED, poisoned},   {MOTE_ENOMEM, no_memory},   {MOTE_EINTERNAL, no_randomness}, {MOTE_EAGAIN, ring_full},
-    {MOTE_ERANGE, sum_too_large}, {MOTE_ECONFLICT, conflict},
+    {MOTE_ERANGE, sum_too_large}, {MOTE_ECONFLICT, conflict}, {MOTE_ERECYCLED, recycled}, {MOTE_ERESTORING, restoring},
 };
 enum { CASE_COUNT = sizeof CASES / sizeof CASES[0] };
 

@@ -7,52 +7,10 @@
 #include <time.h>
 
 #include "blockdev/base/units.h"
+#include "tests/support/blob_rows.h"
 #include "tests/support/engine_model.h"
 
 TestSuite(space, .timeout = 120);
-
-enum { BLOB_BYTES = 8000, BATCH = 16 };
-
-static mote_table *blobs_create(mote_db *db, const char *name)
-{
-    const struct mote_column_definition columns[] = {{.name = "k", .type = MOTE_TYPE_INT64}, {.name = "b", .type = MOTE_TYPE_BLOB}};
-    const uint32_t key = 0;
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
-    mote_table *table;
-    schema.name = name;
-    schema.columns = columns;
-    schema.column_count = 2;
-    schema.key_columns = &key;
-    schema.key_column_count = 1;
-    must(mote_table_create(db, &schema, &table));
-    return table;
-}
-
-/* Bytes that nothing compresses. */
-static void fill_blob(int64_t key, uint8_t blob[BLOB_BYTES])
-{
-    uint64_t random = (uint64_t)key * 7919 + 1;
-    for (size_t i = 0; i < BLOB_BYTES; i += 8) {
-        uint64_t word = fixture_random(&random);
-        memcpy(blob + i, &word, 8);
-    }
-}
-
-/* Rows first to first + BATCH in one batch. */
-static int append_blobs(mote_table *table, int64_t first, uint64_t *ticket)
-{
-    static uint8_t blobs[BATCH * BLOB_BYTES];
-    int64_t keys[BATCH];
-    uint32_t offsets[BATCH + 1] = {0};
-    for (uint32_t i = 0; i < BATCH; i++) {
-        keys[i] = first + i;
-        fill_blob(keys[i], blobs + i * BLOB_BYTES);
-        offsets[i + 1] = (i + 1) * BLOB_BYTES;
-    }
-    const struct mote_column columns[] = {{.type = MOTE_TYPE_INT64, .values = keys}, {.type = MOTE_TYPE_BLOB, .values = blobs, .offsets = offsets}};
-    const struct mote_batch batch = {BATCH, 2, columns, NULL};
-    return mote_append_columns(table, &batch, NULL, ticket);
-}
 
 /* The table holds exactly keys 0 to count - 1, or, with more, at least these and in whole batches. */
 static int64_t check_blobs(mote_table *table, int64_t count, bool more)
@@ -60,21 +18,21 @@ static int64_t check_blobs(mote_table *table, int64_t count, bool more)
     struct mote_chunk chunk;
     mote_cursor *cursor;
     int64_t at = 0;
-    uint8_t blob[BLOB_BYTES];
+    uint8_t blob[BLOB_ROW_BYTES];
     must(mote_scan(table, NULL, &cursor));
     do {
         must(mote_cursor_next(cursor, &chunk));
         for (size_t i = 0; i < chunk.row_count; i++, at++) {
             struct mote_value key = chunk_value(&chunk, 0, i), found = chunk_value(&chunk, 1, i);
             require(key.as.i64 == at);
-            fill_blob(at, blob);
-            require(!found.is_null && found.as.bytes.size_bytes == BLOB_BYTES && memcmp(found.as.bytes.data, blob, BLOB_BYTES) == 0);
+            blob_rows_fill(at, blob);
+            require(!found.is_null && found.as.bytes.size_bytes == BLOB_ROW_BYTES && memcmp(found.as.bytes.data, blob, BLOB_ROW_BYTES) == 0);
         }
     } while (chunk.row_count > 0);
     mote_cursor_close(cursor);
-    if (more ? at < count || at % BATCH != 0 : at != count)
+    if (more ? at < count || at % BLOB_ROWS_BATCH != 0 : at != count)
         fprintf(stderr, "%lld rows, %lld were appended\n", (long long)at, (long long)count);
-    require(more ? at >= count && at % BATCH == 0 : at == count);
+    require(more ? at >= count && at % BLOB_ROWS_BATCH == 0 : at == count);
     return at;
 }
 
@@ -84,8 +42,8 @@ static int64_t fill_device(mote_db *db, mote_table *table, int64_t from)
     int64_t at = from;
     uint64_t ticket = 0;
     int result = MOTE_OK;
-    for (; at < 1 << 20; at += BATCH) {
-        result = append_blobs(table, at, &ticket);
+    for (; at < 1 << 20; at += BLOB_ROWS_BATCH) {
+        result = blob_rows_append(table, at, &ticket);
         if (result)
             break;
     }
@@ -98,10 +56,10 @@ static int64_t fill_device(mote_db *db, mote_table *table, int64_t from)
 /* A job of the worker that began before the drop holds what it reads until it ends; until then there may be no room. */
 static int append_soon(mote_table *table, int64_t at)
 {
-    int result = append_blobs(table, at, NULL);
+    int result = blob_rows_append(table, at, NULL);
     for (int tries = 0; result == MOTE_ENOSPC && tries < 500; tries++) {
         nanosleep(&(struct timespec){.tv_nsec = 10 * 1000000}, NULL);
-        result = append_blobs(table, at, NULL);
+        result = blob_rows_append(table, at, NULL);
     }
     return result;
 }
@@ -109,10 +67,10 @@ static int append_soon(mote_table *table, int64_t at)
 static void run_full(struct fixture *fixture)
 {
     fixture_open(fixture);
-    mote_table *keeper = blobs_create(fixture->db, "keeper"), *table = blobs_create(fixture->db, "filler");
-    must(append_blobs(keeper, 0, NULL));
+    mote_table *keeper = blob_rows_create(fixture->db, "keeper"), *table = blob_rows_create(fixture->db, "filler");
+    must(blob_rows_append(keeper, 0, NULL));
     int64_t count = fill_device(fixture->db, table, 0);
-    uint64_t payload = (uint64_t)count * BLOB_BYTES;
+    uint64_t payload = (uint64_t)count * BLOB_ROW_BYTES;
     fprintf(stderr, "%s: %llu rows, %llu KiB of %llu KiB\n", fixture->sim ? "sim" : fixture_stats(fixture).backend, (unsigned long long)count, (unsigned long long)payload / 1024,
             (unsigned long long)fixture_stats(fixture).device_bytes / 1024);
     cr_expect_gt(payload * 4, fixture_stats(fixture).device_bytes, "the device was called full at a quarter");
@@ -124,13 +82,13 @@ static void run_full(struct fixture *fixture)
         must(mote_table_open(fixture->db, "filler", &table));
         count = check_blobs(table, count, true);
         must(mote_table_open(fixture->db, "keeper", &keeper));
-        check_blobs(keeper, BATCH, false);
+        check_blobs(keeper, BLOB_ROWS_BATCH, false);
     }
     count = fill_device(fixture->db, table, count); /* some room may have come back */
     must(mote_table_drop(fixture->db, "filler"));
-    table = blobs_create(fixture->db, "second");
-    int64_t half = count / BATCH / 2 * BATCH;
-    for (int64_t at = 0; at < half; at += BATCH)
+    table = blob_rows_create(fixture->db, "second");
+    int64_t half = count / BLOB_ROWS_BATCH / 2 * BLOB_ROWS_BATCH;
+    for (int64_t at = 0; at < half; at += BLOB_ROWS_BATCH)
         must(append_soon(table, at)); /* half of what there was must fit again, without reopening */
     must(mote_flush(fixture->db));
     check_blobs(table, half, false);
@@ -138,7 +96,7 @@ static void run_full(struct fixture *fixture)
     must(mote_table_open(fixture->db, "second", &table));
     check_blobs(table, half, false);
     must(mote_table_open(fixture->db, "keeper", &keeper));
-    check_blobs(keeper, BATCH, false);
+    check_blobs(keeper, BLOB_ROWS_BATCH, false);
     fixture_remove(fixture);
 }
 
@@ -194,10 +152,10 @@ Test(space, overwriting_for_ever_fits)
     fixture_sim(&fixture, 64 * MIB_BYTES, 74, false);
     fixture.options.memtable_bytes = 2 * MIB_BYTES;
     fixture_open(&fixture);
-    mote_table *table = blobs_create(fixture.db, "same");
+    mote_table *table = blob_rows_create(fixture.db, "same");
     for (int64_t i = 0; written < 200 * MIB_BYTES; i++) {
-        must(append_blobs(table, i * BATCH % 320, NULL));
-        written += BATCH * BLOB_BYTES;
+        must(blob_rows_append(table, i * BLOB_ROWS_BATCH % 320, NULL));
+        written += BLOB_ROWS_BATCH * BLOB_ROW_BYTES;
     }
     check_blobs(table, 320, false);
     struct mote_table_info info = {.size_bytes = sizeof info};

@@ -1,6 +1,7 @@
 /* engine_idle_memory_test.c: what readers hold when nobody reads: whoever has read long rows leaves no decoded blocks of them behind, which a flush would lack in a small budget. */
 #include <criterion/criterion.h>
 #include <string.h>
+#include <time.h>
 
 #include "blockdev/base/units.h"
 #include "tests/support/engine_fixture.h"
@@ -41,7 +42,10 @@ Test(idle_memory, readers_of_long_rows_hold_little_afterwards)
     }
     mote_row_free(row);
     cr_assert_eq(fixture_count_rows(table), (uint64_t)ROWS);
-    uint64_t after_bytes = fixture_stats(&fixture).memory_used_bytes;
+    /* Two MiB of iterators and chunks are kept. A worker may be at a job, whose memory comes back. */
+    uint64_t after_bytes, begin_ns = (uint64_t)fixture_now_ns();
+    while ((after_bytes = fixture_stats(&fixture).memory_used_bytes) > before_bytes + 3 * MIB_BYTES && (uint64_t)fixture_now_ns() - begin_ns < 20 * NS_PER_S)
+        nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
     cr_assert_leq(after_bytes, before_bytes + 3 * MIB_BYTES, "%llu bytes were in use, then %llu", (unsigned long long)before_bytes, (unsigned long long)after_bytes);
     fixture_close(&fixture);
     fixture_remove(&fixture);

@@ -38,7 +38,7 @@ Test(engine_index_column, bad_definitions_are_refused)
     struct column_model *model = malloc(sizeof *model);
     struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64}, {.name = "place", .type = MOTE_TYPE_POINT3}, {.name = "v", .type = MOTE_TYPE_VECTOR_F32, .dimension = 3}};
     struct mote_schema schema = MOTE_SCHEMA_INIT;
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t key = 0;
     uint32_t positions[2] = {1, 2};
     mote_table *table;
@@ -210,7 +210,7 @@ Test(engine_index_column, long_different_texts_end_segments_early)
     struct fixture fixture;
     struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64}, {.name = "text", .type = MOTE_TYPE_TEXT}};
     struct mote_schema schema = MOTE_SCHEMA_INIT;
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t key = 0, position = 1;
     uint64_t state = 7;
     mote_table *table;
@@ -246,6 +246,110 @@ Test(engine_index_column, long_different_texts_end_segments_early)
     cr_assert_eq(fixture_count_rows(table), 12000);
     fixture_close(&fixture);
     must(mote_verify(fixture.path, NULL, NULL));
+    fixture_remove(&fixture);
+}
+
+/* ---- Texts that begin alike ---- */
+
+enum { LONG_IDS = 90, LONG_BYTES = 1200 };
+
+/* The text of an id, of `change` 0 to 2: beginnings of several lengths that many share, then letters. */
+static const char *long_text(int64_t id, uint64_t change, char text[LONG_BYTES + 1])
+{
+    static const size_t starts[] = {100, 447, 448, 449, 700, 1100};
+    uint64_t state = (uint64_t)id * 7919 + change * 104729 + 1;
+    size_t start = starts[fixture_random(&state) % 6], rest = fixture_random(&state) % 12;
+    memset(text, 'x', start);
+    for (size_t i = 0; i < rest; i++)
+        text[start + i] = (char)('w' + fixture_random(&state) % 3);
+    text[start + rest] = 0;
+    return text;
+}
+
+static int compare_long(const void *a, const void *b, void *changes)
+{
+    char x[LONG_BYTES + 1], y[LONG_BYTES + 1];
+    int64_t i = *(const int64_t *)a, k = *(const int64_t *)b;
+    int order = strcmp(long_text(i, ((uint64_t *)changes)[i], x), long_text(k, ((uint64_t *)changes)[k], y));
+    return order ? order : (i > k) - (i < k);
+}
+
+static void expect_long_order(mote_table *table, mote_transaction *transaction, uint64_t changes[LONG_IDS])
+{
+    const uint32_t text = 1;
+    int64_t order[LONG_IDS];
+    for (int64_t i = 0; i < LONG_IDS; i++)
+        order[i] = i;
+    qsort_r(order, LONG_IDS, sizeof *order, compare_long, changes);
+    for (unsigned i = 0; i < 8; i++) {
+        static const uint64_t limits[] = {0, 1, 7, 40};
+        struct mote_search_options options = MOTE_SEARCH_OPTIONS_INIT;
+        struct mote_term term = {.kind = MOTE_TERM_NOT_NULL, .columns = &text, .column_count = 1, .flags = i % 2 ? MOTE_TERM_DESCENDING : 0};
+        struct mote_hit_chunk chunk;
+        mote_hits *hits;
+        uint64_t wanted = limits[i / 2] ? limits[i / 2] : LONG_IDS;
+        options.terms = &term;
+        options.term_count = 1;
+        options.rank_by = 1;
+        options.limit = limits[i / 2];
+        must(transaction ? mote_transaction_search(transaction, table, &options, &hits) : mote_search(table, &options, &hits));
+        must(mote_hits_next(hits, &chunk));
+        cr_assert_eq(chunk.row_count, wanted);
+        const struct mote_chunk values = {chunk.row_count, chunk.column_count, chunk.columns};
+        for (size_t k = 0; k < wanted; k++)
+            cr_assert_eq(chunk_value(&values, 0, k).as.i64, order[i % 2 ? LONG_IDS - 1 - k : k], "hit %zu of %llu, %s", k, (unsigned long long)wanted, i % 2 ? "down" : "up");
+        mote_hits_close(hits);
+    }
+}
+
+Test(engine_index_column, long_texts_are_in_order)
+{
+    struct fixture fixture;
+    struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64}, {.name = "text", .type = MOTE_TYPE_TEXT}};
+    struct mote_schema schema = MOTE_SCHEMA_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
+    const uint32_t key = 0, position = 1;
+    uint64_t changes[LONG_IDS] = {0}, random = 3;
+    char text[LONG_BYTES + 1];
+    mote_transaction *transaction;
+    mote_table *table;
+    fixture_image(&fixture, 64 << 20);
+    fixture_open(&fixture);
+    schema.name = "texts";
+    schema.columns = columns;
+    schema.column_count = 2;
+    schema.key_columns = &key;
+    schema.key_column_count = 1;
+    must(mote_table_create(fixture.db, &schema, &table));
+    for (unsigned round = 0; round < 8; round++) {
+        for (int64_t id = 0; id < LONG_IDS; id++) {
+            if (round > 0 && fixture_random(&random) % 3)
+                continue;
+            changes[id] = fixture_random(&random) % 3;
+            const struct mote_value values[] = {value_i64(id), value_text(long_text(id, changes[id], text))};
+            must(mote_append(table, values, 2, NULL, NULL));
+        }
+        if (round % 2)
+            must(mote_flush(fixture.db));
+        expect_long_order(table, NULL, changes);
+        if (round != 3)
+            continue;
+        options.name = "text";
+        options.kind = MOTE_INDEX_COLUMN;
+        options.columns = &position;
+        options.column_count = 1;
+        must(mote_index_create(table, &options));
+        must(mote_flush_all_indexes(fixture.db));
+    }
+    must(mote_transaction_begin(fixture.db, NULL, &transaction));
+    for (int64_t id = 0; id < LONG_IDS; id += 2) {
+        changes[id] = (changes[id] + 1) % 3;
+        const struct mote_value values[] = {value_i64(id), value_text(long_text(id, changes[id], text))};
+        must(mote_transaction_put(transaction, table, values, 2));
+    }
+    expect_long_order(table, transaction, changes);
+    mote_transaction_abort(transaction);
+    fixture_close(&fixture);
     fixture_remove(&fixture);
 }
 

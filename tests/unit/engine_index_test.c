@@ -41,7 +41,7 @@ Test(engine_index, bad_definitions_are_refused)
 {
     struct fixture fixture;
     struct index_model model;
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t place = 2, at = 1, none = 9;
     char name[80];
     fixture_image(&fixture, 64 << 20);

@@ -44,7 +44,7 @@ Test(engine_index_vector, definition_is_kept_with_its_defaults)
 {
     struct fixture fixture;
     static struct vector_model model;
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t column = 2;
     begin(&fixture, &model, 1, 7, MOTE_METRIC_COSINE);
     vector_model_add_index(&model, "first");
@@ -72,7 +72,7 @@ Test(engine_index_vector, bad_definitions_are_refused)
 {
     struct fixture fixture;
     static struct vector_model model;
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t both[] = {2, 2}, id = 0;
     begin(&fixture, &model, 1, 7, MOTE_METRIC_L2);
     options.name = "near";
@@ -101,7 +101,7 @@ Test(engine_index_vector, other_vector_types_are_refused)
 {
     const struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64, .flags = MOTE_COLUMN_NOT_NULL}, {.name = "h", .type = MOTE_TYPE_VECTOR_F16, .dimension = 4}, {.name = "b", .type = MOTE_TYPE_VECTOR_U8, .dimension = 4}};
     struct mote_schema schema = MOTE_SCHEMA_INIT;
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t key = 0;
     struct fixture fixture;
     mote_table *table;
@@ -357,14 +357,14 @@ Test(engine_index_vector, long_vectors_fit_a_small_budget, .timeout = 120)
     const struct mote_batch batch = {.row_count = BATCH, .column_count = 2, .columns = columns};
     const uint32_t key = 0, column = 1;
     struct mote_schema schema = MOTE_SCHEMA_INIT;
-    struct mote_index_options index = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options index = FIXTURE_INDEX_OPTIONS_INIT;
     struct mote_index_info info = {.size_bytes = sizeof info};
     struct fixture fixture;
     mote_table *table;
     uint64_t random = 5;
     fixture_image(&fixture, 512 << 20);
     fixture.options = (struct mote_options)MOTE_OPTIONS_INIT;
-    fixture.options.memory_bytes = 64 << 20;
+    fixture.options.memory_bytes = (index.strategy == MOTE_INDEX_BATCH ? 64 : 96) * MIB_BYTES; /* the sections of rows in memory come on top */
     fixture_open(&fixture);
     schema.name = "long";
     schema.columns = definitions;

@@ -1,4 +1,4 @@
-/* engine_search_mix_test.c: searches whose terms are of all kinds at once (values, places, vectors, words, time), beside random changes, flushes, compactions, reopenings and indexes that come and go: each must find the rows, in the order,
+/* engine_search_mix_test.c: searches whose terms are of all kinds at once (values, places, vectors, words, time), beside random changes (of rows one by one, in write batches over two tables, and in transactions), flushes, compactions, reopenings and indexes that come and go: in either table, of now or of a snapshot, each must find the rows, in the order,
  * that looking at every row of a model in memory finds. Vectors have small whole elements, so that every distance is exact. Of BM25 scores the order is checked, and that a limit takes the first. */
 #include <criterion/criterion.h>
 #include <math.h>
@@ -8,7 +8,8 @@
 
 #include "tests/support/engine_fixture.h"
 
-enum { KEYS = 1200, DIMENSION = 4, WORDS = 10, TEXT_WORDS = 5, COLUMN_AT = 1, COLUMN_VALUE = 2, COLUMN_TEXT = 3, COLUMN_PLACE = 4, COLUMN_VECTOR = 5, KINDS = 4 };
+enum { KEYS = 1200, DIMENSION = 4, WORDS = 10, TEXT_WORDS = 5, COLUMN_AT = 1, COLUMN_VALUE = 2, COLUMN_TEXT = 3, COLUMN_PLACE = 4, COLUMN_VECTOR = 5, KINDS = 4, TABLES = 2 };
+static const char *const names[TABLES] = {"mix", "twin"};
 
 struct row {
     bool alive, has_value, has_text, has_place, has_vector;
@@ -20,9 +21,19 @@ struct row {
 
 struct mix {
     uint64_t seed, state;
-    mote_table *table;
+    mote_db *db;
+    mote_table *tables[TABLES];
+    const mote_snapshot *snapshot; /* of which is searched; NULL: now */
+    mote_table *table;             /* the one that is searched, and its rows */
+    const struct row *rows;
     bool indexed[KINDS];
-    struct row rows[KEYS];
+    struct row now[TABLES][KEYS], before[TABLES][KEYS], seen[TABLES][KEYS]; /* before the changes that may be refused; by the snapshot */
+};
+
+/* Where a change goes: into a write batch, a transaction, or neither, and nothing else. */
+struct way {
+    mote_write *write;
+    mote_transaction *transaction;
 };
 
 static const char *const vocabulary[WORDS] = {"arm", "bolt", "camera", "drill", "engine", "frame", "gear", "hand", "iron", "joint"};
@@ -36,7 +47,7 @@ static uint64_t draw(struct mix *mix, uint64_t below) { return fixture_random(&m
 
 /* ---- Changes ---- */
 
-static void create_table(struct mix *mix, mote_db *db)
+static void create_table(struct mix *mix, uint32_t t)
 {
     const struct mote_column_definition columns[] = {
         {.name = "id", .type = MOTE_TYPE_INT64, .flags = MOTE_COLUMN_NOT_NULL},
@@ -47,29 +58,39 @@ static void create_table(struct mix *mix, mote_db *db)
         {.name = "vector", .type = MOTE_TYPE_VECTOR_F32, .dimension = DIMENSION},
     };
     struct mote_schema schema = MOTE_SCHEMA_INIT;
-    schema.name = "mix";
+    schema.name = names[t];
     schema.columns = columns;
     schema.column_count = 6;
     schema.key_columns = positions;
     schema.key_column_count = 1;
     schema.time_column = COLUMN_AT;
-    must(mote_table_create(db, &schema, &mix->table));
+    must(mote_table_create(mix->db, &schema, &mix->tables[t]));
+}
+
+static void open_tables(struct mix *mix, mote_db *db)
+{
+    mix->db = db;
+    for (uint32_t t = 0; t < TABLES; t++)
+        must(mote_table_open(db, names[t], &mix->tables[t]));
 }
 
 static void turn_index(struct mix *mix, uint32_t number)
 {
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     options.name = indexes[number].name;
     options.kind = indexes[number].kind;
     options.columns = &positions[indexes[number].column];
     options.column_count = 1;
-    must(mix->indexed[number] ? mote_index_drop(mix->table, options.name) : mote_index_create(mix->table, &options));
+    for (uint32_t t = 0; t < TABLES; t++) {
+        options.strategy = (uint32_t)draw(mix, 3);
+        must(mix->indexed[number] ? mote_index_drop(mix->tables[t], options.name) : mote_index_create(mix->tables[t], &options));
+    }
     mix->indexed[number] = !mix->indexed[number];
 }
 
-static void put_row(struct mix *mix, int64_t id)
+static void put_row(struct mix *mix, const struct way *way, uint32_t t, int64_t id)
 {
-    struct row *row = &mix->rows[id];
+    struct row *row = &mix->now[t][id];
     char text[256] = "";
     *row = (struct row){.alive = true, .has_value = draw(mix, 10) != 0, .has_text = draw(mix, 10) != 0, .has_place = draw(mix, 10) != 0, .has_vector = draw(mix, 10) != 0};
     row->time_ns = (int64_t)draw(mix, 1000);
@@ -91,20 +112,78 @@ static void put_row(struct mix *mix, int64_t id)
         row->has_place ? value_point(row->place[0], row->place[1], row->place[2]) : value_null(MOTE_TYPE_POINT3),
         row->has_vector ? value_bytes(MOTE_TYPE_VECTOR_F32, row->vector, sizeof row->vector) : value_null(MOTE_TYPE_VECTOR_F32),
     };
-    must(mote_append(mix->table, values, 6, NULL, NULL));
+    must(way->write ? mote_write_put(way->write, mix->tables[t], values, 6)
+         : way->transaction ? mote_transaction_put(way->transaction, mix->tables[t], values, 6) : mote_append(mix->tables[t], values, 6, NULL, NULL));
+}
+
+static void delete_row(struct mix *mix, const struct way *way, uint32_t t, int64_t id)
+{
+    struct mote_value key = value_i64(id);
+    must(way->write ? mote_write_delete(way->write, mix->tables[t], &key, 1)
+         : way->transaction ? mote_transaction_delete(way->transaction, mix->tables[t], &key, 1) : mote_delete(mix->tables[t], &key, 1, NULL, NULL));
+    mix->now[t][id].alive = false;
+}
+
+static void change_some(struct mix *mix, const struct way *way, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t t = (uint32_t)draw(mix, TABLES);
+        int64_t id = (int64_t)draw(mix, KEYS);
+        if (draw(mix, 4) != 0)
+            put_row(mix, way, t, id);
+        else
+            delete_row(mix, way, t, id);
+    }
+}
+
+/* One that goes back to a savepoint, or is aborted, or refused because of what somebody else wrote: that then is all that was. */
+static void transact(struct mix *mix, uint32_t count)
+{
+    const struct way directly = {0};
+    struct way way = {0};
+    uint64_t savepoint, end = draw(mix, 4);
+    must(mote_transaction_begin(mix->db, NULL, &way.transaction));
+    memcpy(mix->before, mix->now, sizeof mix->now);
+    if (end > 1)
+        change_some(mix, &way, count);
+    if (end == 0) {
+        put_row(mix, &way, 0, 7);
+        memcpy(mix->now, mix->before, sizeof mix->now);
+        put_row(mix, &directly, 0, 7);
+        memcpy(mix->before, mix->now, sizeof mix->now);
+        change_some(mix, &way, count);
+        must_fail(mote_transaction_commit(way.transaction, NULL, NULL), MOTE_ECONFLICT);
+    } else if (end == 1) {
+        change_some(mix, &way, count);
+        mote_transaction_abort(way.transaction);
+    } else {
+        memcpy(mix->before, mix->now, sizeof mix->now);
+        must(mote_transaction_savepoint(way.transaction, &savepoint));
+        change_some(mix, &way, (uint32_t)draw(mix, 20));
+        must(mote_transaction_rollback_to(way.transaction, savepoint));
+        memcpy(mix->now, mix->before, sizeof mix->now);
+        must(mote_transaction_commit(way.transaction, NULL, NULL));
+    }
+    memcpy(mix->now, mix->before, sizeof mix->now);
 }
 
 static void change(struct mix *mix, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        int64_t id = (int64_t)draw(mix, KEYS);
-        struct mote_value key = value_i64(id);
-        if (draw(mix, 4) != 0) {
-            put_row(mix, id);
-            continue;
+    while (count > 0) {
+        uint32_t some = 1 + (uint32_t)draw(mix, count < 300 ? count : 300);
+        struct way way = {0};
+        uint64_t drawn = draw(mix, 4);
+        if (drawn == 0) {
+            transact(mix, some);
+        } else if (drawn == 1) {
+            must(mote_write_begin(mix->db, &way.write));
+            change_some(mix, &way, some);
+            must(mote_write_commit(way.write, NULL, NULL));
+            mote_write_free(way.write);
+        } else {
+            change_some(mix, &way, some);
         }
-        must(mote_delete(mix->table, &key, 1, NULL, NULL));
-        mix->rows[id].alive = false;
+        count -= some;
     }
 }
 
@@ -260,6 +339,7 @@ static void draw_query(struct mix *mix, struct query *query)
         options->rank_by = MOTE_RANK_NONE;
     }
     options->terms = query->terms;
+    options->snapshot = mix->snapshot;
     options->term_count = query->count;
     options->limit = always != UINT32_MAX || draw(mix, 2) ? 1 + draw(mix, 60) : 0;
     options->use_time_range = draw(mix, 2) == 0;
@@ -354,6 +434,9 @@ static void check(struct mix *mix, uint32_t searches)
         struct query query;
         mote_hits *hits;
         uint64_t count = 0;
+        uint32_t t = (uint32_t)draw(mix, TABLES);
+        mix->table = mix->tables[t];
+        mix->rows = mix->snapshot ? mix->seen[t] : mix->now[t];
         draw_query(mix, &query);
         for (int64_t id = 0; id < KEYS; id++) {
             double rank;
@@ -370,6 +453,21 @@ static void check(struct mix *mix, uint32_t searches)
     }
 }
 
+/* Changes beside a snapshot, which does not see them. */
+static void change_beside_snapshot(struct mix *mix)
+{
+    mote_snapshot *snapshot;
+    must(mote_snapshot_take(mix->db, NULL, &snapshot));
+    memcpy(mix->seen, mix->now, sizeof mix->now);
+    change(mix, 1 + (uint32_t)draw(mix, 600));
+    if (draw(mix, 4) == 0)
+        must(mote_flush(mix->db));
+    mix->snapshot = snapshot;
+    check(mix, 8);
+    mix->snapshot = NULL;
+    mote_snapshot_release(snapshot);
+}
+
 /* MOTE_SEED: the first seed (1); MOTE_TEST_SCALE: 16 seeds at 100. */
 Test(engine_search_mix, terms_of_all_kinds_find_what_looking_at_every_row_finds)
 {
@@ -382,24 +480,35 @@ Test(engine_search_mix, terms_of_all_kinds_find_what_looking_at_every_row_finds)
         mix.seed = seed;
         mix.state = seed * 0x9E3779B97F4A7C15u + 7;
         uint32_t steps = 4 + (uint32_t)draw(&mix, 20);
+        fixture_set_strategy(MOTE_INDEX_HYBRID); /* of few rows; each index draws its own */
         fixture_image(&fixture, 96 << 20);
         fixture.options.workers = seed % 2 ? 1 : MOTE_NO_THREADS;
         fixture_open(&fixture);
-        create_table(&mix, fixture.db);
-        change(&mix, 2000);
+        mix.db = fixture.db;
+        for (uint32_t t = 0; t < TABLES; t++)
+            create_table(&mix, t);
+        change(&mix, 3000);
         for (uint32_t step = 0; step < steps; step++) {
             check(&mix, 8);
             if (step < KINDS || draw(&mix, 4) == 0)
                 turn_index(&mix, step < KINDS ? step : (uint32_t)draw(&mix, KINDS));
-            change(&mix, 1 + (uint32_t)draw(&mix, 600));
-            uint64_t event = draw(&mix, 8);
+            if (draw(&mix, 3) == 0)
+                change_beside_snapshot(&mix);
+            else
+                change(&mix, 1 + (uint32_t)draw(&mix, 600));
+            uint64_t event = draw(&mix, 12);
             if (event < 4)
                 must(mote_flush(fixture.db));
+            else if (event == 6) { /* what was not flushed is in memtables again */
+                must(mote_wait(fixture.db, mote_visible_seq(fixture.db), MOTE_FOREVER));
+                fixture_crash(&fixture);
+                open_tables(&mix, fixture.db);
+            }
             else if (event == 4)
                 must(mote_compact(fixture.db, NULL));
             else if (event == 5) {
                 fixture_reopen(&fixture);
-                must(mote_table_open(fixture.db, "mix", &mix.table));
+                open_tables(&mix, fixture.db);
             }
         }
         must(mote_flush_all_indexes(fixture.db));

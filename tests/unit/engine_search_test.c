@@ -42,7 +42,7 @@ static void put(mote_table *table, int64_t id, const void *note, size_t note_byt
 
 static void add_index(mote_table *table)
 {
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t place = 2;
     options.name = "near";
     options.kind = MOTE_INDEX_SPATIAL;

@@ -37,18 +37,6 @@ static mote_table *make_table(mote_db *db, uint32_t type)
     return table;
 }
 
-static int declare(mote_table *table, const char *name)
-{
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
-    const uint32_t column = 2;
-    options.name = name;
-    options.kind = MOTE_INDEX_COLUMN;
-    options.columns = &column;
-    options.column_count = 1;
-    options.unique = 1;
-    return mote_index_create(table, &options);
-}
-
 /* Long texts differ behind what an index keeps. */
 static struct mote_value value_number(uint32_t type, uint32_t number, char room[LONG_BYTES + 1])
 {
@@ -185,7 +173,7 @@ static void disturb(struct fixture *fixture, struct unique_model *model)
         break;
     case 6:
         must(mote_index_drop(model->table, "u"));
-        must(declare(model->table, "u"));
+        must(fixture_declare_unique(model->table, "u", 2));
         break;
     default:
         break;
@@ -204,7 +192,7 @@ Test(engine_unique, random_writes_are_refused_as_the_model_tells)
         fixture_open(&fixture);
         *model = (struct unique_model){.state = seed * 0x9E3779B97F4A7C15u, .type = types[seed % 3]};
         model->table = make_table(fixture.db, model->type);
-        must(declare(model->table, "u"));
+        must(fixture_declare_unique(model->table, "u", 2));
         for (unsigned step = 0; step < 25; step++) {
             for (unsigned i = 0; i < 120; i++)
                 change_row(model);
@@ -229,8 +217,8 @@ Test(engine_unique, refusal_names_table_index_and_value)
     fixture_image(&fixture, 64 << 20);
     fixture_open(&fixture);
     model.table = make_table(fixture.db, MOTE_TYPE_TEXT);
-    must(declare(model.table, "by value"));
-    must_fail(declare(model.table, "by value"), MOTE_EEXISTS);
+    must(fixture_declare_unique(model.table, "by value", 2));
+    must_fail(fixture_declare_unique(model.table, "by value", 2), MOTE_EEXISTS);
     struct mote_value values[] = {value_i64(1), value_i32(0), value_text("red")}, again[] = {value_i64(2), value_i32(0), value_text("red")};
     must(mote_append(model.table, values, 3, NULL, NULL));
     must(mote_append(model.table, values, 3, NULL, NULL)); /* its own value */
@@ -243,13 +231,13 @@ Test(engine_unique, refusal_names_table_index_and_value)
     cr_assert_eq(info.unique, 1);
     must(mote_index_drop(model.table, "by value"));
     must(mote_append(model.table, again, 3, NULL, NULL));
-    must_fail(declare(model.table, "by value"), MOTE_EEXISTS);
+    must_fail(fixture_declare_unique(model.table, "by value", 2), MOTE_EEXISTS);
     cr_assert_eq(mote_last_error(&error), MOTE_EEXISTS);
     cr_assert(strstr(error.message, "\"red\""), "%s", error.message);
     must_fail(mote_index_describe(model.table, "by value", &info), MOTE_ENOTFOUND);
     must(mote_append(model.table, (struct mote_value[]){value_i64(3), value_i32(0), value_text("red")}, 3, NULL, NULL)); /* nobody asks any more */
     must(mote_flush(fixture.db));
-    must_fail(declare(model.table, "by value"), MOTE_EEXISTS);
+    must_fail(fixture_declare_unique(model.table, "by value", 2), MOTE_EEXISTS);
     fixture_close(&fixture);
     fixture_remove(&fixture);
 }
@@ -271,7 +259,7 @@ Test(engine_unique, value_is_handed_over_within_a_batch)
         fixture.options.workers = MOTE_NO_THREADS;
         fixture_open(&fixture);
         mote_table *table = make_table(fixture.db, MOTE_TYPE_INT64);
-        must(declare(table, "u"));
+        must(fixture_declare_unique(table, "u", 2));
         must(append_pairs(table, (const int64_t[]){1, 2}, (const int64_t[]){10, 20}, 2));
         if (flushed)
             must(mote_flush(fixture.db));
@@ -294,7 +282,7 @@ Test(engine_unique, value_is_handed_over_within_a_batch)
 Test(engine_unique, other_kinds_and_other_numbers_are_refused)
 {
     struct fixture fixture;
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
+    struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;
     const uint32_t column = 2;
     fixture_image(&fixture, 64 << 20);
     fixture_open(&fixture);
@@ -374,7 +362,7 @@ Test(engine_unique, writers_at_once_share_no_value)
             pthread_create(&threads[i], NULL, write_rows, &writers[i]);
         }
         /* Declared while they write; where a value is there twice already, it is refused, and in the next round there are no rows. */
-        int result = declare(table, "u");
+        int result = fixture_declare_unique(table, "u", 2);
         if (result != MOTE_EEXISTS)
             must(result);
         for (unsigned i = 0; i < 3 && !result; i++)
@@ -412,7 +400,7 @@ Test(engine_unique, producer_counts_what_is_refused)
     fixture_image(&fixture, 64 << 20);
     fixture_open(&fixture);
     mote_table *table = make_table(fixture.db, MOTE_TYPE_INT64);
-    must(declare(table, "u"));
+    must(fixture_declare_unique(table, "u", 2));
     options.columns = columns;
     options.column_count = 2;
     options.record_bytes = sizeof(struct sample);

@@ -195,24 +195,12 @@ Test(write, inserts_count_in_the_order_of_the_rows)
     end(&world);
 }
 
-static void declare_unique(mote_table *table)
-{
-    struct mote_index_options options = MOTE_INDEX_OPTIONS_INIT;
-    const uint32_t column = 1;
-    options.name = "u";
-    options.kind = MOTE_INDEX_COLUMN;
-    options.columns = &column;
-    options.column_count = 1;
-    options.unique = 1;
-    must(mote_index_create(table, &options));
-}
-
 Test(write, unique_indexes_of_several_tables_hold)
 {
     struct world world;
     begin(&world, 6, 0);
-    declare_unique(world.tables.tables[0]);
-    declare_unique(world.tables.tables[2]);
+    must(fixture_declare_unique(world.tables.tables[0], "u", 1));
+    must(fixture_declare_unique(world.tables.tables[2], "u", 1));
     put(&world, 0, 1, 100);
     put(&world, 2, 1, 100);
     must(mote_write_commit(world.write, NULL, NULL));

@@ -53,6 +53,12 @@ static int search(struct memory *memory, struct text_rig *rig, const struct text
     int result = text_search_open(query, &plain_options, &rig->identity, &rig->root, &source, memory, &search);
     if (!result)
         result = text_search_statistics(search, statistics);
+    uint64_t bytes;
+    struct text_findings *findings = result ? NULL : text_search_keep(search, UINT64_MAX, &bytes);
+    if (findings) {
+        text_search_close(search);
+        result = text_search_open_again(query, &plain_options, &rig->identity, &rig->root, &source, memory, findings, &search);
+    }
     if (!result)
         result = text_search_run(search, statistics, -INFINITY, take_hit, hits);
     text_search_close(search);

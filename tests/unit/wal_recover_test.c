@@ -349,6 +349,45 @@ Test(wal_recover, ended_incarnation_must_be_whole_and_its_dropped_frames_stay_dr
     drop_log(&intact);
 }
 
+Test(wal_recover, loss_at_the_end_of_an_ended_incarnation_is_bounded_by_the_next_owner)
+{
+    static struct intact first, both;
+    static struct wal_rig_found found;
+    make_log(&first, &(struct wal_rig_options){.extents_first = 8}, 12, false, false);
+    struct wal_rig *rig = first.rig;
+    const struct placed *last = &first.frames[first.frame_count - 1];
+    const uint64_t end_lsn = last->frame.lsn + last->frame.frame_bytes, next_seq = last->frame.first_seq + last->frame.count, next_lsn = rig->ranges[rig->range_count - 1].lsn + rig->ranges[rig->range_count - 1].length_bytes;
+    rig->incarnations[0].end_lsn = end_lsn;
+    struct blockdev *device;
+    cr_assert_eq(sim_create(&(struct sim_options){.size_bytes = first.image_bytes, .logical_block_bytes = rig->options.logical_block_bytes, .initial = first.image}, &device), MOTE_OK);
+    memset(&both, 0, sizeof both);
+    both.rig = wal_rig_open_on(&rig->options, device, rig->incarnations, 1, rig->ranges, rig->range_count, next_lsn, next_seq);
+    uint64_t seq;
+    cr_assert_eq(wal_rig_append(both.rig, 100, 2, WAL_URGENCY_NOW, 0, &seq), MOTE_OK);
+    cr_assert_eq(wal_wait(both.rig->wal, seq, INT64_MAX), MOTE_OK);
+    wal_rig_stop(both.rig);
+    both.image_bytes = first.image_bytes;
+    both.image = malloc(both.image_bytes);
+    sim_read_content(both.rig->sim, true, both.image);
+    recover_image(&both, both.image, false, &found);
+    cr_assert_eq(found.result, MOTE_OK);
+    cr_assert_eq(found.last_seq, seq);
+    /* Of the first owner's last frame nothing is left: the rows below the second owner's first are lost, and no others. */
+    memset(both.image + last->offset_bytes, 0, last->frame.frame_bytes);
+    recover_image(&both, both.image, true, &found);
+    cr_assert_eq(found.result, MOTE_OK);
+    cr_assert_eq(found.damage_count, 1);
+    cr_assert_eq(found.damages[0].lsn_from, last->frame.lsn);
+    cr_assert_eq(found.damages[0].seq_from, last->frame.first_seq);
+    cr_assert_eq(found.damages[0].seq_to, next_seq - 1);
+    cr_assert_eq(found.last_seq, seq);
+    recover_image(&both, both.image, false, &found);
+    cr_assert_eq(found.result, MOTE_ELOST);
+    cr_assert_eq(found.recovery.damaged_lsn_from, last->frame.lsn);
+    drop_log(&both);
+    drop_log(&first);
+}
+
 Test(wal_recover, stale_laps_are_not_taken)
 {
     /* The same device space, mapped a second time at higher LSNs, still full of the first lap's frames. */
