@@ -19,7 +19,7 @@ enum bench_exit { EXIT_GOOD = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_DEVICE =
 
 /* ---- Options ---- */
 
-enum { ROUNDS_MAX = 32, ENGINES_MAX = 12, WORKLOADS_MAX = 12, NAME_MAX_BYTES = 64, NOTE_MAX_BYTES = 160, FAILURES_MAX = 64 };
+enum { ROUNDS_MAX = 32, ENGINES_MAX = 12, WORKLOADS_MAX = 16, NAME_MAX_BYTES = 64, NOTE_MAX_BYTES = 160, FAILURES_MAX = 64 };
 
 struct bench_options {
     const char *path;       /* the device or image; DESTROYED */
@@ -199,7 +199,7 @@ struct workload {
     int (*device)(struct run *run);
     int (*engine)(struct run *run);
 };
-extern const struct workload workload_ceiling, workload_w1, workload_w2, workload_w3, workload_w4, workload_w5, workload_w6, workload_w7, workload_w8, workload_w9, workload_w10;
+extern const struct workload workload_ceiling, workload_w1, workload_w2, workload_w3, workload_w4, workload_w5, workload_w6, workload_w7, workload_w8, workload_w9, workload_w10, workload_w11;
 
 /* Prints "mote-bench: sentence" and returns -1. */
 int bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -3,7 +3,7 @@
  *     codec_bench [values [recording.csv]]        values of each column, default 262,144; 1000 runs as a test in a moment
  *
  * With a recording (a line of names; then time and values, by commas): what a row of its float32 columns costs, by the hints that a table keeps, as it lies in a table's blocks (one of 64 series after the other) and in the batches that
- * the log takes (64 series in turn), each series reading the recording from another place.
+ * the log takes (64 series in turn), each series reading the recording from another place; and how many of the columns' chunks each codec took.
  *
  * Columns are encoded in blocks of 1,024 rows, as a table does, with the hint that a table keeps, and once more without; then decoded, and summed up for the zone map; every block is compared with what it was. Figures are CPU time of the
  * one thread, the best of seven runs. */
@@ -262,50 +262,106 @@ static void arrange_column(const struct recording *recording, uint32_t column, b
     }
 }
 
-static double encode_rows(float *const *columns, uint32_t column_count, size_t count, uint8_t *room, void *scratch, size_t scratch_bytes, size_t *bytes)
+/* The blocks of all columns, encoded: those of one range of rows beside each other, as in a segment. */
+struct encoded_rows {
+    uint8_t *room;
+    size_t *starts; /* one for each column of each block, and the end */
+};
+
+static double encode_rows(float *const *columns, uint32_t column_count, size_t count, struct encoded_rows *rows, void *scratch, size_t scratch_bytes)
 {
     struct codec_hint hints[COLUMNS_MAX] = {0};
     double start = now_ns();
-    *bytes = 0;
+    size_t at = 0, n = 0;
     for (size_t i = 0; i < count; i += BLOCK_ROWS) {
         for (uint32_t c = 0; c < column_count; c++) {
             struct codec_vector vector = {.type = MOTE_TYPE_FLOAT32, .count = count - i < BLOCK_ROWS ? (uint32_t)(count - i) : BLOCK_ROWS, .values = columns[c] + i};
-            int64_t encoded = codec_encode_hinted(&vector, 0, &hints[c], room, BLOCK_BYTES_MAX, scratch, scratch_bytes);
+            int64_t encoded = codec_encode_hinted(&vector, 0, &hints[c], rows->room + at, BLOCK_BYTES_MAX, scratch, scratch_bytes);
             if (encoded < 0)
                 fail("a block was not encoded");
-            *bytes += (size_t)encoded;
+            rows->starts[n++] = at;
+            at += (size_t)encoded;
+        }
+    }
+    rows->starts[n] = at;
+    return now_ns() - start;
+}
+
+/* Into one buffer for all columns of a block, as a scan's chunk has them. */
+static double decode_rows(float *const *columns, uint32_t column_count, size_t count, const struct encoded_rows *rows, float *back, void *scratch, size_t scratch_bytes, bool compare)
+{
+    double start = now_ns();
+    const size_t *at = rows->starts;
+    for (size_t i = 0; i < count; i += BLOCK_ROWS) {
+        uint32_t in_block = count - i < BLOCK_ROWS ? (uint32_t)(count - i) : BLOCK_ROWS;
+        for (uint32_t c = 0; c < column_count; c++, at++) {
+            float *to = back + (size_t)c * BLOCK_ROWS;
+            if (codec_decode(rows->room + at[0], at[1] - at[0], MOTE_TYPE_FLOAT32, 1, in_block, to, BLOCK_ROWS * sizeof *to, NULL, NULL, NULL, NULL, scratch, scratch_bytes))
+                fail("a block was not decoded");
+            if (compare && memcmp(to, columns[c] + i, in_block * sizeof *to) != 0)
+                fail("a block did not come back");
         }
     }
     return now_ns() - start;
 }
 
+static void print_codecs(const struct encoded_rows *rows, size_t chunks)
+{
+    size_t counts[CODEC_ID_COUNT] = {0};
+    struct codec_info info;
+    for (size_t n = 0; n < chunks; n++) {
+        if (codec_inspect(rows->room + rows->starts[n], rows->starts[n + 1] - rows->starts[n], &info))
+            fail("a block was not readable");
+        counts[info.codec < CODEC_ID_COUNT ? info.codec : CODEC_RAW]++;
+    }
+    printf("   chunks:");
+    for (uint32_t codec = 0; codec < CODEC_ID_COUNT; codec++)
+        if (counts[codec])
+            printf(" %s %zu", codec_name(codec), counts[codec]);
+    printf("\n");
+}
+
+static void measure_rows(const char *order, float *const *columns, uint32_t column_count, size_t count)
+{
+    size_t scratch_bytes = codec_scratch_bytes(BLOCK_ROWS, BLOCK_ROWS * 8), chunks = (count + BLOCK_ROWS - 1) / BLOCK_ROWS * column_count;
+    struct encoded_rows rows = {.room = malloc((chunks + 1) * BLOCK_BYTES_MAX), .starts = malloc((chunks + 1) * sizeof *rows.starts)};
+    float *back = malloc(COLUMNS_MAX * BLOCK_ROWS * sizeof *back);
+    void *scratch = malloc(scratch_bytes);
+    double encode = INFINITY, decode = INFINITY, n = (double)count;
+    if (!rows.room || !rows.starts || !back || !scratch)
+        fail("out of memory");
+    for (int run = 0; run < RUNS; run++) {
+        encode = fmin(encode, encode_rows(columns, column_count, count, &rows, scratch, scratch_bytes));
+        decode = fmin(decode, decode_rows(columns, column_count, count, &rows, back, scratch, scratch_bytes, false));
+    }
+    (void)decode_rows(columns, column_count, count, &rows, back, scratch, scratch_bytes, true);
+    printf("recorded rows, %2u float32, 64 series %-20s %6.2f bytes a row, encode %6.1f ns a row, decode %5.1f ns\n", column_count, order, (double)rows.starts[chunks] / n, encode / n, decode / n);
+    print_codecs(&rows, chunks);
+    free(scratch);
+    free(back);
+    free(rows.starts);
+    free(rows.room);
+}
+
 static void measure_recording(const char *path, size_t count)
 {
     struct recording recording = {0};
-    size_t scratch_bytes = codec_scratch_bytes(BLOCK_ROWS, BLOCK_ROWS * 8), bytes = 0;
-    uint8_t *room = malloc(BLOCK_BYTES_MAX);
-    void *scratch = malloc(scratch_bytes);
     float *columns[COLUMNS_MAX] = {0};
     read_recording(path, &recording);
     count = count < SERIES_COUNT ? SERIES_COUNT : count / SERIES_COUNT * SERIES_COUNT;
     for (int in_turn = 0; in_turn < 2; in_turn++) {
-        double best = INFINITY;
         for (uint32_t c = 0; c < recording.column_count; c++) {
             columns[c] = columns[c] ? columns[c] : malloc(count * sizeof(float));
-            if (!room || !scratch || !columns[c])
+            if (!columns[c])
                 fail("out of memory");
             arrange_column(&recording, c, in_turn, count, columns[c]);
         }
-        for (int run = 0; run < RUNS; run++)
-            best = fmin(best, encode_rows(columns, recording.column_count, count, room, scratch, scratch_bytes, &bytes));
-        printf("recorded rows, %2u float32, 64 series %-20s %6.2f bytes a row, encode %6.1f ns a row\n", recording.column_count, in_turn ? "in turn" : "one after the other", (double)bytes / (double)count, best / (double)count);
+        measure_rows(in_turn ? "in turn" : "one after the other", columns, recording.column_count, count);
     }
     for (uint32_t c = 0; c < COLUMNS_MAX; c++) {
         free(columns[c]);
         free(recording.columns[c]);
     }
-    free(scratch);
-    free(room);
 }
 
 int main(int argc, char **argv)

@@ -11,7 +11,7 @@
 #include "blockdev/base/units.h"
 #include "include/mote.h"
 
-static const struct workload *const workloads[] = {&workload_ceiling, &workload_w1, &workload_w2, &workload_w3, &workload_w4, &workload_w5, &workload_w6, &workload_w7, &workload_w8, &workload_w9, &workload_w10, NULL};
+static const struct workload *const workloads[] = {&workload_ceiling, &workload_w1, &workload_w2, &workload_w3, &workload_w4, &workload_w5, &workload_w6, &workload_w7, &workload_w8, &workload_w9, &workload_w10, &workload_w11, NULL};
 
 static void print_help(FILE *out)
 {
@@ -19,7 +19,7 @@ static void print_help(FILE *out)
           "Measures mote on the device or image file PATH, beside what the device itself can do.\n"
           "PATH IS DESTROYED. A file that does not exist is made (--size) and removed at the end; anything that exists needs --destroy.\n\n"
           "  --workloads LIST     of ceiling, w1 (durable ingest), w2 (bulk ingest), w3 (point reads), w4 (scans), w5 (kill and reopen),\n"
-          "                       w6 (paced ingest), w7 (pushes of a control loop), w8 (real recordings), w9 (ingest with indexes), w10 (years);\n"
+          "                       w6 (paced ingest), w7 (pushes of a control loop), w8 (real recordings), w9 (ingest with indexes), w10 (years), w11 (camera frames);\n"
           "                       default: all\n"
           "  --cases TEXT         only cases whose name contains TEXT\n"
           "  --engines LIST       of those that are built in; default: all\n"

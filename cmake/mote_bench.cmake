@@ -26,6 +26,17 @@ foreach(source ${MOTE_MICRO_BENCHMARKS})
   endif()
 endforeach()
 
+# The soak (docs/soak.md), and ten seconds of it as a test: what is judged is that nothing fails or grows, and that the volume is sound.
+add_executable(mote_soak ${CMAKE_CURRENT_SOURCE_DIR}/bench/soak/soak.c)
+set_target_properties(mote_soak PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+target_link_libraries(mote_soak PRIVATE mote_internal)
+target_link_options(mote_soak PRIVATE ${MOTE_ALLOCATOR})
+mote_compile_options(mote_soak)
+if(MOTE_TESTS)
+  add_test(NAME mote_soak_short COMMAND mote_soak --seconds 10 --size 64 --csv ${CMAKE_BINARY_DIR}/soak_short.csv ${CMAKE_BINARY_DIR}/soak_short.img)
+  set_tests_properties(mote_soak_short PROPERTIES TIMEOUT 300)
+endif()
+
 # The peer of spatial_bench, in C++ and of headers only: where there are a compiler and nanoflann (libnanoflann-dev).
 find_path(NANOFLANN_INCLUDE nanoflann.hpp)
 if(NANOFLANN_INCLUDE)
