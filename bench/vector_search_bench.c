@@ -217,6 +217,7 @@ int main(int argc, char **argv)
     const char *folder = argc > 2 ? argv[2] : "../shared/data";
     char path[64];
     struct vector_data data;
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a run takes minutes: what is known is shown, also in a pipe */
     snprintf(path, sizeof path, "/tmp/vector_search_bench.%d.img", (int)getpid());
     if (quick || !vector_data_fashion(&data, folder, count)) {
         if (!quick)

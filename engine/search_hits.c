@@ -1,4 +1,4 @@
-/* search_hits.c: the handle of a search's hits: their rows, read in batches of sorted keys with many reads in flight (get_many.c), handed out in the order of the hits.
+/* search_hits.c: the handle of a search's hits: their rows, read in batches of sorted keys with many reads in flight (get_many.c), handed out in the order of the hits; where only columns of the key are wanted, no row is read.
  *
  * Memory: the rows of a batch, whose number follows the size of the rows read so far; what rows took beyond a share of the budget is given back after the batch. Threads: a handle belongs to one at a time. Failures: see include/mote.h. */
 #include <stdlib.h>
@@ -128,10 +128,53 @@ static int next_batch(mote_hits *hits, const struct view *view)
     return MOTE_OK;
 }
 
+/* ---- Hits of which only columns of the key are wanted ---- */
+
+/* The hit's key has them: no row is read. Not of floats, whose zero has a sign that a key may lack. */
+static bool keys_have_all(const mote_hits *hits, const struct schema *schema)
+{
+    for (uint32_t i = 0; i < hits->chunk.column_count; i++) {
+        uint32_t position = hits->chunk.columns[i].position, type = schema->columns[position].type;
+        bool found = false;
+        for (uint32_t k = 0; k < schema->key_column_count && !found; k++)
+            found = schema->key_columns[k] == position;
+        if (!found || i == MOTE_KEY_COLUMNS_MAX || type == MOTE_TYPE_FLOAT32 || type == MOTE_TYPE_FLOAT64)
+            return false;
+    }
+    return true;
+}
+
+static int add_from_key(mote_hits *hits, const struct schema *schema, const struct search_hit *hit)
+{
+    struct mote_value keys[MOTE_KEY_COLUMNS_MAX], values[MOTE_KEY_COLUMNS_MAX];
+    uint8_t scratch[MOTE_KEY_BYTES_MAX];
+    int result = key_decode(schema, hits->list.bytes + hit->key_at, hit->key_bytes, keys, scratch);
+    for (uint32_t k = 0; k < schema->key_column_count && !result; k++)
+        for (uint32_t i = 0; i < hits->chunk.column_count; i++)
+            if (hits->chunk.columns[i].position == schema->key_columns[k])
+                values[i] = keys[k];
+    return result ? result : chunk_add_values(&hits->chunk, values);
+}
+
+static int fill_chunk_from_keys(mote_hits *hits, const struct schema *schema)
+{
+    int result = MOTE_OK;
+    while (!result && !chunk_full(&hits->chunk) && hits->next < hits->list.count) {
+        const struct search_hit *hit = &hits->list.hits[hits->next++];
+        hits->scores[hits->chunk.row_count] = hit->value;
+        result = add_from_key(hits, schema, hit);
+    }
+    return result;
+}
+
+/* ---- Chunks ---- */
+
 static int fill_chunk(mote_hits *hits, const struct schema *schema)
 {
     struct view view;
     int result = MOTE_OK;
+    if (keys_have_all(hits, schema))
+        return fill_chunk_from_keys(hits, schema);
     view_acquire(hits->table->db, &view);
     while (!result && !chunk_full(&hits->chunk) && (hits->row_next < hits->row_count || hits->next < hits->list.count)) {
         if (hits->row_next == hits->row_count) {

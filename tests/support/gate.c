@@ -186,6 +186,8 @@ void gate_hold(struct blockdev *device, uint32_t op_mask, uint32_t source_mask)
 
 void gate_release(struct blockdev *device) { atomic_store(&gate_of(device)->op_mask, 0); }
 
+uint32_t gate_held(struct blockdev *gate) { return atomic_load(&gate_of(gate)->held_count); }
+
 void gate_wait_held(struct blockdev *device)
 {
     for (unsigned i = 0; atomic_load(&gate_of(device)->held_count) == 0; i++) {

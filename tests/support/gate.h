@@ -13,6 +13,8 @@ void gate_hold(struct blockdev *gate, uint32_t op_mask, uint32_t source_mask);
 void gate_release(struct blockdev *gate);
 /* Returns when at least one request is held; aborts after 20 s. */
 void gate_wait_held(struct blockdev *gate);
+/* How many are held now. */
+uint32_t gate_held(struct blockdev *gate);
 /* From now on each request of this op (enum blockdev_op) that has all of these flags (enum blockdev_flags) takes so much longer; 0: none does. */
 void gate_slow(struct blockdev *gate, uint32_t op, uint32_t flags, uint32_t microseconds);
 struct blockdev *gate_inner(struct blockdev *gate);
