@@ -39,6 +39,12 @@ struct extents {
     uint64_t epoch;
     uint64_t pin_counts[2]; /* by epoch, even and odd */
     uint64_t *maps[MAP_COUNT];
+    struct extents_growth *growth; /* that the maps lie in; NULL: in words */
+    uint64_t words[];
+};
+
+struct extents_growth {
+    uint32_t total_count, word_count; /* a map */
     uint64_t words[];
 };
 
@@ -135,8 +141,45 @@ void extents_destroy(struct extents *extents)
     if (!extents)
         return;
     pthread_mutex_destroy(&extents->lock);
+    memory_free(extents->memory, extents->growth);
     memory_free(extents->memory, extents);
 }
+
+int extents_growth_prepare(struct extents *extents, uint32_t extent_count, struct extents_growth **growth)
+{
+    assert(extent_count >= extents->total_count && extent_count <= 1u << 30);
+    uint32_t word_count = extent_count / 64 + 1;
+    struct extents_growth *made = memory_alloc_zero(extents->memory, sizeof *made + (size_t)word_count * MAP_COUNT * sizeof(uint64_t));
+    *growth = made;
+    if (!made)
+        return MOTE_EBUDGET;
+    made->total_count = extent_count;
+    made->word_count = word_count;
+    return MOTE_OK;
+}
+
+void extents_growth_install(struct extents *extents, struct extents_growth *growth)
+{
+    pthread_mutex_lock(&extents->lock);
+    struct extents_growth *before = extents->growth;
+    uint32_t first = extents->total_count, end = growth->total_count;
+    assert(end >= first && growth->word_count >= extents->word_count);
+    for (unsigned map = 0; map < MAP_COUNT; map++) {
+        uint64_t *words = growth->words + (size_t)map * growth->word_count;
+        memcpy(words, extents->maps[map], extents->word_count * sizeof *words);
+        extents->maps[map] = words;
+    }
+    for (uint32_t word = first / 64; first < end && word <= (end - 1) / 64; word++)
+        extents->maps[MAP_FREE][word] |= word_mask(word, first, end);
+    extents->counts[MAP_FREE] += end - first;
+    extents->total_count = end;
+    extents->word_count = growth->word_count;
+    extents->growth = growth;
+    pthread_mutex_unlock(&extents->lock);
+    memory_free(extents->memory, before);
+}
+
+void extents_growth_abandon(struct extents *extents, struct extents_growth *growth) { memory_free(extents->memory, growth); }
 
 static int mark(struct extents *extents, struct extent_run run, enum map to)
 {

@@ -6,7 +6,7 @@
  * Invariants: free + used + quarantined + trimming + bad = extent_count; reserved <= free; an extent is handed out at most once until it is free again; what is
  * freed is first quarantined. Allocation prefers one contiguous run, first fit from a rotating cursor per class (log / tables), so that the log stays contiguous.
  * What awaits its trim is handed out untrimmed where free extents are short: a trim is advice, and nobody lacks space because of one.
- * Memory: one bit in each of seven maps for an extent, nothing grows later.
+ * Memory: one bit in each of seven maps for an extent; other maps take their place when the volume grows, and nothing else grows later.
  * Threads: any, one mutex; never on the append path. Failures: MOTE_ENOSPC.
  */
 #ifndef MOTE_BLOCKDEV_EXTENTS_H
@@ -60,6 +60,12 @@ void extents_set_trim(struct extents *extents, bool on);
 void extents_set_trim_reach(struct extents *extents, uint32_t reach);
 /* The first run of free extents at or after `at`, of at most count_max, as if it had been waiting for its trim: not handed out until extents_trimmed. At most half of what could be reserved beyond the standing reserve. false: none. */
 bool extents_take_free(struct extents *extents, uint32_t at, uint32_t count_max, struct extent_run *run);
+
+/* More extents, behind those that there are, while others allocate and free. First the memory, of which all that can fail is made (MOTE_EBUDGET); then either of the other two ends it. Growths are made one at a time. */
+struct extents_growth;
+int extents_growth_prepare(struct extents *extents, uint32_t extent_count, struct extents_growth **growth);
+void extents_growth_install(struct extents *extents, struct extents_growth *growth); /* the new ones are free from here on */
+void extents_growth_abandon(struct extents *extents, struct extents_growth *growth); /* NULL allowed */
 
 struct extents_counts {
     uint32_t total, free, reserved, used, quarantined, trimming, bad;

@@ -37,6 +37,14 @@ int layout_compute(uint64_t device_size_bytes, uint64_t extent_bytes, uint32_t s
 #define MANIFEST_SEGMENT_BYTES_MAX 320u
 #define MANIFEST_FIXED_BYTES_MAX (64u * 1024u)
 
+/* A volume may grow while it is open (engine/grow.c). Its layout then changes in three fields and no other, which are stored and loaded as atomics wherever another thread may be at it. */
+static inline uint32_t layout_extent_count(const struct layout *layout) { return __atomic_load_n(&layout->extent_count, __ATOMIC_RELAXED); }
+static inline void layout_move_end(struct layout *layout, const struct layout *grown)
+{
+    __atomic_store_n(&layout->device_size_bytes, grown->device_size_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&layout->manifest_offset_bytes[1], grown->manifest_offset_bytes[1], __ATOMIC_RELAXED);
+    __atomic_store_n(&layout->extent_count, grown->extent_count, __ATOMIC_RELAXED);
+}
 static inline uint64_t layout_slot_offset(const struct layout *layout, unsigned copy, uint64_t generation)
 {
     uint64_t base = copy == 0 ? 0 : layout->device_size_bytes - SUPERBLOCK_REGION_BYTES;

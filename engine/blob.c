@@ -227,7 +227,7 @@ void blobs_forget(struct mote_db *db, const struct generation *generation)
 static uint32_t file_extents(const struct mote_db *db)
 {
     const struct layout *layout = &db->superblock.layout;
-    uint64_t bytes = (uint64_t)layout->extent_count * layout->extent_bytes / FILES_OF_DEVICE;
+    uint64_t bytes = (uint64_t)layout_extent_count(layout) * layout->extent_bytes / FILES_OF_DEVICE;
     bytes = bytes < FILE_BYTES_MAX ? bytes : FILE_BYTES_MAX;
     return bytes > layout->extent_bytes ? (uint32_t)(bytes / layout->extent_bytes) : 1;
 }

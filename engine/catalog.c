@@ -266,8 +266,7 @@ static int drop_locked(struct mote_db *db, const char *name)
     return result;
 }
 
-/* Whoever lacked space tries again: a flush that failed, and the log. */
-static void use_freed_space(struct mote_db *db)
+void use_freed_space(struct mote_db *db)
 {
     pthread_mutex_lock(&db->job_mutex);
     db->flush_retry_ns = 0;

@@ -9,6 +9,7 @@
  *
  * Locks, in the order in which they may be taken together:
  *     table->insert_mutex > table->unique_mutex > batch_mutex > ddl_mutex > checkpoint_mutex > rotate_mutex > flush_mutex > compact_mutex > space_mutex > retain_mutex > manifest's commit mutex > version mutex; job_mutex, snapshot_mutex, index_mutex, reader_mutex and the mutex of recent.c are leaves (of these only index_mutex is taken under the last).
+ * grow_mutex comes before those of the manifest, the allocator and the log alone.
  * Beside compact_mutex, and never held together with it but by whoever abandons (flush of a full memory): the mutex of index_steps.c, before those of the manifest.
  * Of several tables those of one kind are taken by ascending table ids, all insert_mutexes before the first unique_mutex.
  * Between the first two: the producers' drain_mutex (producer_private.h), since appends are made under it.
@@ -143,7 +144,7 @@ struct mote_db {
     struct generation *listed[GENERATIONS_MAX]; /* ACTIVE and IMMUTABLE ones, newest first; under the version mutex */
     uint32_t listed_count;
     uint64_t generations_made;
-    pthread_mutex_t rotate_mutex, flush_mutex, compact_mutex, checkpoint_mutex, ddl_mutex, space_mutex;
+    pthread_mutex_t rotate_mutex, flush_mutex, compact_mutex, checkpoint_mutex, ddl_mutex, space_mutex, grow_mutex;
     struct blockdev_queue *flush_queue, *compact_queue; /* each used under its mutex */
 
     struct mote_table *tables; /* options.tables_max slots, never moved */
@@ -211,7 +212,7 @@ struct mote_db {
     _Atomic uint32_t retain_wanted;
     struct segment **dropping;       /* under retain_mutex: dropped for the sake of space, and maybe in use still */
     _Atomic uint32_t dropping_count;
-    uint32_t standing_extents;       /* the standing reserve */
+    _Atomic uint32_t standing_extents; /* the standing reserve */
     _Atomic uint32_t compacting;     /* a compaction is under way, by this thread */
     _Atomic pthread_t compact_thread;
     _Atomic uint64_t compact_first_id; /* no segment that it writes has a lower id; 0: none is under way */
@@ -236,6 +237,16 @@ int db_poison(struct mote_db *db, int code);
 int db_settle(struct mote_db *db, int result);
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 
+/* ---- open.c ---- */
+/* Anew, of the present number of extents. */
+void standing_reserve_set(struct mote_db *db);
+/* For the next open's log, unless there is one; whether there is one now. By one thread at a time. */
+bool spare_run_keep(struct mote_db *db);
+
+/* ---- resize.c ---- */
+/* The volume's layout on a device of another size; MOTE_ENOTSUP where its extents would have to lie elsewhere. */
+int resize_lay_out(const struct layout *old, uint64_t size_bytes, struct layout *layout);
+
 /* ---- options.c ---- */
 int options_resolve(const struct mote_options *given, const struct blockdev_geometry *geometry, const struct superblock *superblock, struct mote_options *resolved);
 uint32_t options_stage_count(const struct mote_options *options);
@@ -253,6 +264,8 @@ struct schema *table_schema_version(struct mote_table *table, uint32_t version);
 void table_raise_rowid(struct mote_table *table, int64_t seen);
 const struct schema *catalog_live_schema(void *context, uint64_t table_id); /* NULL: dropped */
 void catalog_free(struct mote_db *db);
+/* Whoever lacked space tries again: a flush that failed, and the log. */
+void use_freed_space(struct mote_db *db);
 
 /* ---- index.c, index_build.c, index_steps.c, index_<kind>.c ---- */
 int indexes_create(struct mote_db *db);

@@ -103,7 +103,7 @@ void jobs_context(struct mote_db *db, struct blockdev_queue *queue, uint64_t *sn
 {
     uint32_t count = snapshot_collect(db, snapshots);
     uint64_t extent_bytes = db->superblock.layout.extent_bytes;
-    uint64_t segment_bytes = (uint64_t)db->superblock.layout.extent_count * extent_bytes / 16;
+    uint64_t segment_bytes = (uint64_t)layout_extent_count(&db->superblock.layout) * extent_bytes / 16;
     if (segment_bytes > 64ull << 20)
         segment_bytes = 64ull << 20;
     if (segment_bytes < 4 * extent_bytes)

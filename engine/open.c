@@ -112,29 +112,28 @@ static int create_parts(struct mote_db *db)
 }
 
 /* Kept for those who free space: a flush of a full memtable (whose bound is above the memtable's size), the log space of the rotation before it, the next open's log, and a section of an index. */
-static void set_standing_reserve(struct mote_db *db)
+void standing_reserve_set(struct mote_db *db)
 {
     const struct layout *layout = &db->superblock.layout;
     uint64_t bytes = db->options.memtable_bytes / 2 * 5 + layout->log_bytes_max / 2 + 2 * db->log_chunk_bytes;
-    uint64_t wanted = divide_up(bytes, layout->extent_bytes) + 2, most = layout->extent_count / 4;
-    db->standing_extents = (uint32_t)(wanted < most ? wanted : most);
-    extents_set_standing_reserve(db->extents, db->standing_extents);
+    uint64_t wanted = divide_up(bytes, layout->extent_bytes) + 2, most = layout_extent_count(layout) / 4;
+    uint32_t count = (uint32_t)(wanted < most ? wanted : most);
+    atomic_store(&db->standing_extents, count);
+    extents_set_standing_reserve(db->extents, count);
 }
 
 /* A run that nobody may have while this handle lives, and that only memory knows of: after a crash the next open finds it free, in one piece, for its log, however full and scattered the device is. */
-static void keep_spare_run(struct mote_db *db)
+bool spare_run_keep(struct mote_db *db)
 {
     uint32_t count = (uint32_t)divide_up(2ull * db->options.wal_frame_bytes_max, db->superblock.layout.extent_bytes);
     struct extent_reservation reservation;
     struct extent_run run;
-    uint32_t tries = 0;
-    do {
-        if (extents_reserve(db->extents, count, true, &reservation) == MOTE_OK) {
-            if (extents_allocate(db->extents, &reservation, count, count, &run) == MOTE_OK)
-                db->spare_run = run;
-            extents_unreserve(db->extents, &reservation);
-        }
-    } while (db->spare_run.count == 0 && tries++ < SPARE_TRIES && retention_make_room(db));
+    if (db->spare_run.count == 0 && extents_reserve(db->extents, count, true, &reservation) == MOTE_OK) {
+        if (extents_allocate(db->extents, &reservation, count, count, &run) == MOTE_OK)
+            db->spare_run = run;
+        extents_unreserve(db->extents, &reservation);
+    }
+    return db->spare_run.count > 0;
 }
 
 static int open_manifest(struct mote_db *db)
@@ -282,7 +281,8 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
     atomic_store(&db->visible_seq, start.next_seq - 1);
     list_replayed(db, recovery);
     result = wal_start(db->wal, &start);
-    keep_spare_run(db);
+    for (uint32_t tries = 0; !spare_run_keep(db) && tries < SPARE_TRIES && retention_make_room(db);)
+        tries++;
     if (!result)
         result = space_extend(db, false);
     if (result == MOTE_ENOSPC)
@@ -305,7 +305,7 @@ static void start_reading(struct mote_db *db, const struct recovery *recovery)
 
 static void init_locks(struct mote_db *db)
 {
-    pthread_mutex_t *mutexes[] = {&db->rotate_mutex, &db->batch_mutex, &db->flush_mutex, &db->compact_mutex, &db->checkpoint_mutex, &db->ddl_mutex, &db->space_mutex, &db->retain_mutex, &db->snapshot_mutex, &db->reader_mutex, &db->job_mutex};
+    pthread_mutex_t *mutexes[] = {&db->rotate_mutex, &db->batch_mutex, &db->flush_mutex, &db->compact_mutex, &db->checkpoint_mutex, &db->ddl_mutex, &db->space_mutex, &db->grow_mutex, &db->retain_mutex, &db->snapshot_mutex, &db->reader_mutex, &db->job_mutex};
     for (size_t i = 0; i < sizeof mutexes / sizeof mutexes[0]; i++)
         pthread_mutex_init(mutexes[i], NULL);
     pthread_cond_init(&db->reader_cond, NULL);
@@ -382,7 +382,7 @@ static int open_parts(struct mote_db *db, const struct mote_options *options)
         result = open_manifest(db);
     if (result)
         return result;
-    set_standing_reserve(db);
+    standing_reserve_set(db);
     recovery = calloc(1, sizeof *recovery);
     if (!recovery)
         return error_set(MOTE_ENOMEM, "out of memory while opening");

@@ -77,10 +77,8 @@ static int check_volume(const struct resize *resize)
 
 /* ---- Layouts ---- */
 
-/* The volume's layout on a device of another size; MOTE_ENOTSUP where its extents would have to lie elsewhere. */
-static int lay_out(const struct resize *resize, uint64_t size_bytes, struct layout *layout)
+int resize_lay_out(const struct layout *old, uint64_t size_bytes, struct layout *layout)
 {
-    const struct layout *old = &resize->superblock.layout;
     uint64_t log_bytes_max = old->log_bytes_max, end_bytes = 2 * old->manifest_area_bytes + SUPERBLOCK_REGION_BYTES;
     uint64_t extents_bytes = size_bytes > old->extents_offset_bytes + end_bytes ? round_down(size_bytes - old->extents_offset_bytes - end_bytes, old->extent_bytes) : 0;
     if (log_bytes_max > extents_bytes / 2)
@@ -97,7 +95,7 @@ static uint64_t size_for(const struct resize *resize, uint32_t extent_count)
     const struct layout *old = &resize->superblock.layout;
     struct layout layout;
     uint64_t size = old->extents_offset_bytes + extent_count * old->extent_bytes + 2 * old->manifest_area_bytes + SUPERBLOCK_REGION_BYTES, aligned = 64 * old->extent_bytes;
-    bool misplaced = size < aligned && old->device_size_bytes >= aligned && lay_out(resize, size, &layout) == MOTE_ENOTSUP;
+    bool misplaced = size < aligned && old->device_size_bytes >= aligned && resize_lay_out(&resize->superblock.layout, size, &layout) == MOTE_ENOTSUP;
     return misplaced ? aligned : size;
 }
 
@@ -191,7 +189,7 @@ static bool plan_moves(struct resize *resize, uint32_t extent_count)
 static bool fits(struct resize *resize, uint32_t extent_count)
 {
     struct layout layout;
-    return lay_out(resize, size_for(resize, extent_count), &layout) == MOTE_OK && plan_moves(resize, layout.extent_count);
+    return resize_lay_out(&resize->superblock.layout, size_for(resize, extent_count), &layout) == MOTE_OK && plan_moves(resize, layout.extent_count);
 }
 
 /* The least size that the volume can be brought to as it lies now; not above its own. */
@@ -419,7 +417,7 @@ static int run(struct resize *resize, uint64_t size_bytes, bool dry_run)
     resize->outcome.least_bytes = find_least(resize);
     if (size_bytes == old_bytes)
         return MOTE_OK;
-    result = lay_out(resize, size_bytes, &resize->layout);
+    result = resize_lay_out(&resize->superblock.layout, size_bytes, &resize->layout);
     if (size_bytes < old_bytes && (result || !plan_moves(resize, resize->layout.extent_count)))
         return refuse_shrink(resize, size_bytes);
     if (result || dry_run)

@@ -34,7 +34,7 @@ static int check_table_fits(const struct schema *schema)
 
 static int check_settings(const struct mote_db *db, const struct mote_retention *given, struct manifest_retention *settings)
 {
-    const uint64_t device_bytes = (uint64_t)db->superblock.layout.extent_count * db->superblock.layout.extent_bytes, room_bytes = given->bytes_max ? given->bytes_max : device_bytes;
+    const uint64_t device_bytes = (uint64_t)layout_extent_count(&db->superblock.layout) * db->superblock.layout.extent_bytes, room_bytes = given->bytes_max ? given->bytes_max : device_bytes;
     if (given->age_ns < 0 || given->window_ns < 0 || given->future_ns < 0 || given->recycle > 1 || given->flags)
         return error_set(MOTE_EINVAL, "retention: an age, a window or a limit is below 0, recycle is neither 0 nor 1, or flags are set that do not exist");
     if (given->pin_bytes_max > room_bytes / 2)

@@ -117,7 +117,7 @@ static void add_device(struct mote_db *db, struct mote_stats *stats)
     copy_text(stats->device, sizeof stats->device, blockdev_path(db->device));
     copy_text(stats->model, sizeof stats->model, geometry->model);
     memcpy(stats->uuid, db->superblock.uuid, sizeof stats->uuid);
-    stats->device_bytes = geometry->size_bytes;
+    stats->device_bytes = __atomic_load_n(&geometry->size_bytes, __ATOMIC_RELAXED); /* mote_grow reads it anew */
     stats->extent_bytes = db->superblock.layout.extent_bytes;
     stats->extents_total = extents.total;
     stats->extents_free = extents.free;

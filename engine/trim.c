@@ -50,7 +50,7 @@ static int discard_run(struct mote_db *db, struct blockdev_queue *queue, struct 
     *bytes = 0;
     if (!whole_units(blockdev_geometry(db->device), &from, &end))
         return MOTE_OK;
-    assert(from >= layout->extents_offset_bytes && end <= layout_extent_offset(layout, layout->extent_count));
+    assert(from >= layout->extents_offset_bytes && end <= layout_extent_offset(layout, layout_extent_count(layout)));
     int result = blockdev_discard_range(queue, from, end - from);
     if (!result)
         *bytes = end - from;

@@ -1030,6 +1030,14 @@ class database
         db_.reset(handle);
     }
 
+    /// The open volume fills the first size_bytes bytes of its device, which was enlarged before; 0: all of it.
+    mote_resize_result grow(std::uint64_t size_bytes = 0)
+    {
+        mote_resize_result result{};
+        check(mote_grow(db_.get(), size_bytes, nullptr, &result));
+        return result;
+    }
+
     /* As the destructor, but reports what went wrong. */
     void close() { check(mote_close(db_.release())); }
 

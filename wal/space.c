@@ -101,7 +101,7 @@ bool wal_space_seek(const struct wal *wal, uint64_t lsn, struct wal_position *po
 static int check_range(const struct wal *wal, const struct wal_range *range)
 {
     const uint64_t unit_bytes = wal->options.frame_align_bytes;
-    uint64_t device_bytes = blockdev_geometry(wal->options.device)->size_bytes;
+    uint64_t device_bytes = __atomic_load_n(&blockdev_geometry(wal->options.device)->size_bytes, __ATOMIC_RELAXED); /* blockdev_refresh, by a volume that grows */
     if (range->lsn % unit_bytes || range->device_offset_bytes % unit_bytes || range->length_bytes % unit_bytes ||
         range->length_bytes < wal->options.frame_bytes_max || range->length_bytes > UINT64_MAX - range->lsn)
         return error_set(MOTE_EINVAL, "a log range of %llu bytes at LSN %llu is not aligned to %llu bytes or shorter than a frame; map whole extents",

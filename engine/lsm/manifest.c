@@ -105,6 +105,22 @@ static int check_layout(const struct manifest *manifest)
     return MOTE_OK;
 }
 
+/* What in memory depends on the number of extents. */
+struct tables {
+    uint64_t *owned;
+    struct manifest_blob *blobs, *staged_blobs;
+    uint32_t blob_files_max;
+};
+
+static int make_tables(struct memory *memory, const struct layout *layout, struct tables *tables)
+{
+    tables->blob_files_max = layout->extent_count < MANIFEST_BLOB_FILES_MAX ? layout->extent_count : MANIFEST_BLOB_FILES_MAX;
+    tables->owned = memory_alloc_zero(memory, divide_up(layout->extent_count, 64) * sizeof *tables->owned);
+    tables->blobs = memory_alloc_zero(memory, tables->blob_files_max * sizeof *tables->blobs);
+    tables->staged_blobs = memory_alloc_zero(memory, tables->blob_files_max * sizeof *tables->staged_blobs);
+    return tables->owned && tables->blobs && tables->staged_blobs ? MOTE_OK : MOTE_EBUDGET;
+}
+
 static int allocate(struct manifest *manifest, uint32_t tables_max)
 {
     struct memory *memory = manifest->memory;
@@ -116,13 +132,15 @@ static int allocate(struct manifest *manifest, uint32_t tables_max)
     manifest->staged.tables = memory_alloc_zero(memory, (tables_max + 1u) * sizeof *manifest->staged.tables);
     manifest->state.indexes = memory_alloc_zero(memory, MANIFEST_INDEXES_MAX * sizeof *manifest->state.indexes);
     manifest->staged.indexes = memory_alloc_zero(memory, MANIFEST_INDEXES_MAX * sizeof *manifest->staged.indexes);
-    manifest->blob_files_max = manifest->layout.extent_count < MANIFEST_BLOB_FILES_MAX ? manifest->layout.extent_count : MANIFEST_BLOB_FILES_MAX;
-    manifest->state.blobs = memory_alloc_zero(memory, manifest->blob_files_max * sizeof *manifest->state.blobs);
-    manifest->staged.blobs = memory_alloc_zero(memory, manifest->blob_files_max * sizeof *manifest->staged.blobs);
+    struct tables tables;
+    int result = make_tables(memory, &manifest->layout, &tables);
+    manifest->owned = tables.owned;
+    manifest->state.blobs = tables.blobs;
+    manifest->staged.blobs = tables.staged_blobs;
+    manifest->blob_files_max = tables.blob_files_max;
     manifest->buckets = memory_alloc_zero(memory, manifest->bucket_count * sizeof *manifest->buckets);
-    manifest->owned = memory_alloc_zero(memory, divide_up(manifest->layout.extent_count, 64) * sizeof *manifest->owned);
     manifest->frame = memory_alloc_aligned(memory, manifest->frame_bytes_max, PAGE_BYTES);
-    if (!manifest->state.tables || !manifest->staged.tables || !manifest->state.indexes || !manifest->staged.indexes || !manifest->state.blobs || !manifest->staged.blobs || !manifest->buckets || !manifest->owned || !manifest->frame)
+    if (result || !manifest->state.tables || !manifest->staged.tables || !manifest->state.indexes || !manifest->staged.indexes || !manifest->buckets || !manifest->frame)
         return MOTE_EBUDGET;
     if (!manifest->device)
         return MOTE_OK; /* one to look at */
@@ -273,6 +291,7 @@ static int write_frame(struct manifest *manifest, struct manifest_frame *frame, 
 static int write_superblock(struct manifest *manifest, uint32_t area, uint64_t sequence)
 {
     struct superblock superblock = *manifest->superblock;
+    superblock.layout = manifest->layout; /* ahead of what others read, while the volume grows */
     uint64_t highest = superblock.generation > manifest->generation_seen ? superblock.generation : manifest->generation_seen;
     superblock.generation = highest + 1;
     superblock.manifest_area = area;
@@ -426,6 +445,76 @@ int manifest_resize(struct manifest *manifest, const struct manifest_image *imag
         result = replace_locked(manifest, image);
     }
     pthread_mutex_unlock(&manifest->mutex);
+    return result;
+}
+
+/* ---- Growing under way of others ---- */
+
+int manifest_clear_end(struct blockdev_queue *queue, const struct layout *layout, uint64_t from_bytes, uint64_t to_bytes)
+{
+    static const _Alignas(PAGE_BYTES) uint8_t zeros[256 * 1024];
+    const uint64_t slots_bytes = layout->device_size_bytes - SUPERBLOCK_REGION_BYTES;
+    const struct {
+        enum blockdev_source source;
+        uint64_t from_bytes, to_bytes;
+    } parts[] = {{BLOCKDEV_SOURCE_MANIFEST, layout->manifest_offset_bytes[1], slots_bytes}, {BLOCKDEV_SOURCE_SUPERBLOCK, slots_bytes, slots_bytes + SUPERBLOCK_SLOTS * SUPERBLOCK_SLOT_BYTES}};
+    int result = MOTE_OK;
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t at = parts[i].from_bytes > from_bytes ? parts[i].from_bytes : from_bytes, end = parts[i].to_bytes < to_bytes ? parts[i].to_bytes : to_bytes;
+        for (uint64_t piece_bytes; at < end && !result; at += piece_bytes) {
+            piece_bytes = end - at < sizeof zeros ? end - at : sizeof zeros;
+            result = blockdev_write_range(queue, parts[i].source, at, zeros, piece_bytes);
+        }
+    }
+    return result;
+}
+
+/* The manifest's own are exchanged for them. */
+static void use_tables(struct manifest *manifest, const struct layout *before, struct tables *tables)
+{
+    struct tables old = {manifest->owned, manifest->state.blobs, manifest->staged.blobs, manifest->blob_files_max};
+    memcpy(tables->owned, old.owned, divide_up(before->extent_count, 64) * sizeof *old.owned);
+    memcpy(tables->blobs, old.blobs, manifest->state.blob_count * sizeof *old.blobs);
+    manifest->owned = tables->owned;
+    manifest->state.blobs = tables->blobs;
+    manifest->staged.blobs = tables->staged_blobs;
+    manifest->blob_files_max = tables->blob_files_max;
+    *tables = old;
+}
+
+static int grow_locked(struct manifest *manifest, const struct layout *layout, struct tables *tables)
+{
+    const struct layout before = manifest->layout;
+    int result = check_writable(manifest);
+    if (result)
+        return result;
+    assert(layout->device_size_bytes > before.device_size_bytes && layout->manifest_area_bytes == before.manifest_area_bytes && layout->extents_offset_bytes == before.extents_offset_bytes);
+    result = manifest_clear_end(manifest->queue, layout, 0, before.device_size_bytes);
+    if (!result) {
+        manifest->layout = *layout;
+        result = rotate(manifest); /* the snapshot's barrier covers what was cleared, too */
+    }
+    if (result) {
+        manifest->layout = before;
+        return poison(manifest, result);
+    }
+    layout_move_end(&manifest->superblock->layout, layout);
+    use_tables(manifest, &before, tables);
+    return MOTE_OK;
+}
+
+int manifest_grow(struct manifest *manifest, const struct layout *layout)
+{
+    struct tables tables;
+    int result = make_tables(manifest->memory, layout, &tables);
+    if (!result) {
+        pthread_mutex_lock(&manifest->mutex);
+        result = grow_locked(manifest, layout, &tables);
+        pthread_mutex_unlock(&manifest->mutex);
+    }
+    memory_free(manifest->memory, tables.owned);
+    memory_free(manifest->memory, tables.blobs);
+    memory_free(manifest->memory, tables.staged_blobs);
     return result;
 }
 

@@ -265,6 +265,12 @@ int manifest_try(struct memory *memory, const struct layout *layout, uint32_t ta
 int manifest_replace(struct manifest *manifest, const struct manifest_image *image);
 /* The same on another layout, of which only the device's end differs: the second copy is made anew at its new place, and the superblock that points to it has the new layout. manifest and *options->superblock have it from here on. */
 int manifest_resize(struct manifest *manifest, const struct manifest_image *image, const struct layout *layout);
+/* A larger volume while others commit; the layout differs in its end alone. Two steps, so that commits wait for the second only:
+ *   manifest_clear_end  of the second copy's new place, and of the superblock's slots at the new end, what lies in [from_bytes, to_bytes) becomes zeros. Not a barrier. By the caller, on a queue of its own, for what lies behind the present end: nothing refers to that.
+ *   manifest_grow       what lies before the present end is cleared as well (the old end is lost from here on: the first copies stand for both), then the snapshot and the superblock as by manifest_snapshot, in the new layout.
+ * MOTE_EBUDGET: nothing changed. Any failure after the first write poisons; the layout is the old one. */
+int manifest_clear_end(struct blockdev_queue *queue, const struct layout *layout, uint64_t from_bytes, uint64_t to_bytes);
+int manifest_grow(struct manifest *manifest, const struct layout *layout);
 /* The state's segment, or NULL. */
 struct segment *manifest_find_segment(const struct manifest *manifest, uint64_t segment_id);
 

@@ -157,7 +157,7 @@ static int refresh(struct blockdev *device)
 {
     struct gate *gate = gate_of(device);
     int result = blockdev_refresh(gate->inner);
-    device->geometry = *blockdev_geometry(gate->inner);
+    __atomic_store_n(&device->geometry.size_bytes, __atomic_load_n(&blockdev_geometry(gate->inner)->size_bytes, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
     return result;
 }
 
