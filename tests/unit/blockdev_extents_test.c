@@ -379,3 +379,60 @@ Test(blockdev_extents, memory_that_is_not_there_is_an_error)
     cr_expect_eq(extents_create(memory, 1 << 24, &extents), MOTE_EBUDGET);
     memory_destroy(memory);
 }
+
+/* ---- Growing ---- */
+
+Test(blockdev_extents, growth_adds_free_extents_and_keeps_what_each_other_is)
+{
+    static const uint32_t sizes[] = {70, 70, 71, 127, 128, 129, 192, 1000, 1001};
+    struct extents_growth *growth;
+    struct extent_reservation reservation;
+    struct extent_run run, runs[4];
+    make(70);
+    cr_assert_eq(extents_mark_used(extents, (struct extent_run){3, 60}), 0);
+    cr_assert_eq(extents_mark_bad(extents, 69), 0);
+    extents_set_trim(extents, true);
+    cr_assert_eq(extents_reserve(extents, 2, false, &reservation), 0);
+    uint64_t pin = extents_pin(extents);
+    extents_free(extents, (struct extent_run){10, 5});
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct extents_counts before = counts();
+        cr_assert_eq(extents_growth_prepare(extents, sizes[i], &growth), 0);
+        cr_assert_eq(counts().total, before.total);
+        extents_growth_install(extents, growth);
+        struct extents_counts after = counts();
+        cr_assert_eq(after.total, sizes[i]);
+        cr_assert_eq(after.free, before.free + (sizes[i] - before.total));
+        cr_assert_eq(after.used, 55);
+        cr_assert_eq(after.quarantined, 5);
+        cr_assert_eq(after.bad, 1);
+        cr_assert_eq(after.reserved, 2);
+    }
+    extents_unpin(extents, pin);
+    cr_assert_eq(extents_take_trimmable(extents, runs, 4), 1);
+    cr_assert_eq(runs[0].first, 10);
+    cr_assert_eq(runs[0].count, 5);
+    extents_trimmed(extents, runs[0]);
+    extents_unreserve(extents, &reservation);
+    run = take(931); /* all that is new, in one piece with nothing between */
+    cr_assert_eq(run.first, 70);
+    cr_assert_eq(counts().free, 3 + 5 + 6);
+    extents_free(extents, run);
+    drop();
+}
+
+Test(blockdev_extents, growth_that_is_abandoned_or_lacks_memory_changes_nothing)
+{
+    struct extents_growth *growth;
+    make(100);
+    memory_fail_after(memory, 0, true);
+    cr_assert_eq(extents_growth_prepare(extents, 200, &growth), MOTE_EBUDGET);
+    memory_fail_after(memory, -1, false);
+    extents_growth_abandon(extents, growth);
+    cr_assert_eq(extents_growth_prepare(extents, 200, &growth), 0);
+    extents_growth_abandon(extents, growth);
+    cr_assert_eq(counts().total, 100);
+    cr_assert_eq(counts().free, 100);
+    cr_assert_eq(extents_mark_used(extents, (struct extent_run){100, 1}), MOTE_EDAMAGED);
+    drop();
+}
