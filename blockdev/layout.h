@@ -19,7 +19,7 @@
 #define DEVICE_BYTES_MIN (8u * 1024u * 1024u)
 
 struct layout {
-    uint64_t device_size_bytes; /* as formatted, rounded down to 4 KiB */
+    uint64_t device_size_bytes; /* as formatted, resized or grown, rounded down to 4 KiB */
     uint64_t extent_bytes;
     uint32_t extent_count;
     uint32_t segments_max;

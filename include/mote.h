@@ -1134,7 +1134,7 @@ struct mote_resize_result {
 MOTE_API int mote_resize(const char *path, uint64_t size_bytes, const struct mote_resize_options *options, struct mote_resize_result *outcome);
 
 /* Makes an open volume fill the first size_bytes bytes of its device, 0: all that the device has now, which is looked up anew: enlarge the partition, or the image file (truncate, fallocate; mote_resize would do it, but needs the volume closed), then call. Writers,
- * readers, flushes and the log go on; commits to the manifest wait for two barriers or three. On return the new size is durable, its room is in use, and writes that were refused for want of space go on. A power cut at any point leaves a whole volume of the old or
+ * readers, flushes and the log go on; commits to the manifest wait for three barriers. On return the new size is durable, its room is in use, and writes that were refused for want of space go on. A power cut at any point leaves a whole volume of the old or
  * of the new size. Of the options only dry_run counts: tell whether it would do; NULL: defaults. outcome may be NULL; its least_bytes and moved_bytes are 0.
  * MOTE_OK with nothing written: it has that size. MOTE_EBUSY: it would be smaller: close it and call mote_resize. MOTE_ENODEV: the device is smaller than that, or gone; MOTE_ESHRUNK: smaller than the volume. MOTE_ENOTSUP: its extents would have to lie elsewhere.
  * MOTE_EBUDGET: the table of extents does not fit into memory_bytes: close it and call mote_resize, or open it with more. MOTE_EREADONLY, MOTE_EPOISONED, MOTE_EFORK. MOTE_EIO: either nothing happened and the volume stays as it was, or the handle is
