@@ -391,8 +391,11 @@ static int walk(mote_aggregation *aggregation, const struct view *view, const st
             return result;
         int on_record = cursor_seek_window(cursor, &position, after);
         result = on_record < 0 ? on_record : walk_window(aggregation, on_record, &advance);
-        if (result || !advance)
+        if (result)
             return result;
+        cursor_remember(cursor);
+        if (!advance)
+            return MOTE_OK;
         cursor->done = cursor->done || !cursor_has_next_window(cursor);
         position = cursor->window;
         after = false;

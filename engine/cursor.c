@@ -190,6 +190,7 @@ static int fill_chunk(struct mote_cursor *cursor, const struct view *view, const
         result = fill_window(cursor, on_record, &advance);
         if (result)
             return result;
+        cursor_remember(cursor);
         cursor->done = cursor->done || cursor->rows_left == 0;
         if (!advance)
             return MOTE_OK;

@@ -59,7 +59,11 @@ struct mote_cursor {
     /* For the time of a call: */
     const struct schema *schema;
     bool keep; /* what is read ahead of few columns may stay in the cache */
+    const struct segment_list *list; /* NULL: none */
     uint64_t slots_used[READER_ITERATORS_MAX / 64];
+    uint32_t slots_used_count;
+    uint32_t depth, depth_count; /* how many segments one key may be in, in the list of so many segments whose last is depth_id */
+    uint64_t depth_id;
     struct bound window; /* ascending: its exclusive end; descending: its inclusive begin */
 };
 
@@ -80,12 +84,14 @@ void bound_after_prefix(struct bound *bound, const uint8_t *bytes, uint32_t leng
 void cursor_want(struct mote_cursor *cursor, uint32_t position);
 /* No iterator is in use yet. */
 void cursor_begin_sources(struct mote_cursor *cursor, const struct schema *schema, const struct segment_list *list);
-/* An iterator of the cursor's reader on the segment, as the scan wants it. A merge_open. */
-int cursor_open_segment(void *cursor, struct segment *segment, struct sst_iterator **iterator);
+/* The exclusive end of a segment's keys. */
+void cursor_segment_end(const struct segment_record *record, struct bound *end);
 /* Sets the merge's sources for the window at `position` (ascending: its begin; descending: its exclusive end). */
 int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *position);
 /* To the window's first record: 1, 0 at the end of its sources, negative MOTE_E. after: behind the key `position` itself. */
 int cursor_seek_window(struct mote_cursor *cursor, const struct bound *position, bool after);
+/* After a window, or a part of it, was walked: the next one, which goes on from there, need not look for what is known of its segments. */
+void cursor_remember(struct mote_cursor *cursor);
 /* Whether the key is beyond the window, and beyond the scan. A key that is beyond both ends the window alone: the sources of the next windows may have keys before it. */
 bool cursor_beyond_end(const struct mote_cursor *cursor, const struct record *record, bool *scan_done);
 /* Whether a window follows the one that was walked to its end. */
@@ -110,6 +116,21 @@ int cursor_check(mote_table *table, const struct mote_scan_options *given, const
 /* Fills the cursor (zeros so far) by the options, registers its snapshot and takes a reader; what is to come out of it is the caller's. After a failure there is nothing to be shut. */
 int cursor_open(mote_table *table, const struct mote_scan_options *options, struct mote_cursor *cursor);
 void cursor_shut(struct mote_cursor *cursor);
+
+/* ---- cursor_pool.c ---- */
+/* An iterator of the cursor's reader on the segment, as the scan wants it: the first after cursor_begin_sources. */
+int cursor_open_segment(struct mote_cursor *cursor, struct segment *segment, struct sst_iterator **iterator);
+/* The functions of the merge's pool. */
+int cursor_open_pooled(void *cursor, struct segment *segment, struct sst_iterator *held, struct sst_iterator **iterator);
+void cursor_close_pooled(void *cursor, struct sst_iterator *iterator, bool parked);
+/* The iterator, if it is still on the segment and free: it is in use then. NULL: not so. */
+struct sst_iterator *cursor_hold_iterator(struct mote_cursor *cursor, const struct segment *segment, struct sst_iterator *iterator);
+/* The least and the greatest start of a key that a segment may have in the scan's series. false: the scan has none, or the segment no times. */
+bool cursor_series_bounds(const struct mote_cursor *cursor, const struct segment_record *record, struct bound *least, struct bound *greatest);
+/* From where on, from the position, the segment may have keys: ascending none is before the bound, descending all are; unset: nothing is known. false: it has none at all. */
+bool cursor_segment_bound(const struct mote_cursor *cursor, const struct segment_record *record, const struct bound *position, struct bound *bound);
+/* Whether what begins at such a bound is outside of the scan. */
+bool cursor_bound_outside(const struct mote_cursor *cursor, const struct bound *bound);
 
 /* ---- cursor.c ---- */
 /* mote_scan or mote_latest with checked options, over the writes of a transaction (overlay; NULL: none). */

@@ -1,15 +1,15 @@
 /* cursor_window.c: what a cursor covers: its bounds, and the windows in which it walks them (cursor_private.h).
  *
- * Windows. A table may have thousands of segments, most of them disjoint. The key space is walked in windows between segment boundaries: within a window every source is a memtable or one of the few segments that cover it, and only these are
- * open. Ascending, at position K: the window reaches to the smallest min_key above K; descending, at position U (exclusive): down to the largest end of a segment below U.
+ * Windows. A table may have thousands of segments, most of them disjoint. The key space is walked in windows between segment boundaries: within a window every source is a memtable or a segment that lies in it. Ascending, at position K: the
+ * segments that cover K and the next BEHIND_MAX by least key, up to the least key of the one after; descending, at position U (exclusive): those that cover U, down to the largest end of a segment below it. Where segments lie deep above
+ * each other they share a pool of iterators (cursor_pool.c).
  *
  * Threads: the cursor's. Failures: those of the segments' iterators; MOTE_EBUDGET.
  */
 #include "engine/cursor_private.h"
 #include "engine/overlay.h"
 
-#define AHEAD_ROWS_MIN 256u  /* a scan that has fewer rows to go does not read ahead */
-#define FEW_ROWS_MAX 4096u   /* of so few it reads no more than the blocks in which they lie */
+#define BEHIND_MAX 32u       /* segments of a window that begin behind its begin; they are not opened before the scan comes to them */
 #define KEPT_SHARE 2u        /* what a scan reads ahead of few columns may stay in the cache if all of it takes no more than this part of it */
 
 /* ---- Bounds ---- */
@@ -24,8 +24,7 @@ void bound_after_prefix(struct bound *bound, const uint8_t *bytes, uint32_t leng
         bound->bytes[bound->length - 1]++;
 }
 
-/* The exclusive end of a segment's keys. */
-static void segment_end(const struct segment_record *record, struct bound *end)
+void cursor_segment_end(const struct segment_record *record, struct bound *end)
 {
     const struct segment_key *max = &record->max_key;
     if (max->truncated) {
@@ -45,16 +44,6 @@ void cursor_want(struct mote_cursor *cursor, uint32_t position)
     cursor->wanted[position / 64] |= bit;
 }
 
-/* Tells the iterator what the scan wants. Going up whole runs are copied, mostly without a look at their keys; going down each row's key is needed. */
-static void choose_streams(const struct mote_cursor *cursor, struct sst_iterator *iterator)
-{
-    uint32_t columns[MOTE_COLUMNS_MAX], count = 0;
-    for (uint32_t position = 0; position < cursor->schema->column_count; position++)
-        if (cursor->wanted[position / 64] >> position % 64 & 1)
-            columns[count++] = position;
-    sst_iterator_set_columns(iterator, columns, count, cursor->descending || cursor->wants_keys, cursor->keep);
-}
-
 /* Whether the wanted columns of the whole table, by a guess of their share and in whole pages, are small against the cache. Who defers reads few blocks, and will read the same the next time. */
 static bool worth_keeping(const struct mote_cursor *cursor, const struct segment_list *list)
 {
@@ -67,75 +56,6 @@ static bool worth_keeping(const struct mote_cursor *cursor, const struct segment
     return cursor->deferred || bytes <= cursor->table->db->options.cache_bytes / KEPT_SHARE;
 }
 
-static bool slot_used(const uint64_t *slots_used, uint32_t slot) { return (slots_used[slot / 64] >> slot % 64) & 1; }
-
-/* Each of the window's segments is taken to have its share. */
-static void expect_rows(struct mote_cursor *cursor)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < cursor->reader->iterator_end; i++)
-        count += slot_used(cursor->slots_used, i);
-    for (uint32_t i = 0; i < cursor->reader->iterator_end; i++)
-        if (slot_used(cursor->slots_used, i))
-            sst_iterator_set_expected(cursor->reader->iterators[i], (uint32_t)(cursor->rows_left / count) + 1);
-}
-
-int cursor_open_segment(void *context, struct segment *segment, struct sst_iterator **iterator)
-{
-    struct mote_cursor *cursor = context;
-    const struct schema *schema = cursor->schema;
-    uint64_t *slots_used = cursor->slots_used;
-    struct mote_db *db = cursor->table->db;
-    struct reader *reader = cursor->reader;
-    uint32_t slot = READER_ITERATORS_MAX;
-    for (uint32_t i = 0; i < reader->iterator_end; i++) {
-        bool free_slot = !slot_used(slots_used, i);
-        if (free_slot && reader->iterators[i] && reader->iterator_segment[i] == segment->record.id)
-            slot = i;
-    }
-    for (uint32_t i = 0; slot == READER_ITERATORS_MAX && i < READER_ITERATORS_MAX; i++) {
-        if (!slot_used(slots_used, i))
-            slot = i;
-    }
-    if (slot == READER_ITERATORS_MAX)
-        return error_set(MOTE_EBUDGET, "more than %u segments of table %s overlap: run a compaction", READER_ITERATORS_MAX, schema->name);
-    slots_used[slot / 64] |= 1ull << slot % 64;
-    int result = reader_make_iterator(db, reader, slot);
-    if (!result)
-        result = sst_iterator_open(reader->iterators[slot], segment, schema);
-    if (result)
-        return result;
-    reader->iterator_segment[slot] = segment->record.id;
-    bool ahead = !cursor->descending && !cursor->short_reads && cursor->rows_left > AHEAD_ROWS_MIN;
-    if (!reader->ahead && ahead && sst_ahead_create(&db->sst, &reader->ahead))
-        reader->ahead = NULL; /* without memory for it a scan is only slower */
-    sst_iterator_set_ahead(reader->iterators[slot], ahead ? reader->ahead : NULL);
-    if (ahead && cursor->rows_left <= FEW_ROWS_MAX)
-        expect_rows(cursor);
-    if (cursor->projects)
-        choose_streams(cursor, reader->iterators[slot]);
-    if (cursor->deferred)
-        sst_iterator_set_deferred(reader->iterators[slot], cursor->wants, cursor->wants_context);
-    if (cursor->use_time && cursor->prunable)
-        sst_iterator_set_time_range(reader->iterators[slot], cursor->time_from_ns, cursor->time_to_ns);
-    *iterator = reader->iterators[slot];
-    return MOTE_OK;
-}
-
-/* The least and the greatest start of a key that a segment may have in the scan's series. */
-static bool series_bounds(const struct mote_cursor *cursor, const struct segment_record *record, struct bound *least, struct bound *greatest)
-{
-    if (!cursor->series.set || record->time_min > record->time_max)
-        return false;
-    struct mote_value time = {.type = MOTE_TYPE_TIMESTAMP};
-    *least = *greatest = cursor->series;
-    time.as.i64 = record->time_min;
-    least->length += key_append_value(time.type, &time, least->bytes + least->length);
-    time.as.i64 = record->time_max;
-    greatest->length += key_append_value(time.type, &time, greatest->bytes + greatest->length);
-    return true;
-}
-
 /* Whether the segment has no key in the scan's series from the position on (descending: before it). */
 static bool beside_series(const struct mote_cursor *cursor, const struct bound *position, const struct bound *least, const struct bound *greatest)
 {
@@ -146,38 +66,46 @@ static bool beside_series(const struct mote_cursor *cursor, const struct bound *
     return from->set && key_compare(greatest->bytes, greatest->length, from->bytes, common) < 0;
 }
 
-static int add_segment(struct mote_cursor *cursor, struct segment *segment, const struct bound *least, const struct bound *position)
+/* The segment becomes a source, unless it is known to have nothing of the scan from the position on. */
+static int add_segment(struct mote_cursor *cursor, struct segment *segment, const struct bound *position)
 {
     struct merge *merge = cursor->reader->merge;
-    struct sst_iterator *iterator;
-    if (least && !cursor->descending && least->length <= MERGE_BOUND_BYTES && (!position->set || bound_compare(position, least->bytes, least->length) < 0))
-        return merge_add_segment_later(merge, segment, least->bytes, least->length, cursor_open_segment, cursor);
-    int result = cursor_open_segment(cursor, segment, &iterator);
-    return result ? result : merge_add_segment(merge, iterator);
+    struct merge_hint hint = {0};
+    bool known = merge_recall(merge, segment->record.id, &hint);
+    struct sst_iterator *held = known ? cursor_hold_iterator(cursor, segment, hint.iterator) : NULL;
+    struct bound bound;
+    if (known && hint.ended)
+        return MOTE_OK;
+    if (known && hint.bound_bytes)
+        return merge_add_later(merge, segment, hint.bound, hint.bound_bytes, held);
+    if (!cursor_segment_bound(cursor, &segment->record, position, &bound) || cursor_bound_outside(cursor, &bound))
+        return MOTE_OK;
+    if (bound.length > MERGE_BOUND_BYTES)
+        bound.length = cursor->descending ? 0 : MERGE_BOUND_BYTES; /* cut short it is one from below only */
+    return merge_add_later(merge, segment, bound.bytes, bound.set ? bound.length : 0, held);
 }
 
-/* Whether the segment covers the position (ascending: holds keys at or after it and begins at or before it); otherwise its boundary may end the window. */
-static bool covers_ascending(struct mote_cursor *cursor, const struct bound *position, const struct segment_record *record)
+/* Where the segment lies, ascending: holds keys at or after the position and begins at or before it, or begins behind it. */
+enum reach { BEFORE, COVERS, BEHIND };
+
+static enum reach reach_ascending(const struct bound *position, const struct segment_record *record)
 {
     struct bound end;
     const uint8_t *key = position->bytes;
     uint32_t length = position->set ? position->length : 0;
-    segment_end(record, &end);
-    if (end.set && key_compare(end.bytes, end.length, key, length) <= 0)
-        return false; /* all before */
-    if (key_compare(record->min_key.bytes, record->min_key.length, key, length) <= 0)
-        return true;
-    if (!cursor->window.set || bound_compare(&cursor->window, record->min_key.bytes, record->min_key.length) > 0)
-        bound_set(&cursor->window, record->min_key.bytes, record->min_key.length);
-    return false;
+    if (key_compare(record->min_key.bytes, record->min_key.length, key, length) > 0)
+        return BEHIND;
+    cursor_segment_end(record, &end);
+    return end.set && key_compare(end.bytes, end.length, key, length) <= 0 ? BEFORE : COVERS;
 }
 
+/* Whether it covers the position; otherwise its boundary may end the window. */
 static bool covers_descending(struct mote_cursor *cursor, const struct bound *position, const struct segment_record *record)
 {
     struct bound end;
     if (position->set && key_compare(record->min_key.bytes, record->min_key.length, position->bytes, position->length) >= 0)
         return false; /* all behind */
-    segment_end(record, &end);
+    cursor_segment_end(record, &end);
     if (!end.set || (position->set && bound_compare(&end, position->bytes, position->length) >= 0))
         return true;
     if (!cursor->window.set || bound_compare(&cursor->window, end.bytes, end.length) < 0)
@@ -188,19 +116,48 @@ static bool covers_descending(struct mote_cursor *cursor, const struct bound *po
 void cursor_begin_sources(struct mote_cursor *cursor, const struct schema *schema, const struct segment_list *list)
 {
     cursor->schema = schema;
+    cursor->list = list;
     cursor->keep = cursor->projects && worth_keeping(cursor, list);
     memset(cursor->slots_used, 0, sizeof cursor->slots_used);
+    cursor->slots_used_count = 0;
+}
+
+/* The segments of the window. Ascending, in the order of their least keys: those that cover the position and BEHIND_MAX that begin behind it; the next one ends the window. */
+static int add_segments(struct mote_cursor *cursor, const struct segment_list *list, const struct bound *position)
+{
+    struct segment *const *segments = cursor->descending ? list->segments : list->segments + list->count;
+    struct bound least, greatest;
+    int result = MOTE_OK;
+    uint32_t behind = 0;
+    for (uint32_t i = 0; i < list->count && !result; i++) {
+        const struct segment_record *record = &segments[i]->record;
+        enum reach reach = COVERS;
+        if (!cursor->descending && (reach = reach_ascending(position, record)) == BEHIND && cursor->upper.set && bound_compare(&cursor->upper, record->min_key.bytes, record->min_key.length) <= 0)
+            return MOTE_OK; /* and so do all that follow */
+        if (reach == BEFORE || (cursor->use_time && cursor->schema->time_in_key && !segment_may_hold_times(record, cursor->time_from_ns, cursor->time_to_ns)))
+            continue;
+        if (cursor_series_bounds(cursor, record, &least, &greatest) && beside_series(cursor, position, &least, &greatest))
+            continue;
+        if (reach == BEHIND && behind++ == BEHIND_MAX) {
+            bound_set(&cursor->window, record->min_key.bytes, record->min_key.length);
+            return MOTE_OK;
+        }
+        if (!cursor->descending || covers_descending(cursor, position, record))
+            result = add_segment(cursor, segments[i], position);
+    }
+    return result;
 }
 
 int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, const struct schema *schema, const struct bound *position)
 {
     struct reader *reader = cursor->reader;
     const struct segment_list *list = version_find(view->version, cursor->table->id);
-    struct bound least, greatest;
+    const struct merge_pool pool = {cursor_open_pooled, cursor_close_pooled, cursor};
     int result = MOTE_OK;
     cursor->window.set = false;
     cursor_begin_sources(cursor, schema, list);
     merge_reset(reader->merge, MERGE_VISIBLE, cursor->descending, cursor->snapshot, schema);
+    merge_set_pool(reader->merge, &pool);
     for (uint32_t i = 0; i < view->generation_count && !result; i++) {
         struct memtable *memtable = memtable_of_table(view->generations[i]->memtables, cursor->table->id, false);
         if (memtable)
@@ -209,19 +166,12 @@ int cursor_plan_window(struct mote_cursor *cursor, const struct view *view, cons
     struct memtable *own = cursor->overlay ? memtable_of_table(cursor->overlay->memtables, cursor->table->id, false) : NULL;
     if (own && !result)
         result = merge_add_private(reader->merge, own, cursor->overlay_seq);
-    for (uint32_t i = 0; list && i < list->count && !result; i++) {
-        struct segment *segment = list->segments[i];
-        if (cursor->use_time && schema->time_in_key && !segment_may_hold_times(&segment->record, cursor->time_from_ns, cursor->time_to_ns))
-            continue;
-        bool bounded = series_bounds(cursor, &segment->record, &least, &greatest);
-        if (bounded && beside_series(cursor, position, &least, &greatest))
-            continue;
-        bool covers = cursor->descending ? covers_descending(cursor, position, &segment->record) : covers_ascending(cursor, position, &segment->record);
-        if (covers)
-            result = add_segment(cursor, segment, bounded ? &least : NULL, position);
-    }
+    if (!result && list)
+        result = add_segments(cursor, list, position);
+    if (cursor->window.set)
+        merge_set_end(reader->merge, cursor->window.bytes, cursor->window.length);
     for (uint32_t i = 0; reader->ahead && i < reader->iterator_end; i++)
-        if (reader->iterators[i] && !slot_used(cursor->slots_used, i))
+        if (reader->iterators[i] && !(cursor->slots_used[i / 64] >> i % 64 & 1))
             sst_iterator_set_ahead(reader->iterators[i], NULL); /* others of this window need what it holds */
     return result;
 }
@@ -236,6 +186,18 @@ int cursor_seek_window(struct mote_cursor *cursor, const struct bound *position,
     if (cursor->descending)
         return merge_seek_last(merge, NULL, 0, false);
     return merge_seek(merge, position->set ? position->bytes : NULL, position->set ? position->length : 0);
+}
+
+void cursor_remember(struct mote_cursor *cursor)
+{
+    const uint8_t *key;
+    uint32_t key_bytes;
+    merge_remember(cursor->reader->merge);
+    if (!merge_last_deleted(cursor->reader->merge, &key, &key_bytes))
+        return;
+    int order = cursor->last.set ? bound_compare(&cursor->last, key, key_bytes) : 0;
+    if (!cursor->last.set || (cursor->descending ? order > 0 : order < 0))
+        bound_set(&cursor->last, key, key_bytes);
 }
 
 bool cursor_beyond_end(const struct mote_cursor *cursor, const struct record *record, bool *scan_done)

@@ -39,7 +39,9 @@
 #define GENERATIONS_MAX 16u
 #define WORKERS_MAX 8u
 #define GET_READERS 8u         /* readers kept for mote_get and mote_insert, beside one for each cursor */
-#define READER_ITERATORS_MAX 256u /* segments that one reader has open at a time; compaction keeps the depth far below, and writers stall before it is reached */
+#define READER_ITERATORS_MAX 256u /* segments that one reader has open at a time; others wait for their turn (cursor_pool.c) */
+#define READER_SOURCES_KEPT 64u   /* segments for which an idle reader has room to keep account of */
+#define SPREAD_MAX 4096u          /* largest compaction_spread_max: a reader keeps account of so many */
 #define READER_ITERATORS_KEPT 16u /* of them stay with an idle reader */
 #define BUSY_TIMEOUT_MS 5000u  /* for which a device that is in use is tried again: the kernel releases what a killed or just closed handle held a little later */
 #define STALL_DEPTH 40u        /* overlap depth at which flushes wait for compaction */
@@ -250,6 +252,8 @@ int resize_lay_out(const struct layout *old, uint64_t size_bytes, struct layout 
 /* ---- options.c ---- */
 int options_resolve(const struct mote_options *given, const struct blockdev_geometry *geometry, const struct superblock *superblock, struct mote_options *resolved);
 uint32_t options_stage_count(const struct mote_options *options);
+/* Segments of different times that one reader may have open at a time. */
+uint32_t options_iterators(const struct mote_options *options);
 
 /* ---- format.c ---- */
 int format_choose_uuid(const struct mote_format_options *options, uint8_t uuid[16]);

@@ -16,6 +16,7 @@ static const struct preset PRESETS[] = {
 
 #define HEAP_BYTES_MIN (8ull << 20)
 #define OPEN_SEGMENT_BYTES (256ull << 10) /* a block's decoded columns, about */
+#define SCANNED_SEGMENT_BYTES 512u /* what a reader keeps of a segment that it has not open: a source of the merge, and a hint */
 
 static int check_range(const char *name, uint64_t value, uint64_t min, uint64_t max)
 {
@@ -59,7 +60,7 @@ static int check_all(const struct mote_options *options)
         {"wal_frame_bytes_max", options->wal_frame_bytes_max, 8192, REQUEST_BYTES_MAX},
         {"block_rows", options->block_rows, 1, 65536},
         {"compaction_runs_max", options->compaction_runs_max, 2, 32},
-        {"compaction_spread_max", options->compaction_spread_max, 4, READER_ITERATORS_MAX / 2},
+        {"compaction_spread_max", options->compaction_spread_max, 4, SPREAD_MAX},
         {"compression", options->compression, 0, 3},
         {"trim", options->trim, 0, MOTE_TRIM_ON},
     };
@@ -82,12 +83,25 @@ static uint64_t planned_bytes(const struct mote_options *options)
     return options->memtable_bytes * options->memtable_count + options->cache_bytes + (uint64_t)options_stage_count(options) * options->wal_frame_bytes_max;
 }
 
-/* A scan in key order has each of the segments open that lie above each other; all of them may take a quarter of what memtables, cache and log leave. */
+/* What memtables, cache and log leave. */
+static uint64_t left_bytes(const struct mote_options *options)
+{
+    uint64_t planned = planned_bytes(options);
+    return options->memory_bytes > planned ? options->memory_bytes - planned : 0;
+}
+
+/* All that one scan has open may take a quarter of it. */
+uint32_t options_iterators(const struct mote_options *options)
+{
+    uint64_t fit = left_bytes(options) / 4 / OPEN_SEGMENT_BYTES;
+    return fit < 8 ? 8 : fit > READER_ITERATORS_MAX / 2 ? READER_ITERATORS_MAX / 2 : (uint32_t)fit;
+}
+
+/* A scan in key order keeps account of each of the segments that lie above each other; that may take a sixteenth of it. */
 static uint32_t choose_spread(const struct mote_options *options)
 {
-    uint64_t planned = planned_bytes(options), left = options->memory_bytes > planned ? options->memory_bytes - planned : 0;
-    uint64_t fit = left / 4 / OPEN_SEGMENT_BYTES;
-    return fit < 8 ? 8 : fit > READER_ITERATORS_MAX / 2 ? READER_ITERATORS_MAX / 2 : (uint32_t)fit;
+    uint64_t fit = left_bytes(options) / 16 / SCANNED_SEGMENT_BYTES;
+    return fit < 64 ? 64 : fit > SPREAD_MAX ? SPREAD_MAX : (uint32_t)fit;
 }
 
 static int check_memory(const struct mote_options *options)

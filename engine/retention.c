@@ -6,6 +6,7 @@
 #include <time.h>
 
 #define WINDOWS_MIN 4u
+#define WINDOWS_MAX 64u /* picking a compaction looks at each of them */
 
 /* ---- Making ---- */
 
@@ -297,7 +298,8 @@ struct window_frame retention_windows(struct mote_db *db, uint64_t table_id, con
     struct mote_table *table = catalog_find_id(db, table_id);
     struct table_retention *retention = table ? atomic_load(&table->retention) : NULL;
     int64_t window_ns = retention ? atomic_load(&retention->window_ns) : 0;
-    uint32_t count_max = db->options.compaction_spread_max / 2 > WINDOWS_MIN ? db->options.compaction_spread_max / 2 : WINDOWS_MIN;
+    uint32_t count_max = db->options.compaction_spread_max / 2 < WINDOWS_MAX ? db->options.compaction_spread_max / 2 : WINDOWS_MAX;
+    count_max = count_max > WINDOWS_MIN ? count_max : WINDOWS_MIN;
     if (window_ns <= 0)
         return (struct window_frame){0};
     const int64_t newest_ns = atomic_load(&retention->newest_ns), greatest_ns = newest_ns == INT64_MIN ? INT64_MAX : add_clamped(newest_ns, atomic_load(&retention->future_ns));

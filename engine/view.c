@@ -65,7 +65,7 @@ static int reader_create(struct mote_db *db, struct reader *reader)
     int result = blockdev_queue_create(db->device, &options, &reader->queue);
     if (result)
         return result;
-    return merge_create(db->memory, GENERATIONS_MAX + READER_ITERATORS_MAX + 1, &reader->merge);
+    return merge_create(db->memory, GENERATIONS_MAX + 1 + READER_SOURCES_KEPT, &reader->merge);
 }
 
 static void reader_destroy(struct reader *reader)
@@ -153,6 +153,8 @@ struct reader *reader_take(struct mote_db *db, bool for_cursor)
 /* What a scan over many segments opened is given back; a few iterators keep their memory for the next read. */
 static void close_iterators(struct reader *reader)
 {
+    if (reader->merge)
+        merge_rest(reader->merge);
     for (uint32_t i = 0; reader->ahead && i < reader->iterator_end; i++)
         if (reader->iterators[i])
             sst_iterator_set_ahead(reader->iterators[i], NULL);

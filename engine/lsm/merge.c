@@ -1,80 +1,51 @@
 /* merge.c: the merge of merge.h: a binary heap of sources on (key, seq).
  *
  * Each source keeps its present record beside it, the first eight bytes of the key as an integer, so that most comparisons touch no key bytes.
- *   Ascending: a segment may be added before it is open; its source then stands on a bound below all its records, and is opened when that comes to the top.
+ *   A segment of the pool (merge_pool.c) may have no iterator; its source then stands on a bound beside all its records, or on a copy of its next key, and is opened when that comes to the top.
  *   Ascending: a source stands on its next record in (key ascending, seq descending) order; records above the snapshot and older versions of a key that was yielded are stepped over when they reach the top.
  *   Descending: a source always stands on its newest version, at or below the snapshot, of some key: stepping back meets a key's oldest version first, so it goes on back to the newest that the snapshot sees.
  *
  * Invariants: heap[0..live) are the sources that stand on a record; in MERGE_VISIBLE current_key is the key last yielded, or last found deleted, and no record of it is yielded again.
  * Threads: one. Failures: those of the segments' iterators; after one the merge yields nothing but that error until it is positioned anew.
  */
-#include "engine/lsm/merge.h"
+#include "engine/lsm/merge_private.h"
 
 #include <assert.h>
 
 #include "blockdev/base/errors.h"
-#include "blockdev/base/memory.h"
 
 #define PASSED_OVER_MAX 6u
-
-struct source {
-    uint64_t key_prefix; /* first eight bytes of the key, big-endian, padded with zeros */
-    struct record record;
-    struct sst_iterator *segment; /* NULL: a memtable */
-    struct memtable_iterator memtable;
-    const struct schema *image_schema; /* of a memtable's record */
-    const uint8_t *image;
-    uint32_t image_bytes;
-    uint64_t limit_seq;   /* versions above it are not seen: the merge's snapshot, or of a private memtable its own */
-    uint32_t passed_over; /* records of a memtable not yielded since the last search */
-    struct segment *const *segments; /* of merge_add_segments */
-    uint32_t segment_count, segment_next;
-    const struct schema *reader_schema;
-    struct segment *later; /* of merge_add_segment_later, until it is opened: record is then its bound */
-    merge_open open;
-    void *open_context;
-    uint8_t bound[MERGE_BOUND_BYTES];
-    uint32_t bound_bytes;
-};
-
-struct merge {
-    struct memory *memory;
-    const struct schema *schema;
-    enum merge_mode mode;
-    bool descending;
-    bool has_current;
-    int failed; /* MOTE_E of an iterator, until the next positioning */
-    uint64_t snapshot_seq;
-    uint32_t sources_max, count, live;
-    uint64_t current_prefix;
-    uint32_t current_key_bytes;
-    uint8_t current_key[MOTE_KEY_BYTES_MAX];
-    uint8_t scratch[MOTE_KEY_BYTES_MAX];
-    uint32_t *heap; /* indices of sources */
-    struct source sources[];
-};
 
 int merge_create(struct memory *memory, uint32_t sources_max, struct merge **merge)
 {
     assert(sources_max);
-    *merge = memory_alloc_zero(memory, sizeof **merge + sources_max * (sizeof(struct source) + sizeof(uint32_t)));
+    *merge = memory_alloc_zero(memory, sizeof **merge);
     if (!*merge)
         return MOTE_EBUDGET;
     (*merge)->memory = memory;
     (*merge)->sources_max = sources_max;
-    (*merge)->heap = (uint32_t *)((*merge)->sources + sources_max);
-    return MOTE_OK;
+    int result = merge_reserve(*merge, sources_max);
+    if (result) {
+        memory_free(memory, *merge);
+        *merge = NULL;
+    }
+    return result;
 }
 
 void merge_destroy(struct merge *merge)
 {
-    if (merge)
-        memory_free(merge->memory, merge);
+    if (!merge)
+        return;
+    merge_pool_clear(merge);
+    memory_free(merge->memory, merge->hints);
+    memory_free(merge->memory, merge->sources);
+    memory_free(merge->memory, merge);
 }
 
 void merge_reset(struct merge *merge, enum merge_mode mode, bool descending, uint64_t snapshot_seq, const struct schema *schema)
 {
     assert(mode == MERGE_VISIBLE || !descending);
+    merge_pool_clear(merge);
     merge->mode = mode;
     merge->descending = descending;
     merge->snapshot_seq = snapshot_seq;
@@ -82,12 +53,14 @@ void merge_reset(struct merge *merge, enum merge_mode mode, bool descending, uin
     merge->count = merge->live = 0;
     merge->has_current = false;
     merge->failed = MOTE_OK;
+    merge->end = NULL;
+    merge->deleted_key_bytes = 0;
 }
 
-static struct source *add_source(struct merge *merge)
+struct source *merge_add_source(struct merge *merge)
 {
-    if (merge->count == merge->sources_max) {
-        error_set(MOTE_EBUDGET, "a merge of more than %u memtables and segments was asked for; compact the table", merge->sources_max);
+    if (merge->count == merge->capacity) {
+        error_set(MOTE_EBUDGET, "a merge of more than %u memtables and segments was asked for; compact the table", merge->capacity);
         return NULL;
     }
     struct source *source = &merge->sources[merge->count++];
@@ -97,7 +70,7 @@ static struct source *add_source(struct merge *merge)
 
 int merge_add_private(struct merge *merge, struct memtable *memtable, uint64_t limit_seq)
 {
-    struct source *source = add_source(merge);
+    struct source *source = merge_add_source(merge);
     if (!source)
         return MOTE_EBUDGET;
     memtable_iterate(memtable, &source->memtable);
@@ -109,24 +82,10 @@ int merge_add_memtable(struct merge *merge, struct memtable *memtable) { return 
 
 int merge_add_segment(struct merge *merge, struct sst_iterator *iterator)
 {
-    struct source *source = add_source(merge);
+    struct source *source = merge_add_source(merge);
     if (!source)
         return MOTE_EBUDGET;
     source->segment = iterator;
-    return MOTE_OK;
-}
-
-int merge_add_segment_later(struct merge *merge, struct segment *segment, const uint8_t *bound, uint32_t bound_bytes, merge_open open, void *context)
-{
-    assert(!merge->descending && bound_bytes <= MERGE_BOUND_BYTES);
-    struct source *source = add_source(merge);
-    if (!source)
-        return MOTE_EBUDGET;
-    source->later = segment;
-    source->open = open;
-    source->open_context = context;
-    source->bound_bytes = bound_bytes;
-    memcpy(source->bound, bound, bound_bytes);
     return MOTE_OK;
 }
 
@@ -144,15 +103,6 @@ int merge_add_segments(struct merge *merge, struct sst_iterator *iterator, struc
 }
 
 /* ---- Sources: 1 on a record, 0 at the end, negative MOTE_E ---- */
-
-static uint64_t load_prefix(const uint8_t *key, uint32_t key_bytes)
-{
-    uint8_t padded[8] = {0};
-    if (key_bytes >= 8)
-        return load_be64(key);
-    memcpy(padded, key, key_bytes);
-    return load_be64(padded);
-}
 
 /* Takes over the record that the iterator stands on, if found says that it stands on one. */
 static int load_source(struct source *source, int found)
@@ -203,23 +153,6 @@ static int seek_forward(struct source *source, const uint8_t *key, uint32_t key_
     return load_source(source, source->segment ? sst_seek(source->segment, key, key_bytes, seq) : memtable_seek(&source->memtable, key, key_bytes, seq));
 }
 
-/* A segment that is not open yet stands on its bound, before every record there, unless the position is beyond it. */
-static int seek_or_wait(struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
-{
-    if (source->later && (!key || key_compare(key, key_bytes, source->bound, source->bound_bytes) < 0)) {
-        source->record = (struct record){.key = source->bound, .key_bytes = source->bound_bytes, .kind = RECORD_PUT, .seq = UINT64_MAX};
-        source->key_prefix = load_prefix(source->bound, source->bound_bytes);
-        return 1;
-    }
-    if (source->later) {
-        int result = source->open(source->open_context, source->later, &source->segment);
-        if (result)
-            return result;
-        source->later = NULL;
-    }
-    return seek_forward(source, key, key_bytes, seq);
-}
-
 static int seek_back(struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
 {
     if (!key)
@@ -257,19 +190,38 @@ static int settle_back(struct source *source, int found)
     return found;
 }
 
-/* ---- The heap ---- */
-
-static int compare_sources(const struct merge *merge, const struct source *a, const struct source *b)
+/* To the first record at or after (key, seq), or, descending, to the newest visible version of the last key before it. */
+static int seek_source(const struct merge *merge, struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
 {
-    int order;
-    if (a->key_prefix != b->key_prefix)
-        order = a->key_prefix < b->key_prefix ? -1 : 1;
-    else
-        order = key_compare(a->record.key, a->record.key_bytes, b->record.key, b->record.key_bytes);
-    if (order)
-        return merge->descending ? -order : order;
-    return (a->record.seq < b->record.seq) - (a->record.seq > b->record.seq);
+    return merge->descending ? settle_back(source, seek_back(source, key, key_bytes, seq)) : seek_forward(source, key, key_bytes, seq);
 }
+
+/* The same of a segment of the pool, which gets an iterator for it. Without memory for what that decodes others give theirs up. */
+static int open_source(struct merge *merge, struct source *source, const uint8_t *key, uint32_t key_bytes, uint64_t seq)
+{
+    int found;
+    do {
+        found = merge_pool_open(merge, source);
+        if (found == MOTE_OK)
+            found = seek_source(merge, source, key, key_bytes, seq);
+    } while (found == MOTE_EBUDGET && merge_park_last(merge, source));
+    source->waiting = false;
+    source->standing = found > 0;
+    if (found == 0)
+        merge_pool_end(merge, source);
+    return found;
+}
+
+/* The source has come up to what it waits at. */
+static int open_waiting(struct merge *merge, struct source *source)
+{
+    uint8_t key[MOTE_KEY_BYTES_MAX];
+    uint32_t key_bytes = source->record.key_bytes;
+    memcpy(key, source->record.key, key_bytes);
+    return open_source(merge, source, key, key_bytes, merge->descending ? 0 : source->record.seq);
+}
+
+/* ---- The heap ---- */
 
 static void sift_down(struct merge *merge, uint32_t at)
 {
@@ -293,8 +245,10 @@ static int settle_top(struct merge *merge, int found)
 {
     if (found < 0)
         return merge->failed = found;
-    if (found == 0)
+    if (found == 0) {
+        merge_pool_end(merge, &merge->sources[merge->heap[0]]);
         merge->heap[0] = merge->heap[--merge->live];
+    }
     if (merge->live > 1)
         sift_down(merge, 0);
     return MOTE_OK;
@@ -356,13 +310,28 @@ static int pass_over(struct merge *merge, bool passed)
     return settle_top(merge, seek_forward(top, top->record.key, top->record.key_bytes, passed ? 0 : top->limit_seq));
 }
 
+/* Deleted keys are not passed over beyond the end: sources that are not in this merge may have older versions of them. */
+static bool is_beyond_end(const struct merge *merge, const struct record *record)
+{
+    if (!merge->end)
+        return false;
+    int order = key_compare(record->key, record->key_bytes, merge->end, merge->end_bytes);
+    return merge->descending ? order < 0 : order >= 0;
+}
+
+static void keep_deleted(struct merge *merge, const struct source *source)
+{
+    merge->deleted_key_bytes = source->record.key_bytes;
+    memcpy(merge->deleted_key, source->record.key, source->record.key_bytes);
+}
+
 /* From the heap as it is to the next record that is to be yielded. */
 static int find_record(struct merge *merge)
 {
     while (merge->live) {
         struct source *top = top_source(merge);
-        if (top->later) {
-            int result = settle_top(merge, seek_or_wait(top, top->bound, top->bound_bytes, UINT64_MAX));
+        if (top->waiting) {
+            int result = settle_top(merge, open_waiting(merge, top));
             if (result)
                 return result;
             continue;
@@ -371,9 +340,12 @@ static int find_record(struct merge *merge)
             return 1;
         bool passed = merge->has_current && has_key(top, merge->current_prefix, merge->current_key, merge->current_key_bytes);
         if (!passed && top->record.seq <= top->limit_seq) {
+            if (top->record.kind == RECORD_DELETE && is_beyond_end(merge, &top->record))
+                return 0;
             keep_current(merge, top);
             if (top->record.kind == RECORD_PUT)
                 return 1;
+            keep_deleted(merge, top);
             passed = true;
         }
         int result = pass_over(merge, passed);
@@ -391,9 +363,14 @@ static int position(struct merge *merge, const uint8_t *key, uint32_t key_bytes,
     merge->live = 0;
     merge->has_current = false;
     merge->failed = MOTE_OK;
+    merge_stand_at_bounds(merge);
     for (uint32_t i = 0; i < merge->count; i++) {
         struct source *source = &merge->sources[i];
-        int found = merge->descending ? settle_back(source, seek_back(source, key, key_bytes, seq)) : seek_or_wait(source, key, key_bytes, seq);
+        int found = 1;
+        if (!source->later)
+            found = seek_source(merge, source, key, key_bytes, seq);
+        else if (!merge_may_wait(merge, source, key, key_bytes))
+            found = open_source(merge, source, key, key_bytes, seq);
         if (found < 0) {
             merge->live = 0;
             return merge->failed = found;

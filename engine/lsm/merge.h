@@ -3,7 +3,7 @@
  * Order: key ascending (or descending), within a key the newest version that the snapshot sees. MERGE_VISIBLE yields one record per key: the newest with seq <= snapshot, unless that is a tombstone. MERGE_ALL yields every version
  * (key ascending, seq descending; ascending only), for flush and compaction.
  *
- * k sources (at most sources_max): a loser tree or binary heap on (key, seq). Threads: one. Failures: those of the segments' iterators.
+ * k sources (at most sources_max, and any number of segments of the pool): a binary heap on (key, seq). Threads: one. Failures: those of the segments' iterators.
  */
 #ifndef MOTE_ENGINE_LSM_MERGE_H
 #define MOTE_ENGINE_LSM_MERGE_H
@@ -21,10 +21,36 @@ int merge_add_memtable(struct merge *merge, struct memtable *memtable);
 /* The same of rows that the snapshot does not cover: those with a seq up to limit_seq, in place of the snapshot, are seen. */
 int merge_add_private(struct merge *merge, struct memtable *memtable, uint64_t limit_seq);
 int merge_add_segment(struct merge *merge, struct sst_iterator *iterator);
-/* A segment that holds nothing in this view before the key `bound` (at most MERGE_BOUND_BYTES, copied): it is opened, by the caller, when the merge comes to that key, if ever. Ascending only. */
+/* Segments of the *pool* (merge_pool.c), any number, which share the caller's iterators: one is opened when the merge comes to it, and gives its iterator up when another needs it more; then it is opened again where it stood. In MERGE_VISIBLE
+ * only; positioned once for each reset, else the bounds are of no use.
+ * bound: the segment has nothing in this view, from the position on, before that key (descending: behind it), so it need not be opened before the merge comes there; at most MERGE_BOUND_BYTES, copied; 0 bytes: not known.
+ * held: the caller's iterator that is on the segment already, which is taken; NULL: none. */
 #define MERGE_BOUND_BYTES 64u
-typedef int (*merge_open)(void *context, struct segment *segment, struct sst_iterator **iterator);
-int merge_add_segment_later(struct merge *merge, struct segment *segment, const uint8_t *bound, uint32_t bound_bytes, merge_open open, void *context);
+#define MERGE_POOL_FULL 1
+struct merge_pool {
+    /* An iterator on the segment, on no record (held: that one, if not NULL). MERGE_POOL_FULL: there is none, another must be closed first. */
+    int (*open)(void *context, struct segment *segment, struct sst_iterator *held, struct sst_iterator **iterator);
+    /* No longer used. parked: for want of iterators or memory. */
+    void (*close)(void *context, struct sst_iterator *iterator, bool parked);
+    void *context;
+};
+void merge_set_pool(struct merge *merge, const struct merge_pool *pool);
+int merge_add_later(struct merge *merge, struct segment *segment, const uint8_t *bound, uint32_t bound_bytes, struct sst_iterator *held);
+/* The sources are all that there is before the key (descending: from it on) only, which stays where it is: a merge that comes to a deleted key beyond it is at its end. */
+void merge_set_end(struct merge *merge, const uint8_t *key, uint32_t key_bytes);
+/* The last key since the reset that was passed over because it is deleted. What goes on from hints goes on behind it: its tombstone is not met again. false: none. */
+bool merge_last_deleted(const struct merge *merge, const uint8_t **key, uint32_t *key_bytes);
+/* Between two resets for the same view, direction and snapshot, where the second goes on from where the first has come to: what is known of the pool's segments. The iterators must not have moved since. */
+void merge_remember(struct merge *merge);
+struct merge_hint {
+    bool ended; /* nothing more of it comes */
+    const uint8_t *bound; /* until the next merge_remember */
+    uint32_t bound_bytes; /* 0: not known */
+    struct sst_iterator *iterator; /* that it had; NULL: none */
+};
+bool merge_recall(struct merge *merge, uint64_t segment_id, struct merge_hint *hint);
+/* Forgets that, and gives memory back. The merge has no sources then. */
+void merge_rest(struct merge *merge);
 /* Segments that do not overlap, in key order, read one after the other through one iterator (which this opens): for compaction. Ascending only, and only from the first record on (merge_seek with NULL). The array lives as long as the
  * merge uses it. */
 int merge_add_segments(struct merge *merge, struct sst_iterator *iterator, struct segment *const *segments, uint32_t count);

@@ -24,6 +24,7 @@
 #define SMALL_COUNT 16u
 #define MIXED_COUNT 48u
 #define DEPTH_MAX 256u /* lanes that are told apart */
+#define SPREAD_PLACES 32u
 
 struct lanes {
     bool by_time;
@@ -80,6 +81,23 @@ uint32_t lsm_overlap_depth(const struct segment_list *list, bool by_time)
         depth = lanes.count > depth ? lanes.count : depth;
     }
     return depth;
+}
+
+uint32_t lsm_spread(const struct segment_list *list)
+{
+    uint32_t spread = 0;
+    for (uint32_t k = 0; list && list->count && k <= SPREAD_PLACES; k++) {
+        const struct segment_key *place = &sorted(list, false)[(uint64_t)(list->count - 1) * k / SPREAD_PLACES]->record.min_key;
+        uint32_t depth = 0;
+        for (uint32_t i = 0; i < list->count; i++) {
+            const struct segment_record *record = &sorted(list, false)[i]->record;
+            if (key_compare(record->min_key.bytes, record->min_key.length, place->bytes, place->length) > 0)
+                break;
+            depth += segment_may_hold(record, place->bytes, place->length, place->bytes, place->length);
+        }
+        spread = depth > spread ? depth : spread;
+    }
+    return spread;
 }
 
 #define ANY_LEVEL UINT32_MAX
@@ -340,7 +358,7 @@ static bool find_cluster(struct pick *pick, uint32_t runs_max, bool everything, 
         return find_in(pick, &all, deepest);
     if (find_in(pick, &usual, deepest))
         return true;
-    if (!compaction->spread_max || lsm_overlap_depth(pick->list, false) < compaction->spread_max)
+    if (!compaction->spread_max || pick->list->count < compaction->spread_max || lsm_spread(pick->list) < compaction->spread_max)
         return false;
     return find_in(pick, &spread, deepest);
 }
