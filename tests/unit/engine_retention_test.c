@@ -569,6 +569,7 @@ Test(engine_retention, recorder_takes_rows_while_a_compaction_holds_what_could_g
     format.sparse = 1;
     must(mote_format(fixture.path, &format, NULL));
     fixture.realtime_ns = read_clock;
+    fixture.options.compaction_spread_max = 8; /* rows in order are compacted soon */
     fixture.options.wal_frame_bytes_max = 64 << 10; /* little is mapped ahead: rows wait for log before they wait for memtables */
     atomic_store(&clock_ns, BEGIN + 1000 * HOUR);
     fixture_open(&fixture);
