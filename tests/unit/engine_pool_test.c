@@ -11,7 +11,7 @@
 
 TestSuite(pool, .timeout = 240);
 
-enum { SERIES = 5, FLUSHES = 160, ROWS = 20, TIMES = FLUSHES * ROWS, ITERATORS_MIN = 8 };
+enum { SERIES = 5, FLUSHES = 280, ROWS = 10, TIMES = FLUSHES * ROWS, ITERATORS_MIN = 8 };
 
 struct world {
     struct fixture fixture;
@@ -53,7 +53,7 @@ static void make_world(struct world *world, bool named, uint64_t seed)
         memset(world->names[i], 'a', 100);
         world->names[i][99] = (char)('a' + i);
     }
-    fixture_sim(&world->fixture, 256 * MIB_BYTES, seed, false);
+    fixture_sim(&world->fixture, 512 * MIB_BYTES, seed, false);
     world->fixture.options.compaction_spread_max = 1024;
     world->fixture.options.block_rows = 16;
     world->fixture.options.cache_bytes = 8 * MIB_BYTES; /* leaves a share of 16 iterators */
