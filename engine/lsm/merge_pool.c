@@ -21,7 +21,8 @@ int merge_reserve(struct merge *merge, uint32_t capacity)
     struct source *sources = memory_alloc(merge->memory, capacity * (sizeof *sources + sizeof(uint32_t)));
     if (!sources)
         return MOTE_EBUDGET;
-    memcpy(sources, merge->sources, merge->count * sizeof *sources);
+    if (merge->count)
+        memcpy(sources, merge->sources, merge->count * sizeof *sources);
     memory_free(merge->memory, merge->sources);
     merge->sources = sources;
     merge->heap = (uint32_t *)(sources + capacity);
