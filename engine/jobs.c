@@ -150,7 +150,7 @@ static bool compaction_urgent(struct mote_db *db, bool *critical, uint32_t *deep
         const struct schema *schema = list->count >= depth_max ? catalog_live_schema(db, list->table_id) : NULL;
         if (!schema)
             continue;
-        uint32_t depth = lsm_overlap_depth(list, schema->time_in_key), spread = schema->time_in_key && list->count >= spread_stall ? lsm_spread(list) : 0;
+        uint32_t depth = lsm_overlap_depth(list, schema->time_in_key), spread = schema->time_in_key && list->count >= spread_stall ? lsm_spread(list, UINT64_MAX) : 0;
         *deepest = depth > *deepest ? depth : *deepest;
         urgent = urgent || depth >= depth_max || spread >= spread_stall;
         *critical = depth >= STALL_DEPTH || spread >= spread_stall + spread_stall / 4;

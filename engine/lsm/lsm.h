@@ -82,7 +82,7 @@ bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint3
 int lsm_compact(const struct lsm_job_context *job, struct lsm_compaction *compaction);
 /* Overlap depth: the largest number of segments of the table that lie above each other by their keys; by_time (the key holds the time): by keys and times, hence the largest number that one key may be in. */
 uint32_t lsm_overlap_depth(const struct segment_list *list, bool by_time);
-/* How many segments lie above each other by their keys alone, any number of them (lsm_overlap_depth tells no more than 256 apart): looked for at some places of the key range, so perhaps a few less than at the deepest. */
-uint32_t lsm_spread(const struct segment_list *list);
+/* How many segments of at most so many bytes lie above each other by their keys alone, any number of them (lsm_overlap_depth tells no more than 256 apart): looked for at some places of the key range, so perhaps a few less than at the deepest. */
+uint32_t lsm_spread(const struct segment_list *list, uint64_t bytes_max);
 
 #endif

@@ -5,8 +5,8 @@
  * Else: of small segments that overlap nothing at all, SMALL_COUNT neighbours of one level become one (MIXED_COUNT of any: where levels alternate, a device would fill up with scraps), so that an append-only table that is flushed often does not exhaust the manifest.
  *
  * Where the time is part of the key (spread_max is set), segments of different times hold different keys, however wide their keys spread: rows that came in time order need no merging for being found. There the sweep goes by time, and segments
- * overlap if both their times and their keys do: in-order data is left where its flush put it, late data is merged with what it is late for. Only when segments of all times together lie spread_max deep by key, so that scans in key order
- * would have to open more than a reader can, are the lanes of the level that has most of them merged.
+ * overlap if both their times and their keys do: in-order data is left where its flush put it, late data is merged with what it is late for. Only when segments of all times together lie spread_max deep by key, of which a scan in key order
+ * keeps account, or SMALL_SPREAD small ones do, are the lanes of the level that has most of them merged (of the small ones these alone).
  *
  * A cluster that is too large for one job (in number or bytes) is merged in steps (lsm.h): first the lanes of its deepest place, then what follows in the sweep's order.
  *
@@ -25,6 +25,7 @@
 #define MIXED_COUNT 48u
 #define DEPTH_MAX 256u /* lanes that are told apart */
 #define SPREAD_PLACES 32u
+#define SMALL_SPREAD 64u /* small segments that may lie above each other by key: each takes an extent at least, and a place in the manifest */
 
 struct lanes {
     bool by_time;
@@ -83,7 +84,7 @@ uint32_t lsm_overlap_depth(const struct segment_list *list, bool by_time)
     return depth;
 }
 
-uint32_t lsm_spread(const struct segment_list *list)
+uint32_t lsm_spread(const struct segment_list *list, uint64_t bytes_max)
 {
     uint32_t spread = 0;
     for (uint32_t k = 0; list && list->count && k <= SPREAD_PLACES; k++) {
@@ -93,7 +94,7 @@ uint32_t lsm_spread(const struct segment_list *list)
             const struct segment_record *record = &sorted(list, false)[i]->record;
             if (key_compare(record->min_key.bytes, record->min_key.length, place->bytes, place->length) > 0)
                 break;
-            depth += segment_may_hold(record, place->bytes, place->length, place->bytes, place->length);
+            depth += record->segment_bytes <= bytes_max && segment_may_hold(record, place->bytes, place->length, place->bytes, place->length);
         }
         spread = depth > spread ? depth : spread;
     }
@@ -106,6 +107,7 @@ struct pick {
     const struct segment_list *list;
     bool by_time;
     struct window_frame windows;
+    bool small_only;   /* only small segments take part */
     bool in_class;     /* only segments of this class take part */
     struct window_class class;
     bool (*busy)(void *context, const struct segment *segment);
@@ -114,6 +116,8 @@ struct pick {
 
 static bool takes_part(const struct pick *pick, const struct segment *segment, uint32_t level)
 {
+    if (pick->small_only && segment->record.segment_bytes > SMALL_BYTES)
+        return false;
     if (pick->in_class && !window_same(window_classify(&segment->record, &pick->windows), pick->class))
         return false;
     return (level == ANY_LEVEL || segment->record.level == level) && !(pick->busy && pick->busy(pick->context, segment));
@@ -358,9 +362,13 @@ static bool find_cluster(struct pick *pick, uint32_t runs_max, bool everything, 
         return find_in(pick, &all, deepest);
     if (find_in(pick, &usual, deepest))
         return true;
-    if (!compaction->spread_max || pick->list->count < compaction->spread_max || lsm_spread(pick->list) < compaction->spread_max)
+    const uint32_t spread_max = compaction->spread_max, small_max = spread_max < SMALL_SPREAD ? spread_max : SMALL_SPREAD;
+    if (!spread_max || pick->list->count < small_max)
         return false;
-    return find_in(pick, &spread, deepest);
+    if (pick->list->count >= spread_max && lsm_spread(pick->list, UINT64_MAX) >= spread_max)
+        return find_in(pick, &spread, deepest);
+    pick->small_only = lsm_spread(pick->list, SMALL_BYTES) >= small_max && find_in(pick, &(struct sweep){.each_level = spread.each_level, .depth_min = 2}, deepest);
+    return pick->small_only;
 }
 
 bool lsm_pick_compaction(const struct version *version, uint64_t table_id, uint32_t runs_max, bool everything, bool (*busy)(void *context, const struct segment *segment), void *context,
