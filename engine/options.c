@@ -97,9 +97,11 @@ uint32_t options_iterators(const struct mote_options *options)
     return fit < 8 ? 8 : fit > READER_ITERATORS_MAX / 2 ? READER_ITERATORS_MAX / 2 : (uint32_t)fit;
 }
 
-/* A scan in key order keeps account of each of the segments that lie above each other; that may take a sixteenth of it. */
+/* A scan in key order keeps account of each of the segments that lie above each other; that may take a sixteenth of it. Where memory is small, memtables are too, and extents hold little of each segment: so many as can be open are merged. */
 static uint32_t choose_spread(const struct mote_options *options)
 {
+    if (options_iterators(options) < READER_ITERATORS_MAX / 2)
+        return options_iterators(options);
     uint64_t fit = left_bytes(options) / 16 / SCANNED_SEGMENT_BYTES;
     return fit < 64 ? 64 : fit > SPREAD_MAX ? SPREAD_MAX : (uint32_t)fit;
 }

@@ -283,7 +283,7 @@ struct mote_options {
     uint32_t wal_frame_bytes_max;   /* one commit's largest size, at most 512 KiB */
     uint32_t block_rows;            /* rows of one SSTable block; default 1024 */
     uint32_t compaction_runs_max;   /* overlapping sorted runs of one size class before they are merged; default 4 */
-    uint32_t compaction_spread_max; /* tables with the time in the key: segments of different times, which need no merging, lie at most so deep above each other by key, 4 to 4096; default 64 to 4096, by memory_bytes: an open scan keeps account of each, some 400 bytes */
+    uint32_t compaction_spread_max; /* tables with the time in the key: segments of different times, which need no merging, lie at most so deep above each other by key, 4 to 4096; default 8 to 128 where memory_bytes is small, else up to 4096: an open scan keeps account of each, some 400 bytes */
     uint32_t compression;           /* of text and blobs: 0 default (LZ4), 1 none, 2 LZ4, 3 ZSTD */
     uint32_t background_mib_per_s;  /* limit of background writes; 0: none. It does not hold while a writer, a flush, a checkpoint or a close waits for them, or the log is three quarters full */
     uint32_t inline_io;             /* 1: no thread is created; whoever waits, flushes or closes does the I/O itself. For one-core
