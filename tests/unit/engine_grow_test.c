@@ -305,7 +305,7 @@ Test(engine_grow, read_only_poisoned_and_forked_handles_are_refused)
     pid_t child = fork();
     if (child == 0)
         _exit(mote_grow(fixture.db, 0, NULL, NULL) == MOTE_EFORK ? 0 : 1);
-    int status;
+    int status = -1;
     require(child > 0 && waitpid(child, &status, 0) == child);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     error_set(MOTE_EIO, "the test says so");
