@@ -69,13 +69,20 @@ static void publish_batch(struct work *work, struct recent_batch *batch)
     of->batches[of->batch_count++] = batch;
 }
 
+/* Whether rows noted since the last batch passed a multiple of what makes one. That is when recent_follow looks; to ask for so many rows instead would leave a tail of nearly twice as many, since a batch ends anywhere. */
+static bool tail_is_due(const struct recents *recents, const struct recent_generation *of, const struct memtable_note *last)
+{
+    uint32_t rows = atomic_load(&recents->rows);
+    return last->total / rows != of->end_total / rows;
+}
+
 /* Puts the tail into a batch. Under the mutex, which is let go meanwhile; the caller keeps the generation. */
 static bool build_tail(struct recents *recents, struct recent_table *at, struct recent_generation *of, struct memtable *memtable, struct work *work)
 {
     struct memtable_note last;
     memtable_note_last(memtable, &last);
     uint32_t count = last.total - of->end_total, end_place = of->end_place;
-    if (of->building || of->given_up || !of->replayed_done || count < atomic_load(&recents->rows) || of->batch_count == RECENT_BATCHES_MAX)
+    if (of->building || of->given_up || !of->replayed_done || !tail_is_due(recents, of, &last) || of->batch_count == RECENT_BATCHES_MAX)
         return false;
     begin_work(recents, at, of, memtable, work);
     of->building = true;

@@ -169,9 +169,32 @@ Test(engine_recent, hybrid_rows_are_indexed_by_a_worker)
     mote_table *table = make_table(fixture.db);
     add_all(table, MOTE_INDEX_HYBRID);
     put_many(table, 0, ROWS);
-    struct seen seen = wait_indexed(table, ROWS - 2 * RECENT_ROWS); /* a batch that ends anywhere, and the next is looked for where the count of rows passes a multiple */
+    struct seen seen = wait_indexed(table, ROWS - RECENT_ROWS);
     cr_assert_eq(seen.found, ROWS / VALUES);
     cr_assert_leq(seen.examined, seen.found + ROWS - seen.indexed);
+    fixture_close(&fixture);
+    fixture_remove(&fixture);
+}
+
+/* A worker that came late ended a batch between two multiples of RECENT_ROWS: the next one is not late for that. */
+Test(engine_recent, batch_that_ends_anywhere_does_not_hold_up_the_next)
+{
+    struct fixture fixture;
+    enum { FIRST = 2 * RECENT_ROWS - 24, ROWS = FIRST + RECENT_ROWS - 1 };
+    mote_write *write;
+    begin(&fixture, 1);
+    mote_table *table = make_table(fixture.db);
+    add_all(table, MOTE_INDEX_HYBRID);
+    must(mote_write_begin(fixture.db, &write));
+    for (int64_t id = 0; id < FIRST; id++) {
+        const struct mote_value values[] = {value_i64(id), value_i64(id % VALUES), value_text("thing"), value_point((double)(id % VALUES), 1, 2)};
+        must(mote_write_put(write, table, values, 4));
+    }
+    must(mote_write_commit(write, NULL, NULL));
+    mote_write_free(write);
+    cr_assert_eq(wait_indexed(table, FIRST).indexed, FIRST);
+    put_many(table, FIRST, ROWS);
+    cr_assert_geq(wait_indexed(table, 2 * RECENT_ROWS).indexed, 2 * RECENT_ROWS);
     fixture_close(&fixture);
     fixture_remove(&fixture);
 }
