@@ -37,6 +37,7 @@
 #include "wal/wal.h"
 
 #define GENERATIONS_MAX 16u
+#define SPARE_RUNS 2u /* why two: space.c */
 #define WORKERS_MAX 8u
 #define GET_READERS 8u         /* readers kept for mote_get and mote_insert, beside one for each cursor */
 #define READER_ITERATORS_MAX 256u /* segments that one reader has open at a time; others wait for their turn (cursor_pool.c) */
@@ -189,7 +190,8 @@ struct mote_db {
     _Atomic uint64_t checkpoint_last_ns, checkpoint_last_seq;
     _Atomic uint64_t head_lsn, mapped_end_lsn, flushed_cut_lsn;
     uint64_t log_chunk_bytes;
-    struct extent_run spare_run; /* kept for the next open, see open.c; count 0: none */
+    struct extent_run spare_runs[SPARE_RUNS]; /* kept for the logs of later opens, see space.c; count 0: none; space_mutex */
+    atomic_bool spares_short; /* no row is taken */
     struct worker workers[WORKERS_MAX];
     uint32_t worker_count;
 
@@ -242,8 +244,6 @@ uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 /* ---- open.c ---- */
 /* Anew, of the present number of extents. */
 void standing_reserve_set(struct mote_db *db);
-/* For the next open's log, unless there is one; whether there is one now. By one thread at a time. */
-bool spare_run_keep(struct mote_db *db);
 
 /* ---- resize.c ---- */
 /* The volume's layout on a device of another size; MOTE_ENOTSUP where its extents would have to lie elsewhere. */
@@ -406,6 +406,14 @@ int space_extend(struct mote_db *db, bool force);
 /* By whoever compacted, once it holds no version and no mutex any more: what it made way for. */
 void space_extend_after_compaction(struct mote_db *db);
 void space_needed(void *context); /* the log's callback */
+/* Keeps what of the spare runs is not kept yet; whether rows may be taken now (space.c). */
+bool space_keep_spares(struct mote_db *db);
+/* Before the log of this open is mapped, which takes one of them. Nobody else is there yet. */
+void space_use_spare(struct mote_db *db);
+/* Whether rows may be taken as far as later opens are concerned; MOTE_ENOSPC. A load where all is well. */
+int space_check(struct mote_db *db);
+/* Whether an open that ends the live incarnation at end_lsn has too few places left in the manifest's lists for itself and the next one. */
+bool space_lists_full(struct mote_db *db, uint64_t end_lsn);
 /* Takes extents for a range that begins at lsn and adds it to the edit. */
 int space_map(struct mote_db *db, uint64_t lsn, bool force, struct manifest_edit *edit, struct wal_range *range);
 /* Gives the extents back after the edit was refused. */

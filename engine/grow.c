@@ -82,7 +82,7 @@ static int move_end(struct growth *growth)
     extents_growth_install(db->extents, growth->extents);
     growth->extents = NULL;
     standing_reserve_set(db);
-    (void)spare_run_keep(db);
+    space_keep_spares(db);
     return MOTE_OK;
 }
 

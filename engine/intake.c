@@ -82,7 +82,9 @@ bool intake_extend_again(struct mote_db *db, int result, uint32_t tries) { retur
 int intake_take_room(struct mote_table *table, struct intake *intake)
 {
     uint32_t tries = 0;
-    int result = intake->deletes ? MOTE_OK : rotate_check_space(table->db, intake->from_ring);
+    int result = space_check(table->db);
+    if (!result && !intake->deletes)
+        result = rotate_check_space(table->db, intake->from_ring);
     if (result)
         return result;
     do

@@ -122,20 +122,6 @@ void standing_reserve_set(struct mote_db *db)
     extents_set_standing_reserve(db->extents, count);
 }
 
-/* A run that nobody may have while this handle lives, and that only memory knows of: after a crash the next open finds it free, in one piece, for its log, however full and scattered the device is. */
-bool spare_run_keep(struct mote_db *db)
-{
-    uint32_t count = (uint32_t)divide_up(2ull * db->options.wal_frame_bytes_max, db->superblock.layout.extent_bytes);
-    struct extent_reservation reservation;
-    struct extent_run run;
-    if (db->spare_run.count == 0 && extents_reserve(db->extents, count, true, &reservation) == MOTE_OK) {
-        if (extents_allocate(db->extents, &reservation, count, count, &run) == MOTE_OK)
-            db->spare_run = run;
-        extents_unreserve(db->extents, &reservation);
-    }
-    return db->spare_run.count > 0;
-}
-
 static int open_manifest(struct mote_db *db)
 {
     struct manifest_options options = {
@@ -185,7 +171,7 @@ static int begin_incarnation(struct mote_db *db, const struct recovery *recovery
         manifest_edit_add_lost_range(edit, &recovery->lost[i]);
     if (manifest_get_state(db->manifest)->receive.state)
         manifest_edit_set_receive(edit, &(struct manifest_receive){0}); /* from here on it goes its own way: no increment fits it any more */
-    manifest_edit_begin_incarnation(edit, start->incarnation, start->first_lsn, recovery->end_lsn);
+    manifest_edit_begin_incarnation(edit, start->incarnation, start->first_lsn, recovery->kept_end_lsn);
     /* Frames that this recovery drops may leave the map with this edit: their seqs are remembered here, so that a later recovery, which cannot see them, does not give them out again. */
     manifest_edit_set_clean_end(edit, 0, start->next_seq - 1);
     result = space_map(db, start->first_lsn, true, edit, range);
@@ -224,6 +210,7 @@ static int begin_writing(struct mote_db *db, const struct recovery *recovery, st
     start->first_lsn = round_up(recovery->next_lsn, PAGE_BYTES);
     start->next_seq = recovery->next_seq;
     start->superblock_generation = db->superblock.generation;
+    space_use_spare(db);
     do
         result = begin_incarnation(db, recovery, start, range);
     while (result == MOTE_ENOSPC && retention_make_room(db));
@@ -242,8 +229,7 @@ static bool space_is_short(struct mote_db *db)
  * forgotten. */
 static int shorten_log(struct mote_db *db, struct recovery *recovery)
 {
-    const struct manifest_state *state = manifest_get_state(db->manifest);
-    bool full = state->incarnation_count + 2 >= MANIFEST_INCARNATIONS_MAX || state->log_range_count + 8 >= MANIFEST_LOG_RANGES_MAX;
+    bool full = space_lists_full(db, recovery->kept_end_lsn);
     if (!full && !space_is_short(db) && !recovery->damaged)
         return MOTE_OK;
     int result = recover_flush(db, recovery);
@@ -280,14 +266,17 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
     atomic_store(&db->mapped_end_lsn, range.lsn + range.length_bytes);
     atomic_store(&db->visible_seq, start.next_seq - 1);
     list_replayed(db, recovery);
+    if (recovery->generations_used > 1)
+        atomic_store(&db->flush_failure, MOTE_ENOSPC); /* the replay's, which is why there are several: no row is taken before one of them is flushed, or the next replay might lack memory for them */
     result = wal_start(db->wal, &start);
-    for (uint32_t tries = 0; !spare_run_keep(db) && tries < SPARE_TRIES && retention_make_room(db);)
+    for (uint32_t tries = 0; !space_keep_spares(db) && tries < SPARE_TRIES && retention_make_room(db);)
         tries++;
     if (!result)
         result = space_extend(db, false);
     if (result == MOTE_ENOSPC)
         result = MOTE_OK; /* a full device opens all the same: writers are told, and what frees space can be done */
     db->compact_wanted = true; /* an earlier owner may have left some */
+    db->checkpoint_wanted = atomic_load(&db->spares_short); /* it frees the old logs, as soon as there is room to flush what they hold */
     atomic_store(&db->checkpoint_last_ns, now_ns());
     atomic_store(&db->checkpoint_last_seq, db->recovered_rows ? 0 : start.next_seq - 1);
     db->index_wanted = db->index_count > 0; /* what a crash cut short goes on */
@@ -383,6 +372,8 @@ static int open_parts(struct mote_db *db, const struct mote_options *options)
     if (result)
         return result;
     standing_reserve_set(db);
+    if (!db->read_only)
+        space_keep_spares(db); /* before the replay, whose flushes would take them */
     recovery = calloc(1, sizeof *recovery);
     if (!recovery)
         return error_set(MOTE_ENOMEM, "out of memory while opening");

@@ -21,6 +21,7 @@ struct replay {
     uint32_t generation; /* the one that is being filled */
     uint64_t flushed_seq;
     uint64_t last_seq;
+    uint64_t rows_end_lsn; /* of the last frame with rows */
     struct log_batch *columns; /* made at the first batch of columns */
     struct recover_parts parts;
     bool lost; /* a part of the log is missing */
@@ -304,6 +305,7 @@ static int on_frame(void *context, const struct wal_frame *frame, const uint8_t 
 {
     struct replay *replay = context;
     uint64_t left = frame->payload_bytes, seq = frame->first_seq;
+    replay->rows_end_lsn = frame->lsn + frame->frame_bytes;
     while (left > 0) {
         struct log_op op;
         if (!log_op_decode(payload, left, &op))
@@ -366,6 +368,9 @@ static void conclude(struct mote_db *db, const struct replay *replay, const stru
     recovery->verdict = scan->verdict;
     recovery->damaged = scan->damage_count > 0;
     recovery->end_lsn = scan->range_count > 0 ? scan->end_lsn : state->head_lsn; /* nothing is mapped: the log ends where it begins */
+    const struct manifest_incarnation *live = state->incarnation_count ? &state->incarnations[state->incarnation_count - 1] : NULL;
+    bool no_rows = live && live->end_lsn == UINT64_MAX && live->first_lsn >= replay->rows_end_lsn && live->first_lsn <= recovery->end_lsn && !recovery->damaged;
+    recovery->kept_end_lsn = no_rows ? live->first_lsn : recovery->end_lsn;
     recovery->generations_used = replay->generation + 1;
     recovery->next_lsn = scan->highest_lsn > scan->end_lsn ? scan->highest_lsn : scan->end_lsn;
     if (recovery->next_lsn < state->head_lsn)

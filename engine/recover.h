@@ -10,6 +10,7 @@ struct mote_db;
 struct recovery {
     enum wal_verdict verdict;
     uint64_t end_lsn;  /* of what counts in the old log */
+    uint64_t kept_end_lsn; /* of what the next recovery needs of it: without a last incarnation that wrote no row */
     uint64_t next_lsn; /* where a new incarnation may begin */
     uint64_t next_seq;
     uint64_t rows;     /* inserted into memtables */

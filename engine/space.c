@@ -2,6 +2,11 @@
  *
  * The log is a sequence of ranges, each a contiguous run of extents, mapped by a durable edit before the log may use it. log_bytes_max is the size at which mapping stops and a checkpoint is asked for; a rotation may exceed it by
  * what its own stage needs, since the checkpoint needs the rotation, and so may a handle without workers, where nobody but a writer that waits could make one. Extents come back when an edit moves the head (checkpoint.c).
+ *
+ * Spare runs: whatever fills the device, a later open needs a run for its log, beside the old ones. Two are kept in memory alone, so that a crash leaves them free and in one piece, and no row is taken before both are. An open takes them
+ * out of the free space before its replay can flush into them, maps one, and drops the log of the incarnation before it if that wrote no row (recover.c), whose run becomes the spare. So opens that are cut short one after the other find one
+ * each time: after a log with rows one spare is mapped and one is left; that one is mapped by the next open, and what that gives back is the one of the open after it. With a single one the second of them would find none.
+ * The same holds for the manifest's lists of incarnations and ranges, of which an open takes one each.
  */
 #include "engine/engine_private.h"
 #include "engine/retention.h"
@@ -55,6 +60,73 @@ void space_unmap(struct mote_db *db, const struct wal_range *range)
     extents_release_unused(db->extents, run);
 }
 
+/* ---- Spare runs ---- */
+
+static bool lists_full(uint32_t incarnation_count, uint32_t range_count) { return incarnation_count + 2 >= MANIFEST_INCARNATIONS_MAX || range_count + 8 >= MANIFEST_LOG_RANGES_MAX; }
+
+bool space_lists_full(struct mote_db *db, uint64_t end_lsn)
+{
+    manifest_lock(db->manifest);
+    const struct manifest_state *state = manifest_get_state(db->manifest);
+    uint32_t count = state->incarnation_count, range_count = state->log_range_count;
+    bool dropped = count && state->incarnations[count - 1].end_lsn == UINT64_MAX && state->incarnations[count - 1].first_lsn == end_lsn;
+    manifest_unlock(db->manifest);
+    return lists_full(count - dropped, range_count);
+}
+
+/* A whole one, or one of a single frame where there is no other. */
+static bool keep_run(struct mote_db *db, struct extent_run *spare)
+{
+    uint64_t extent_bytes = db->superblock.layout.extent_bytes;
+    for (uint64_t frames = 2; frames > 0 && spare->count == 0; frames--) {
+        uint32_t count = (uint32_t)divide_up(frames * db->options.wal_frame_bytes_max, extent_bytes);
+        struct extent_reservation reservation;
+        if (extents_reserve(db->extents, count, true, &reservation) != MOTE_OK)
+            continue;
+        if (extents_allocate(db->extents, &reservation, count, count, spare) != MOTE_OK)
+            *spare = (struct extent_run){0};
+        extents_unreserve(db->extents, &reservation);
+    }
+    return spare->count > 0;
+}
+
+static bool keep_spares_locked(struct mote_db *db)
+{
+    bool kept = true;
+    for (uint32_t i = 0; i < SPARE_RUNS; i++)
+        kept = (db->spare_runs[i].count || keep_run(db, &db->spare_runs[i])) && kept;
+    kept = kept && !space_lists_full(db, 0);
+    atomic_store(&db->spares_short, !kept);
+    return kept;
+}
+
+bool space_keep_spares(struct mote_db *db)
+{
+    pthread_mutex_lock(&db->space_mutex);
+    bool kept = keep_spares_locked(db);
+    pthread_mutex_unlock(&db->space_mutex);
+    return kept;
+}
+
+void space_use_spare(struct mote_db *db)
+{
+    struct extent_run *spare = db->spare_runs[0].count ? &db->spare_runs[0] : &db->spare_runs[1];
+    if (spare->count)
+        extents_release_unused(db->extents, *spare);
+    *spare = (struct extent_run){0};
+}
+
+int space_check(struct mote_db *db)
+{
+    if (!atomic_load_explicit(&db->spares_short, memory_order_relaxed) || space_keep_spares(db))
+        return MOTE_OK;
+    error_set(MOTE_ENOSPC, "no row can be taken: beside what it holds, %s lacks room for the logs of later opens; free space (drop tables, let them expire, enlarge the device)", blockdev_path(db->device));
+    error_add_device(blockdev_path(db->device), 0, 0);
+    return MOTE_ENOSPC;
+}
+
+/* ---- Extending ---- */
+
 static int extend_locked(struct mote_db *db, bool force)
 {
     struct manifest_edit *edit;
@@ -97,6 +169,7 @@ int space_extend(struct mote_db *db, bool force)
     int result = MOTE_OK;
     bool full = false, held_up = false;
     pthread_mutex_lock(&db->space_mutex);
+    keep_spares_locked(db); /* what an open lacked space for may be had since */
     while (!result && !full && space_ahead(db) < wanted) {
         uint64_t in_use = atomic_load(&db->mapped_end_lsn) - atomic_load(&db->head_lsn);
         full = !force && db->options.workers != MOTE_NO_THREADS && in_use + db->log_chunk_bytes > db->superblock.layout.log_bytes_max;

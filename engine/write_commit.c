@@ -478,7 +478,9 @@ int write_commit(struct write_set *set, const struct commit_terms *terms, uint64
 {
     struct mote_db *db = set->db;
     struct commit commit = {.db = db, .set = set, .terms = terms};
-    int result = set->put_count ? rotate_check_space(db, false) : MOTE_OK;
+    int result = space_check(db);
+    if (!result && set->put_count)
+        result = rotate_check_space(db, false);
     for (uint32_t i = 0; i < set->table_count && !result; i++)
         result = table_check(set->tables[i].table);
     if (result)

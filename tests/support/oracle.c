@@ -234,8 +234,8 @@ int oracle_check_space(struct oracle *oracle, mote_db *db)
     for (uint32_t i = 0; i < state->blob_count && !result; i++)
         result = count_run(oracle, seen, extent_count, state->blobs[i].file->run, "blob file", state->blobs[i].file->id, &used);
     manifest_unlock(db->manifest);
-    if (!result)
-        result = count_run(oracle, seen, extent_count, db->spare_run, "the spare run of open", 0, &used);
+    for (uint32_t i = 0; i < SPARE_RUNS && !result; i++)
+        result = count_run(oracle, seen, extent_count, db->spare_runs[i], "the spare run", i, &used);
     free(seen);
     if (result)
         return result;
