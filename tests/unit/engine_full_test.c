@@ -190,7 +190,11 @@ static void crash_often(struct world *world, unsigned count, bool append)
         if (!result)
             world->to += world->batch_rows;
         must(mote_wait(world->fixture.db, mote_visible_seq(world->fixture.db), MOTE_FOREVER));
-        fixture_crash(&world->fixture);
+        if (i % 2)
+            fixture_power_cut(&world->fixture, SIM_CRASH_TORN, i);
+        else
+            fixture_kill(&world->fixture);
+        fixture_open(&world->fixture);
         open_tables(world);
         check_all(world);
     }
