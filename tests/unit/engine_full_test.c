@@ -1,5 +1,5 @@
-/* engine_full_test.c: devices of many small sizes are filled until MOTE_ENOSPC, with several sizes of extents, frames and memtables, with and without threads. What was acknowledged is there, then and after opening anew, cleanly or
- * not; reads work then; deletes, checkpoints, compactions and index declarations do, or say that there is no space and change nothing; a dropped table makes room, and appends go on without opening anew. */
+/* engine_full_test.c: devices of many small sizes are filled until MOTE_ENOSPC, with several sizes of extents, frames and memtables, with and without threads. What was acknowledged is there, then and after opening anew, cleanly,
+ * killed or cut off, as often as one likes and at every point of an open; a dropped table makes room, and appends go on without opening anew. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -261,6 +261,88 @@ Test(full, device_that_is_opened_and_killed_again_and_again)
     crash_often(&world, 2 * MANIFEST_INCARNATIONS_MAX, false);
     fixture_remove(&world.fixture);
 }
+
+/* ---- A cut at every point of an open ---- */
+
+static void check_db(const struct world *world, mote_db *db)
+{
+    mote_table *table, *keeper;
+    must(mote_table_open(db, "filler", &table));
+    must(mote_table_open(db, "keeper", &keeper));
+    check_rows(keeper, 0, 4);
+    check_rows(table, world->from, world->to);
+}
+
+/* What the cut left opens, and once more after it was killed at once. */
+static void check_cut(const struct world *world, struct blockdev *recorded, uint64_t event, enum sim_crash_policy policy)
+{
+    struct blockdev *device;
+    must(sim_create_from_crash(recorded, event, policy, 0, event, NULL, &device));
+    for (unsigned opens = 0; opens < 3; opens++) {
+        mote_db *db;
+        must(engine_open(device, &world->fixture.options, &db, NULL));
+        check_db(world, db);
+        engine_abandon(db);
+    }
+    blockdev_close(device);
+}
+
+/* One open of the image, recorded, and what a few rows more do; image becomes what is left. Returns the number of cuts. */
+static uint64_t cut_an_open(struct world *world, uint8_t *image, uint64_t seed)
+{
+    static const enum sim_crash_policy policies[] = {SIM_CRASH_NONE, SIM_CRASH_ALL, SIM_CRASH_TORN};
+    struct sim_options options = {.size_bytes = world->size_kib * 1024, .logical_block_bytes = 512, .seed = seed, .reorder = true, .record = true, .initial = image};
+    struct blockdev *device;
+    mote_db *db;
+    mote_table *table;
+    uint64_t cuts = 0;
+    bool barrier;
+    must(sim_create(&options, &device));
+    must(engine_open(device, &world->fixture.options, &db, NULL));
+    check_db(world, db);
+    uint64_t count = sim_event_count(device);
+    must(mote_table_open(db, "filler", &table));
+    struct world before = *world;
+    int result = append_rows(table, world->to, world->batch_rows);
+    try_it(result, "an append after an open");
+    world->to += result ? 0 : world->batch_rows;
+    must(mote_wait(db, mote_visible_seq(db), MOTE_FOREVER));
+    engine_abandon(db);
+    for (uint64_t event = 0; event < count; event++) {
+        if (!sim_event_is_cut(device, event, &barrier))
+            continue;
+        for (size_t p = 0; p < sizeof policies / sizeof policies[0]; p++, cuts++)
+            check_cut(&before, device, event, policies[p]);
+    }
+    sim_read_content(device, true, image);
+    blockdev_close(device);
+    return cuts;
+}
+
+Test(full, cut_at_every_point_of_an_open)
+{
+    for (uint64_t i = 0; i < 3; i++) {
+        struct world world = {.size_kib = 8192 + i * 4700, .extent_kib = 64u << i, .frame_kib = 64, .memtable_kib = 256u << 2 * (i % 2), .threads = NO_THREADS, .batch_rows = 4};
+        uint8_t *image = malloc(world.size_kib * 1024);
+        uint64_t cuts = 0;
+        require(image != NULL && make_world(&world));
+        world.keeper = create_table(world.fixture.db, "keeper");
+        world.table = create_table(world.fixture.db, "filler");
+        must(append_rows(world.keeper, 0, 4));
+        fill(&world);
+        must(mote_wait(world.fixture.db, mote_visible_seq(world.fixture.db), MOTE_FOREVER));
+        fixture_kill(&world.fixture);
+        sim_read_content(world.fixture.sim, false, image);
+        for (uint64_t opens = 0; opens < 3; opens++)
+            cuts += cut_an_open(&world, image, i * 10 + opens);
+        fprintf(stderr, "%llu cuts of opens\n", (unsigned long long)cuts);
+        cr_assert_gt(cuts, 30);
+        free(image);
+        fixture_remove(&world.fixture);
+    }
+}
+
+/* ---- Filled, killed, filled again ---- */
 
 Test(full, devices_of_many_sizes_with_workers) { run_worlds(WORKERS, 0); }
 Test(full, devices_of_many_sizes_with_workers_again) { run_worlds(WORKERS, 1); }
