@@ -37,7 +37,8 @@
 #include "wal/wal.h"
 
 #define GENERATIONS_MAX 16u
-#define SPARE_RUNS 2u /* why two: space.c */
+#define SPARE_RUNS 2u  /* why two: space.c */
+#define SPARE_TRIES 4u /* windows of recycled tables that may go for them at a time */
 #define WORKERS_MAX 8u
 #define GET_READERS 8u         /* readers kept for mote_get and mote_insert, beside one for each cursor */
 #define READER_ITERATORS_MAX 256u /* segments that one reader has open at a time; others wait for their turn (cursor_pool.c) */

@@ -26,8 +26,6 @@ static int random_bytes(void *bytes, size_t size_bytes)
     return error_set(MOTE_EINTERNAL, "the kernel gives no random bytes");
 }
 
-#define SPARE_TRIES 4u /* windows of recycled tables that may go for the spare run */
-
 /* ---- Memory ---- */
 
 static int carve_memory(struct mote_db *db, void **arenas, void **cache_region)
@@ -269,7 +267,7 @@ static int start_writing(struct mote_db *db, struct recovery *recovery)
     if (recovery->generations_used > 1)
         atomic_store(&db->flush_failure, MOTE_ENOSPC); /* the replay's, which is why there are several: no row is taken before one of them is flushed, or the next replay might lack memory for them */
     result = wal_start(db->wal, &start);
-    for (uint32_t tries = 0; !space_keep_spares(db) && tries < SPARE_TRIES && retention_make_room(db);)
+    for (uint32_t tries = 0; !space_keep_spares(db) && tries < SPARE_TRIES && retention_make_room_ahead(db);)
         tries++;
     if (!result)
         result = space_extend(db, false);

@@ -122,12 +122,12 @@ struct drop_plan {
 int drop_plan_make(struct mote_table *table, const struct segment_list *list, struct drop_plan *plan);
 void drop_plan_free(struct drop_plan *plan);
 void drop_plan_age(struct drop_plan *plan);
-/* The oldest window that may go; false: there is none. for_space: where nothing else is left, what came last under the pins goes. */
-bool drop_plan_oldest(struct drop_plan *plan, bool for_space);
+/* The oldest window that may go; false: there is none. of_pins: where nothing else is left, what came last under the pins goes. */
+bool drop_plan_oldest(struct drop_plan *plan, bool of_pins);
 /* Bytes that could not go for the sake of the pins and this one more: what they cover, and what may hide older versions of that. Spoils the plan. */
 uint64_t drop_plan_blocked_bytes(const struct drop_plan *plan, const struct manifest_pin *pin);
 /* The mean seq of that window, without marking it; UINT64_MAX: there is none. */
-uint64_t drop_plan_oldest_seq(struct drop_plan *plan);
+uint64_t drop_plan_oldest_seq(struct drop_plan *plan, bool of_pins);
 uint64_t segment_device_bytes(const struct segment *segment, uint64_t extent_bytes);
 /* Bytes of the segments that the pins hold. */
 uint64_t retention_pinned_bytes(struct table_retention *retention, const struct segment_list *list, uint64_t extent_bytes);
@@ -139,8 +139,10 @@ int retention_run(struct mote_db *db, uint32_t *dropped);
 bool retention_some(struct mote_db *db);
 /* A flush has made segments. */
 void retention_want(struct mote_db *db);
-/* Something lacks space on the device: the oldest window of the tables that are recycled goes, and is waited for while readers still hold it. false: there is none. */
+/* Something lacks space on the device: the oldest window of the tables that are recycled goes, and is waited for while readers still hold it; where nothing else is left, what came last under the pins. false: there is none. */
 bool retention_make_room(struct mote_db *db);
+/* Before something does: never what a pin keeps. */
+bool retention_make_room_ahead(struct mote_db *db);
 /* Within a compaction, whose version holds what would go: whether there would be something once it has made way. */
 bool retention_held_up(struct mote_db *db);
 

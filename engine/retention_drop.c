@@ -89,7 +89,7 @@ static uint32_t let_go(struct mote_db *db)
     return before - kept;
 }
 
-enum drop_why { WHY_AGE_AND_BYTES, WHY_SPACE };
+enum drop_why { WHY_AGE_AND_BYTES, WHY_SPACE_AHEAD, WHY_SPACE };
 
 static int drop_of_table(struct mote_db *db, struct mote_table *table, enum drop_why why, uint32_t *dropped)
 {
@@ -110,11 +110,11 @@ static int drop_of_table(struct mote_db *db, struct mote_table *table, enum drop
         /* What came last stays, however little is allowed. */
         while (why == WHY_AGE_AND_BYTES && more && bytes_max && plan.bytes_kept > bytes_max && plan.marked + 1 < list->count)
             more = drop_plan_oldest(&plan, false);
-        if (why == WHY_SPACE && !plan.marked)
-            drop_plan_oldest(&plan, true);
+        if (why != WHY_AGE_AND_BYTES && !plan.marked)
+            drop_plan_oldest(&plan, why == WHY_SPACE);
         if (plan.marked) {
             result = commit_plan(db, &plan);
-            if (!result && why == WHY_SPACE)
+            if (!result && why != WHY_AGE_AND_BYTES)
                 hold_dropped(db, &plan);
             *dropped = result ? 0 : plan.marked;
         }
@@ -170,7 +170,7 @@ void retention_want(struct mote_db *db)
 /* ---- For the sake of space ---- */
 
 /* The table of those that are recycled whose oldest window came first. */
-static struct mote_table *find_oldest(struct mote_db *db)
+static struct mote_table *find_oldest(struct mote_db *db, enum drop_why why)
 {
     struct mote_table *oldest = NULL;
     uint64_t oldest_seq = UINT64_MAX;
@@ -182,7 +182,7 @@ static struct mote_table *find_oldest(struct mote_db *db)
         struct drop_plan plan;
         if (!retention || !atomic_load(&retention->recycle) || atomic_load(&table->dropped) || !list || drop_plan_make(table, list, &plan))
             continue;
-        uint64_t seq = drop_plan_oldest_seq(&plan);
+        uint64_t seq = drop_plan_oldest_seq(&plan, why == WHY_SPACE);
         drop_plan_free(&plan);
         if (seq < oldest_seq) {
             oldest_seq = seq;
@@ -206,15 +206,15 @@ static bool wait_for_readers(struct mote_db *db)
     return freed;
 }
 
-static bool make_room_locked(struct mote_db *db, bool may_wait)
+static bool make_room_locked(struct mote_db *db, enum drop_why why, bool may_wait)
 {
     uint32_t dropped = 0;
     if (let_go(db) > 0)
         return true;
     if (db->dropping_count > 0 && (!may_wait || wait_for_readers(db)))
         return may_wait;
-    struct mote_table *table = find_oldest(db);
-    if (!table || drop_of_table(db, table, WHY_SPACE, &dropped) || dropped == 0)
+    struct mote_table *table = find_oldest(db, why);
+    if (!table || drop_of_table(db, table, why, &dropped) || dropped == 0)
         return false;
     if (let_go(db) == 0 && may_wait)
         wait_for_readers(db);
@@ -224,7 +224,7 @@ static bool make_room_locked(struct mote_db *db, bool may_wait)
 /* Of a thread that is in a compaction, and holds a version itself. */
 static bool in_compaction(struct mote_db *db) { return atomic_load(&db->compacting) && pthread_equal(atomic_load(&db->compact_thread), pthread_self()); }
 
-bool retention_make_room(struct mote_db *db)
+static bool make_room(struct mote_db *db, enum drop_why why)
 {
     bool may_wait = !in_compaction(db);
     if (blobs_reclaim(db, false))
@@ -235,7 +235,7 @@ bool retention_make_room(struct mote_db *db)
         pthread_mutex_lock(&db->retain_mutex);
     else if (pthread_mutex_trylock(&db->retain_mutex) != 0)
         return false;
-    bool made = make_room_locked(db, may_wait);
+    bool made = make_room_locked(db, why, may_wait);
     if (made)
         trim_some(db, db->retain_queue);
     pthread_mutex_unlock(&db->retain_mutex);
@@ -244,13 +244,17 @@ bool retention_make_room(struct mote_db *db)
     return made && may_wait;
 }
 
+bool retention_make_room(struct mote_db *db) { return make_room(db, WHY_SPACE); }
+
+bool retention_make_room_ahead(struct mote_db *db) { return make_room(db, WHY_SPACE_AHEAD); }
+
 bool retention_held_up(struct mote_db *db)
 {
     if (!in_compaction(db) || atomic_load(&db->retained_count) == 0 || atomic_load(&db->poisoned))
         return false;
     if (pthread_mutex_trylock(&db->retain_mutex) != 0)
         return true; /* somebody is at it, and waits for this compaction or not at all */
-    bool held_up = db->dropping_count > 0 || find_oldest(db) != NULL;
+    bool held_up = db->dropping_count > 0 || find_oldest(db, WHY_SPACE) != NULL;
     pthread_mutex_unlock(&db->retain_mutex);
     return held_up;
 }
@@ -272,7 +276,7 @@ bool retention_some(struct mote_db *db)
     if (wanted || now_ns() - db->retain_last_ns >= RUN_PERIOD_NS)
         retention_run(db, &dropped);
     if (now_ns() >= db->retain_retry_ns && space_is_low(db) && pthread_mutex_trylock(&db->retain_mutex) == 0) {
-        if (make_room_locked(db, false)) {
+        if (make_room_locked(db, WHY_SPACE_AHEAD, false)) {
             trim_some(db, db->retain_queue);
             dropped++;
         } else {

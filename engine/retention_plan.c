@@ -327,12 +327,12 @@ static bool find_group(const struct drop_plan *plan, uint8_t *members, uint64_t 
     return false;
 }
 
-bool drop_plan_oldest(struct drop_plan *plan, bool for_space)
+bool drop_plan_oldest(struct drop_plan *plan, bool of_pins)
 {
     uint64_t seq;
     uint8_t *members = memory_alloc_zero(plan->table->db->memory, plan->list->count);
     bool found = members && find_group(plan, members, &seq);
-    while (!found && members && for_space && unprotect_last(plan))
+    while (!found && members && of_pins && unprotect_last(plan))
         found = find_group(plan, members, &seq);
     for (uint32_t i = 0; i < plan->list->count && found; i++)
         if (members[i] == MEMBER)
@@ -341,12 +341,12 @@ bool drop_plan_oldest(struct drop_plan *plan, bool for_space)
     return found;
 }
 
-uint64_t drop_plan_oldest_seq(struct drop_plan *plan)
+uint64_t drop_plan_oldest_seq(struct drop_plan *plan, bool of_pins)
 {
     uint64_t seq = UINT64_MAX;
     uint8_t *members = memory_alloc_zero(plan->table->db->memory, plan->list->count);
     bool found = members && find_group(plan, members, &seq);
-    while (!found && members && unprotect_last(plan))
+    while (!found && members && of_pins && unprotect_last(plan))
         found = find_group(plan, members, &seq);
     if (!found)
         seq = UINT64_MAX;

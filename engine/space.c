@@ -120,6 +120,9 @@ int space_check(struct mote_db *db)
 {
     if (!atomic_load_explicit(&db->spares_short, memory_order_relaxed) || space_keep_spares(db))
         return MOTE_OK;
+    for (uint32_t tries = 0; tries < SPARE_TRIES && retention_make_room(db); tries++)
+        if (space_keep_spares(db))
+            return MOTE_OK;
     error_set(MOTE_ENOSPC, "no row can be taken: beside what it holds, %s lacks room for the logs of later opens; free space (drop tables, let them expire, enlarge the device)", blockdev_path(db->device));
     error_add_device(blockdev_path(db->device), 0, 0);
     return MOTE_ENOSPC;
