@@ -15,6 +15,8 @@ size_t codec_kernels_all(const struct codec_kernels *all[4])
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         all[count++] = &codec_kernels_avx2;
+    if (count == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
+        all[count++] = &codec_kernels_avx512;
 #endif
     return count;
 }

@@ -24,7 +24,7 @@ struct codec_summary {
 };
 
 enum {
-    CODEC_UNPACK_SLACK_BYTES = 32, /* what unpack may read behind the group's bytes */
+    CODEC_UNPACK_SLACK_BYTES = 64, /* what unpack may read behind the group's bytes */
     CODEC_PACK_SLACK_BYTES = 16,   /* what pack may write behind them */
 };
 
@@ -94,7 +94,7 @@ size_t codec_kernels_all(const struct codec_kernels *all[4]);
 
 extern const struct codec_kernels codec_kernels_portable;
 #if defined(__x86_64__)
-extern const struct codec_kernels codec_kernels_avx2;
+extern const struct codec_kernels codec_kernels_avx2, codec_kernels_avx512;
 #endif
 
 /* codec_bits.c, for the sets that have nothing better. */

@@ -194,29 +194,16 @@ AVX2_TARGET static void pack_64(const uint64_t *numbers, uint64_t subtract, uint
         pack_narrow(numbers, base, eights, width, true, out);
 }
 
-const struct codec_kernels codec_kernels_avx2 = {
-    .name = "avx2",
-    .scan_32 = scan_32,
-    .scan_64 = scan_64,
-    .scan_second_32 = scan_second_32,
-    .scan_second_64 = scan_second_64,
-    .pack_32 = pack_32,
-    .pack_64 = pack_64,
-    .decode_32 = codec_avx2_decode_32,
-    .decode_64 = codec_avx2_decode_64,
-    .divide_64 = codec_avx2_divide_64,
-    .decimals_f32 = codec_avx2_decimals_f32,
-    .decimals_f32_exact = codec_avx2_decimals_f32_exact,
-    .decimals_f64_half = codec_avx2_decimals_f64_half,
-    .decimals_f64 = codec_avx2_decimals_f64,
-    .scaled_f32 = codec_avx2_scaled_f32,
-    .scaled_f64_half = codec_avx2_scaled_f64_half,
-    .scaled_f64 = codec_avx2_scaled_f64,
-    .sum_i32 = codec_avx2_sum_i32,
-    .sum_i64 = codec_avx2_sum_i64,
-    .sum_f32 = codec_avx2_sum_f32,
-    .sum_f64 = codec_avx2_sum_f64,
-};
+/* All but the names, and what AVX-512 does better. */
+#define SHARED_KERNELS                                                                                                                                                                                     \
+    .scan_32 = scan_32, .scan_64 = scan_64, .scan_second_32 = scan_second_32, .scan_second_64 = scan_second_64, .pack_32 = pack_32, .pack_64 = pack_64,                                                    \
+    .decode_64 = codec_avx2_decode_64, .divide_64 = codec_avx2_divide_64, .decimals_f32 = codec_avx2_decimals_f32,                                                                                         \
+    .decimals_f32_exact = codec_avx2_decimals_f32_exact, .decimals_f64_half = codec_avx2_decimals_f64_half, .decimals_f64 = codec_avx2_decimals_f64,                                                       \
+    .scaled_f32 = codec_avx2_scaled_f32, .scaled_f64_half = codec_avx2_scaled_f64_half, .scaled_f64 = codec_avx2_scaled_f64, .sum_i32 = codec_avx2_sum_i32,                                                \
+    .sum_i64 = codec_avx2_sum_i64, .sum_f32 = codec_avx2_sum_f32, .sum_f64 = codec_avx2_sum_f64
+
+const struct codec_kernels codec_kernels_avx2 = {.name = "avx2", .decode_32 = codec_avx2_decode_32, SHARED_KERNELS};
+const struct codec_kernels codec_kernels_avx512 = {.name = "avx512", .decode_32 = codec_avx512_decode_32, SHARED_KERNELS};
 
 #else
 typedef int codec_kernels_avx2_not_built; /* ISO C wants a declaration in each file. */

@@ -27,6 +27,8 @@ bool codec_avx2_divide_64(const uint64_t *values, uint32_t groups, double ten_po
 /* codec_kernels_avx2_decode.c */
 void codec_avx2_decode_32(struct codec_packed *packed, uint32_t groups, void *out);
 void codec_avx2_decode_64(struct codec_packed *packed, uint32_t groups, void *out);
+/* codec_kernels_avx512.c: as codec_avx2_decode_32; where the processor has F, BW, VL and VBMI of AVX-512. */
+void codec_avx512_decode_32(struct codec_packed *packed, uint32_t groups, void *out);
 /* codec_kernels_avx2_sums.c */
 void codec_avx2_sum_i32(const void *values, size_t count, struct codec_summary *out);
 void codec_avx2_sum_i64(const void *values, size_t count, struct codec_summary *out);

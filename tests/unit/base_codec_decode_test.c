@@ -152,13 +152,16 @@ Test(base_codec_decode, quotients_of_all_mantissas_are_exact)
         const float divisor = (float)pow(10, power);
         for (uint32_t k = 1u << 23; k < 1u << 24; k += COUNT) {
             struct codec_packed packed = {.in = (const uint8_t *)words, .widths = widths, .conversion = CODEC_CONVERT_DECIMALS, .factor = pow(10, power)};
-            uint32_t wrong = 0;
             for (uint32_t i = 0; i < COUNT; i++)
                 words[i] = k + i;
-            sets[set_count - 1]->decode_32(&packed, GROUPS, out);
-            for (uint32_t i = 0; i < COUNT; i++)
-                wrong += out[i] != (float)(k + i) / divisor;
-            cr_assert_eq(wrong, 0, "%u from %u on by 10^%u", wrong, k, power);
+            for (size_t s = set_count > 1; s < set_count; s++) {
+                struct codec_packed copy = packed;
+                uint32_t wrong = 0;
+                sets[s]->decode_32(&copy, GROUPS, out);
+                for (uint32_t i = 0; i < COUNT; i++)
+                    wrong += out[i] != (float)(k + i) / divisor;
+                cr_assert_eq(wrong, 0, "%s, %u from %u on by 10^%u", sets[s]->name, wrong, k, power);
+            }
         }
     }
 }
