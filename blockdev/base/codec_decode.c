@@ -12,20 +12,29 @@ static inline uint32_t least_of(uint32_t a, uint32_t b) { return a < b ? a : b; 
 
 static uint32_t group_bytes(const uint8_t *widths, uint32_t group, uint32_t count) { return (least_of(count - group * GROUP, GROUP) * widths[group] + 7) / 8; }
 
+/* The sum of eight widths, and, in the upper bit of each byte, whether one is above width_max, at most 127. */
+static inline uint32_t sum_widths(uint64_t eight, uint32_t width_max, uint64_t *above)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), low = UINT64_C(0x00ff00ff00ff00ff), upper = ones << 7;
+    *above |= (((eight & ~upper) + ones * (127 - width_max)) | eight) & upper;
+    return (uint32_t)(((eight & low) + (eight >> 8 & low)) * UINT64_C(0x0001000100010001) >> 48);
+}
+
 /* Reads the widths, and takes the groups' bytes, if all of them are there. */
 static bool take_groups(struct byte_reader *reader, uint32_t count, uint32_t width_max, struct codec_packed *packed)
 {
-    uint32_t groups = (count + GROUP - 1) / GROUP, sum = 0, widest = 0;
+    uint32_t groups = (count + GROUP - 1) / GROUP, sum = 0, group = 0;
+    uint64_t above = 0;
     const uint8_t *widths = read_bytes(reader, groups);
     if (!widths)
         return false;
-    for (uint32_t group = 0; group + 1 < groups; group++) {
-        sum += widths[group];
-        widest |= widths[group] > width_max;
-    }
+    for (; group + 8 <= groups; group += 8)
+        sum += sum_widths(load_u64(widths + group), width_max, &above);
+    for (; group < groups; group++)
+        sum += sum_widths(widths[group], width_max, &above);
     packed->widths = widths;
-    packed->in = read_bytes(reader, sum * (GROUP / 8) + group_bytes(widths, groups - 1, count));
-    return packed->in && !widest && widths[groups - 1] <= width_max;
+    packed->in = read_bytes(reader, (size_t)(sum - widths[groups - 1]) * (GROUP / 8) + group_bytes(widths, groups - 1, count));
+    return packed->in && above == 0;
 }
 
 /* The first group before end_group that the kernels cannot read where it is (end_group: none), and the copy of it and of those behind it. end: of all groups' bytes. */
@@ -126,15 +135,17 @@ static bool read_exceptions(struct byte_reader *reader, uint32_t exception_count
     const uint8_t *values = read_bytes(reader, (size_t)exception_count * value_bytes);
     if (!positions || !values)
         return false;
-    const uint32_t wanted = rows->to - rows->from;
-    uint32_t least = 0; /* positions ascend */
-    for (uint32_t e = 0; e < exception_count; e++) {
-        uint32_t position = load_u16(positions + 2 * e), row = position - rows->from;
-        if (position < least || position >= rows->count)
-            return false;
-        least = position + 1;
-        if (row >= wanted)
-            continue;
+    if (exception_count == 0)
+        return true;
+    uint32_t falls = 0, e = 0;
+    for (uint32_t i = 1; i < exception_count; i++)
+        falls |= load_u16(positions + 2 * i) <= load_u16(positions + 2 * (i - 1));
+    if (falls || load_u16(positions + 2 * (exception_count - 1)) >= rows->count)
+        return false;
+    while (e < exception_count && load_u16(positions + 2 * e) < rows->from)
+        e++;
+    for (; e < exception_count && load_u16(positions + 2 * e) < rows->to; e++) {
+        const uint32_t row = load_u16(positions + 2 * e) - rows->from;
         if (value_bytes == 8) {
             uint64_t bits = load_u64(values + 8 * e);
             memcpy(rows->out + 8u * row, &bits, 8);

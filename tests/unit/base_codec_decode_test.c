@@ -187,3 +187,121 @@ Test(base_codec_decode, quotients_near_the_middle_of_floats_are_exact)
             cr_assert_eq(bits_of_float(out[i]), bits_of_float((float)((double)(int32_t)words[i] / divisor)), "%d by 10^%u", (int)words[i], round % 23);
     }
 }
+
+/* A column of one chunk of decimals, in which the values at some rows are none. */
+struct column {
+    float values[COUNT];
+    uint8_t *bytes; /* exactly size_bytes */
+    size_t size_bytes;
+    uint8_t *widths;    /* of its groups */
+    uint8_t *positions; /* of its exceptions, two bytes each */
+    uint32_t exception_count;
+    void *scratch;
+    size_t scratch_bytes;
+};
+
+enum { COLUMN_HEADER_BYTES = 16 };
+
+static void make_column(struct column *column)
+{
+    static const uint16_t odd[] = {0, 5, 63, 64, 500, 501, 640, 1022, 1023};
+    struct codec_vector vector = {.type = MOTE_TYPE_FLOAT32, .dimension = 1, .count = COUNT, .values = column->values};
+    for (int i = 0; i < COUNT; i++)
+        column->values[i] = (float)((int32_t)(codec_check_random(&random_state) % 2000) - 1000) / 1000;
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+        column->values[odd[i]] = 0.1234567f + (float)i;
+    column->scratch_bytes = codec_scratch_bytes(COUNT, sizeof column->values);
+    column->scratch = malloc(column->scratch_bytes);
+    uint8_t *room = malloc(codec_encode_bound(&vector));
+    column->size_bytes = (size_t)codec_encode(&vector, 0, room, codec_encode_bound(&vector), column->scratch, column->scratch_bytes);
+    column->bytes = malloc(column->size_bytes);
+    memcpy(column->bytes, room, column->size_bytes);
+    free(room);
+    const uint8_t *chunk = column->bytes + COLUMN_HEADER_BYTES;
+    column->exception_count = load_u16(chunk + 4);
+    cr_assert(chunk[0] == CODEC_ALP && chunk[1] == CODEC_FOR && column->exception_count == sizeof odd / sizeof *odd, "codec %u, inner %u, %u exceptions", chunk[0], chunk[1], column->exception_count);
+    column->widths = column->bytes + COLUMN_HEADER_BYTES + CODEC_CHUNK_HEADER_BYTES + 4;
+    column->positions = column->bytes + column->size_bytes - column->exception_count * 6;
+}
+
+static int decode_column_rows(const struct column *column, uint32_t first, uint32_t end, float *out)
+{
+    return codec_decode_rows(column->bytes, column->size_bytes, MOTE_TYPE_FLOAT32, COUNT, first, end, out, column->scratch, column->scratch_bytes);
+}
+
+/* All of it, and each single row: exceptions are looked at whole, wherever the rows lie. */
+static void expect_refused(const struct column *column, const char *what)
+{
+    float out[1];
+    cr_assert_eq(codec_check_decode(column->bytes, column->size_bytes, MOTE_TYPE_FLOAT32, 1, COUNT), MOTE_EDAMAGED, "%s", what);
+    for (uint32_t row = 0; row < COUNT; row += 1023 / 3)
+        cr_assert_eq(decode_column_rows(column, row, row + 1, out), MOTE_EDAMAGED, "%s, row %u", what, row);
+}
+
+static void free_column(struct column *column)
+{
+    free(column->bytes);
+    free(column->scratch);
+}
+
+Test(base_codec_decode, exceptions_are_in_their_rows_and_no_others)
+{
+    static const uint32_t ends[] = {0, 1, 5, 6, 63, 64, 65, 128, 500, 501, 502, 640, 641, 1000, 1022, 1023, 1024};
+    static struct column column;
+    static float out[COUNT + 2];
+    start();
+    make_column(&column);
+    for (size_t a = 0; a < sizeof ends / sizeof *ends; a++)
+        for (size_t b = a + 1; b < sizeof ends / sizeof *ends; b++) {
+            const uint32_t first = ends[a], count = ends[b] - first;
+            memset(out, 0xa5, sizeof out);
+            cr_assert_eq(decode_column_rows(&column, first, ends[b], out + 1), 1);
+            cr_assert_eq(memcmp(out + 1, column.values + first, count * sizeof *out), 0, "rows %u to %u", first, ends[b]);
+            cr_assert(bits_of_float(out[0]) == 0xa5a5a5a5 && bits_of_float(out[count + 1]) == 0xa5a5a5a5, "rows %u to %u", first, ends[b]);
+        }
+    free_column(&column);
+}
+
+Test(base_codec_decode, exceptions_that_do_not_ascend_or_lie_outside_are_refused)
+{
+    static struct column column;
+    start();
+    make_column(&column);
+    for (uint32_t e = 0; e < column.exception_count; e++) {
+        const uint16_t position = load_u16(column.positions + 2 * e);
+        store_u16(column.positions + 2 * e, COUNT);
+        expect_refused(&column, "a position behind the chunk");
+        if (e > 0) {
+            store_u16(column.positions + 2 * e, load_u16(column.positions + 2 * (e - 1)));
+            expect_refused(&column, "a position twice");
+        }
+        store_u16(column.positions + 2 * e, position);
+    }
+    cr_assert_eq(codec_check_decode(column.bytes, column.size_bytes, MOTE_TYPE_FLOAT32, 1, COUNT), MOTE_OK);
+    free_column(&column);
+}
+
+/* The groups' bytes stay as many as they were: nothing but the width itself tells. */
+Test(base_codec_decode, widths_beyond_the_lane_are_refused_in_every_group)
+{
+    static struct column column;
+    uint8_t widths[GROUPS];
+    start();
+    make_column(&column);
+    memcpy(widths, column.widths, GROUPS);
+    for (uint32_t wide = 33; wide <= 128; wide += 95)
+        for (int g = 0; g < GROUPS; g++) {
+            uint32_t taken = wide - widths[g];
+            column.widths[g] = (uint8_t)wide;
+            for (int other = 0; other < GROUPS; other++) {
+                uint32_t less = other == g ? 0 : taken < widths[other] ? taken : widths[other];
+                column.widths[other] = (uint8_t)(column.widths[other] - less);
+                taken -= less;
+            }
+            cr_assert_eq(taken, 0);
+            expect_refused(&column, "a width beyond the lane");
+            memcpy(column.widths, widths, GROUPS);
+        }
+    cr_assert_eq(codec_check_decode(column.bytes, column.size_bytes, MOTE_TYPE_FLOAT32, 1, COUNT), MOTE_OK);
+    free_column(&column);
+}
