@@ -174,5 +174,9 @@ bool codec_decode_floats(struct codec_work *work, const struct chunk_header *hea
     } else if (scaled) {
         packed.conversion = is_f64 && !wide ? CODEC_CONVERT_SCALED_F64 : CODEC_CONVERT_SCALED;
     }
+    if (header->exception_count > 0) { /* the chunk's end, from memory while its groups are decoded */
+        const size_t back_bytes = header->exception_count * (is_f64 ? 10u : 6u);
+        __builtin_prefetch(reader->end - (back_bytes < byte_reader_left(reader) ? back_bytes : byte_reader_left(reader)));
+    }
     return read_packed(work, reader, inner, wide, &packed, rows) && read_exceptions(reader, header->exception_count, is_f64 ? 8 : 4, rows);
 }

@@ -8,7 +8,7 @@
 #include "engine/lsm/sst_reader_private.h"
 
 #define COPIED_SHARE 2u /* of a block's rows: so large a part of them is always decoded to where it is wanted */
-enum { LINE_BYTES = 64, FETCHED_BYTES = 1024 }; /* of a stream, before it is looked at */
+enum { LINE_BYTES = 64, FETCHED_BYTES = 2048 }; /* of a stream, before it is looked at */
 
 static int refuse_block(const struct sst_iterator *iterator, const char *what)
 {
