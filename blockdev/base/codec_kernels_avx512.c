@@ -1,5 +1,5 @@
 /* codec_kernels_avx512.c: packed numbers of 32 bits to values of 32 bits by AVX-512 with VBMI in one pass, sixteen at a time (codec_kernels.h). The processor must have F, BW, VL and VBMI.
- * Conversions by doubles are left to AVX2: they take as many cycles there, or fewer. Why the division by products is exact is in codec_kernels_avx2_decode.c.
+ * Conversions by doubles are left to AVX2: they take fewer cycles there. Why the division by products is exact is in codec_kernels_avx2_decode.c.
  *
  * Sums. A group is four registers of sixteen numbers in a row; turned over (in each quarter of the registers four by four), number 4 s + r of the group is in register r, so that a lane holds four in a row, its segment s, and these are
  * summed up register by register. Only the sixteen lanes' totals are summed up across lanes, once for each order of differences; turning over again puts the sums in a row.
