@@ -158,6 +158,14 @@ WIDE_INLINE struct unpack open_group(const uint8_t **at, uint32_t width, uint32_
     return prepare(width);
 }
 
+WIDE_INLINE uint32_t total_of(__m512i n)
+{
+    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(n), _mm512_extracti64x4_epi64(n, 1));
+    __m128i quarter = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    quarter = _mm_add_epi32(quarter, _mm_shuffle_epi32(quarter, 0x4e));
+    return (uint32_t)_mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32(quarter, 0xb1)));
+}
+
 /* What groups whose values are not wanted add to the sums. Number 16 k + l of a group counts once in the differences' sum, and in the sum of their sums 64 - 16 k - l times and 64 times more for each group behind it. sum: all so far, lane by
  * lane; sums: the sum of what sum was after each step, in which a number counts 4 - k times, and 4 times more for each group behind it. */
 WIDE_INLINE void pass_over(struct codec_packed *packed, uint32_t groups, const int order)
@@ -180,13 +188,13 @@ WIDE_INLINE void pass_over(struct codec_packed *packed, uint32_t groups, const i
     }
     packed->in = in;
     packed->widths += groups;
-    const uint32_t total = (uint32_t)_mm512_reduce_add_epi32(sum);
+    const uint32_t total = total_of(sum);
     if (order == 1)
         packed->first = (uint32_t)packed->first + total;
     if (order > 1) {
         const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         sums = _mm512_sub_epi32(_mm512_slli_epi32(sums, 4), _mm512_mullo_epi32(sum, lane));
-        packed->first = (uint32_t)packed->first + (uint32_t)packed->first_delta * (GROUP * groups) + (uint32_t)_mm512_reduce_add_epi32(sums);
+        packed->first = (uint32_t)packed->first + (uint32_t)packed->first_delta * (GROUP * groups) + total_of(sums);
         packed->first_delta = (uint32_t)packed->first_delta + total;
     }
 }
