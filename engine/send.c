@@ -422,6 +422,8 @@ int mote_send(mote_db *db, const struct mote_send_options *options, int (*write)
         return result;
     if (options)
         memcpy(&send.options, options, options->size_bytes < sizeof send.options ? options->size_bytes : sizeof send.options);
+    if (send.options.no_verify > MOTE_NO_VERIFY_SEGMENTS)
+        return error_set(MOTE_EINVAL, "no_verify is %u: it is one of enum mote_no_verify", send.options.no_verify);
     size_t name_bytes = send.options.as ? strlen(send.options.as) : 1;
     if (name_bytes == 0 || name_bytes > MOTE_NAME_BYTES_MAX)
         return error_set(name_bytes ? MOTE_ETOOBIG : MOTE_EINVAL, "the name of a base has 1 to %d bytes, not %zu", MOTE_NAME_BYTES_MAX, name_bytes);

@@ -10,7 +10,6 @@
 #include "engine/send_private.h"
 
 #define BUDGET_PATIENCE_NS (10 * NS_PER_S)
-#define VERIFY_VALUES_ONLY 2u /* mote_send_options.no_verify */
 
 /* Memory that a compaction or a flush has comes back. until_ns: 0 at first. */
 static bool is_worth_waiting(int result, uint64_t *until_ns)
@@ -33,7 +32,7 @@ static int check_schema(const struct sending *sending)
 
 int send_check_segment(struct send *send, const struct sending *sending)
 {
-    if (send->options.no_verify)
+    if (send->options.no_verify != MOTE_NO_VERIFY_NONE)
         return MOTE_OK;
     uint64_t until_ns = 0;
     int result = check_schema(sending);
@@ -52,7 +51,7 @@ int send_check_section(struct send *send, struct segment *segment, struct segmen
     for (uint32_t i = 0; !found && index_get(send->db, i, &definition); i++)
         found = definition.id == index->index_id;
     const struct row_index_ops *ops = found ? sst_index_ops(&send->db->sst, definition.kind) : NULL;
-    if (send->options.no_verify || !ops)
+    if (send->options.no_verify != MOTE_NO_VERIFY_NONE || !ops)
         return MOTE_OK; /* dropped meanwhile: its receiver checks it */
     int result = sst_index_verify(&send->db->sst, send->queue, segment, &index->section, ops);
     if (result == MOTE_EDAMAGED || result == MOTE_EIO)
@@ -75,7 +74,7 @@ static bool refers_to(const struct segment *segment, const struct blob_file *fil
 int send_check_file(struct send *send, const struct blob_copy *copy)
 {
     int result = MOTE_OK;
-    if ((send->options.no_verify && send->options.no_verify != VERIFY_VALUES_ONLY) || !send_is_file_carried(send, copy))
+    if (send->options.no_verify == MOTE_NO_VERIFY_ALL || !send_is_file_carried(send, copy))
         return MOTE_OK;
     for (uint32_t i = 0; i < send->begin.segment_count && !result; i++) {
         struct sending *sending = &send->segments[i];

@@ -1069,11 +1069,19 @@ struct mote_transfer {
     uint8_t state_id[16];      /* of the state that the stream leads to */
 };
 
+/* What a send leaves unchecked. What it does check, it reads through before the first byte of it goes: MOTE_EDAMAGED stops the send. The receiver checks every segment and section as its device gives it back, whatever is chosen here, but it cannot check
+ * large values against their rows. */
+enum mote_no_verify {
+    MOTE_NO_VERIFY_NONE = 0,     /* nothing: segments, sections of indexes and large values are checked */
+    MOTE_NO_VERIFY_ALL = 1,      /* everything: a damaged large value is as damaged in the copy */
+    MOTE_NO_VERIFY_SEGMENTS = 2, /* segments and sections, which their receiver checks in any case; large values are checked */
+};
+
 struct mote_send_options {
     size_t size_bytes;    /* sizeof(struct mote_send_options) */
     const char *from;     /* send what changed since: the name of a base, or a token (mote_receive_token). NULL: everything */
     const char *as;       /* remember the state as the base of this name. NULL: do not */
-    uint32_t no_verify;   /* 1: segments and large values are not read through and checked before they are sent. 2: large values only are: segments are checked by their receiver in any case */
+    uint32_t no_verify;   /* enum mote_no_verify */
     uint32_t reserved;
     int (*progress)(const struct mote_transfer *transfer, void *context); /* NULL: none; non-zero stops */
     void *progress_context;
@@ -1081,7 +1089,7 @@ struct mote_send_options {
 #define MOTE_SEND_OPTIONS_INIT MOTE_INIT(struct mote_send_options)
 
 /* Sends the present state: flushes, then has write take the stream's bytes one after the other; non-zero from write or progress stops it and is returned. Segments that are still to be sent stay on the device meanwhile; nothing else waits, but for DDL during the flush.
- * A read-only handle sends what is flushed; where the log holds rows that are not, MOTE_EREADONLY. MOTE_ENOTFOUND: no such base. MOTE_EEXISTS: `as` exists. MOTE_EINVAL: a token of another volume. MOTE_EDAMAGED: a segment or a large value fails a check (no_verify sends it as it is). transfer may be NULL. Blocks. */
+ * A read-only handle sends what is flushed; where the log holds rows that are not, MOTE_EREADONLY. MOTE_ENOTFOUND: no such base. MOTE_EEXISTS: `as` exists. MOTE_EINVAL: a token of another volume, or no such no_verify. MOTE_EDAMAGED: a segment or a large value fails a check (no_verify sends it as it is). transfer may be NULL. Blocks. */
 MOTE_API int mote_send(mote_db *db, const struct mote_send_options *options, int (*write)(const void *data, size_t size_bytes, void *context), void *context, struct mote_transfer *transfer);
 struct mote_base_info {
     size_t size_bytes; /* sizeof(struct mote_base_info) */

@@ -1126,7 +1126,7 @@ class database
         return stats;
     }
     /// Sends the present state, or what changed since `from` (a base or a token), as a stream: put(bytes, size) takes it, piece by piece. What it throws ends the call.
-    template <typename Put> mote_transfer send(Put put, const std::string &from = {}, const std::string &as = {})
+    template <typename Put> mote_transfer send(Put put, const std::string &from = {}, const std::string &as = {}, mote_no_verify no_verify = MOTE_NO_VERIFY_NONE)
     {
         struct sink {
             Put &put;
@@ -1136,6 +1136,7 @@ class database
         options.size_bytes = sizeof options;
         options.from = from.empty() ? nullptr : from.c_str();
         options.as = as.empty() ? nullptr : as.c_str();
+        options.no_verify = static_cast<std::uint32_t>(no_verify);
         mote_transfer transfer{};
         const int result = mote_send(
             db_.get(), &options,
@@ -1157,10 +1158,13 @@ class database
     }
     void drop_base(const std::string &name) { check(mote_base_drop(db_.get(), name.c_str())); }
     /// Makes `path` a copy of this volume; options as for mote_receive.
-    mote_transfer clone(const std::string &path, const mote_receive_options *options = nullptr)
+    mote_transfer clone(const std::string &path, const mote_receive_options *options = nullptr, mote_no_verify no_verify = MOTE_NO_VERIFY_NONE)
     {
+        mote_send_options how{};
+        how.size_bytes = sizeof how;
+        how.no_verify = static_cast<std::uint32_t>(no_verify);
         mote_transfer transfer{};
-        check(mote_clone(db_.get(), path.c_str(), nullptr, options, &transfer));
+        check(mote_clone(db_.get(), path.c_str(), &how, options, &transfer));
         return transfer;
     }
     /* What was written over the volume's life, and how long the device lasts; rated_bytes: as its maker promises, 0: not known. */

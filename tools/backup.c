@@ -225,7 +225,7 @@ int command_clone(int argc, char **argv)
     struct mote_send_options send = MOTE_SEND_OPTIONS_INIT;
     struct mote_receive_options receive = MOTE_RECEIVE_OPTIONS_INIT;
     const char *paths[2];
-    send.no_verify = 2; /* the receiving side checks segments, but not what rows say of their large values */
+    send.no_verify = MOTE_NO_VERIFY_SEGMENTS; /* the receiving side checks them, but not what rows say of their large values */
     const struct option options[] = {
         FORMAT_OPTIONS(format),
         {"no-verify", OPTION_FLAG32, NULL, "do not check large values before they are sent", &send.no_verify, NULL},

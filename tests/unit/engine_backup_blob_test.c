@@ -190,7 +190,7 @@ static void put_value(struct world *world, mote_table *frames, int64_t key)
     must(mote_append(frames, values, 2, NULL, NULL));
 }
 
-static int send_with(struct world *world, uint32_t no_verify, const char *from, struct backup_stream *stream)
+static int send_with(struct world *world, enum mote_no_verify no_verify, const char *from, struct backup_stream *stream)
 {
     struct mote_send_options options = MOTE_SEND_OPTIONS_INIT;
     options.no_verify = no_verify;
@@ -200,7 +200,7 @@ static int send_with(struct world *world, uint32_t no_verify, const char *from, 
 }
 
 /* The send stops with a sentence that tells which value it is, and what came of it is nothing whole. */
-static void expect_refusal(struct world *world, uint32_t no_verify, uint64_t file_id)
+static void expect_refusal(struct world *world, enum mote_no_verify no_verify, uint64_t file_id)
 {
     struct backup_stream stream;
     struct mote_error error;
@@ -229,7 +229,7 @@ static void expect_passed_on(struct world *world)
     mote_table *frames;
     mote_row *row = NULL;
     mote_db *db;
-    must(send_with(world, 1, NULL, &stream));
+    must(send_with(world, MOTE_NO_VERIFY_ALL, NULL, &stream));
     must(backup_receive(device, &stream, NULL));
     must(engine_open(device, &world->fixture.options, &db, NULL));
     must(mote_table_open(db, "frames", &frames));
@@ -256,16 +256,18 @@ Test(engine_backup_blob, damaged_value_stops_the_send)
         uint64_t byte = fixture_random(&world.random) % VALUE_BYTES;
         uint8_t mask = (uint8_t)(1u << fixture_random(&world.random) % 8);
         large_value_flip(frames, KEY, 1, byte, mask);
-        expect_refusal(&world, round % 2 ? 2 : 0, large_value_file_id(frames, KEY, 1, byte - byte % CHUNK_BYTES)); /* a chunk that goes on in the next file is told by its beginning */
+        expect_refusal(&world, round % 2 ? MOTE_NO_VERIFY_SEGMENTS : MOTE_NO_VERIFY_NONE, large_value_file_id(frames, KEY, 1, byte - byte % CHUNK_BYTES)); /* a chunk that goes on in the next file is told by its beginning */
         large_value_flip(frames, KEY, 1, byte, mask);
     }
     large_value_flip(frames, KEY, 1, 5000, 1);
     expect_passed_on(&world);
     put_value(&world, frames, KEY + 9);
-    must(send_with(&world, 0, "b0", &stream)); /* the copy has the value already */
+    must(send_with(&world, MOTE_NO_VERIFY_NONE, "b0", &stream)); /* the copy has the value already */
     backup_free(&stream);
-    must_fail(send_with(&world, 0, NULL, &stream), MOTE_EDAMAGED);
+    must_fail(send_with(&world, MOTE_NO_VERIFY_NONE, NULL, &stream), MOTE_EDAMAGED);
     backup_free(&stream);
+    must_fail(send_with(&world, MOTE_NO_VERIFY_SEGMENTS + 1, NULL, &stream), MOTE_EINVAL);
+    cr_assert_eq(stream.size_bytes, 0);
     large_value_flip(frames, KEY, 1, 5000, 1);
     bring_on(&world, "b0", "b1");
     end_world(&world);
