@@ -199,8 +199,6 @@ static int run(const struct aggregate *aggregate, mote_db *db)
 int command_aggregate(int argc, char **argv)
 {
     struct aggregate aggregate = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&aggregate.common, "aggregate", common);
     const struct option options[] = {
         {"columns", OPTION_TEXT, "C,...", "of these columns; default: all numeric ones", &aggregate.columns, NULL},
         {"functions", OPTION_TEXT, "F,...",
@@ -215,8 +213,8 @@ int command_aggregate(int argc, char **argv)
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &aggregate.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command command = {
-        .name = "mote aggregate",
+    const struct tool_usage usage = {
+        .command = "aggregate",
         .operands = "PATH TABLE",
         .summary = "Prints functions of columns over all rows, or for each series and each bucket of time, as CSV or "
                    "JSON lines.",
@@ -225,13 +223,9 @@ int command_aggregate(int argc, char **argv)
                    "bucket without rows is not printed.\nBlocks whose kept statistics tell all are not read. Times and "
                    "values are as in mote scan.",
         .operand_min = 2,
-        .operand_max = 2,
-        .options = options,
-        .common = common,
     };
     const char *operands[2];
-    unsigned count;
-    int result = options_parse(&command, argc, argv, operands, &count);
+    int result = tool_parse(&aggregate.common, &usage, options, argc, argv, operands, NULL);
     if (result != OPTIONS_RUN)
         return result;
     aggregate.path = operands[0];

@@ -211,25 +211,21 @@ static int get(const struct blob *blob)
 int command_blob(int argc, char **argv)
 {
     struct blob blob = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&blob.common, "blob", common);
     const struct option options[] = {
         {"file", OPTION_TEXT, "FILE", "read the value from it, or write it there; default: stdin, stdout", &blob.file, NULL},
         {"make-key", OPTION_TEXT, "C:T,...", "put: make the table, with this key, if there is none", &blob.make_key, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command description = {
-        .name = "mote blob",
+    const struct tool_usage usage = {
+        .command = "blob",
         .operands = "put|get PATH TABLE COLUMN KEY...",
         .summary = "Writes or reads the value of a large column, of any size, piece by piece.",
         .details = "put appends a row of this key with the value, durably; a row that is there is replaced, its other columns\n"
                    "become NULL or their default. get writes the value's bytes and nothing else.",
         .operand_min = 5,
         .operand_max = OPERANDS_MAX,
-        .options = options,
-        .common = common,
     };
-    int result = options_parse(&description, argc, argv, blob.operands, &blob.operand_count);
+    int result = tool_parse(&blob.common, &usage, options, argc, argv, blob.operands, &blob.operand_count);
     if (result != OPTIONS_RUN)
         return result;
     bool putting = strcmp(blob.operands[0], "put") == 0;

@@ -85,18 +85,16 @@ static void print_json(const struct mote_calibration *calibration, bool dry_run)
 int command_calibrate(int argc, char **argv)
 {
     struct tool_common shared;
-    struct option common[TOOL_COMMON_OPTIONS];
     struct mote_calibrate_options given = MOTE_CALIBRATE_OPTIONS_INIT;
     struct mote_calibration calibration = {.size_bytes = sizeof calibration};
-    tool_common_init(&shared, "calibrate", common);
     const struct option options[] = {
         {"dry-run", OPTION_FLAG32, NULL, "measure and print, record nothing", &given.dry_run, NULL},
         {"case-ms", OPTION_COUNT32, "MS", "time for each of the 23 cases (300)", &given.case_ms, NULL},
         {"scratch", OPTION_BYTES, "SIZE", "free space to measure in, at most (256M)", &given.scratch_bytes, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command command = {
-        .name = "mote calibrate",
+    const struct tool_usage usage = {
+        .command = "calibrate",
         .operands = "PATH",
         .summary = "Measures FUA against FLUSH, bulk writes and random reads on the device below a volume, and records "
                    "the cheaper barrier.",
@@ -104,13 +102,9 @@ int command_calibrate(int argc, char **argv)
                    "open uses the choice on a device of the same model (--barrier overrides it). On an image file FUA is "
                    "a write with O_DSYNC semantics, FLUSH is fdatasync.",
         .operand_min = 1,
-        .operand_max = 1,
-        .options = options,
-        .common = common,
     };
     const char *path;
-    unsigned count;
-    int result = options_parse(&command, argc, argv, &path, &count);
+    int result = tool_parse(&shared, &usage, options, argc, argv, &path, NULL);
     if (result != OPTIONS_RUN)
         return result;
     given.open = &shared.open;

@@ -151,8 +151,6 @@ static int run(const struct get *get, mote_db *db)
 int command_get(int argc, char **argv)
 {
     struct get get = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&get.common, "get", common);
     const struct option options[] = {
         {"columns", OPTION_TEXT, "C,...", "only these columns, in this order", &get.columns, NULL},
         PRINT_OPTIONS(&get.style),
@@ -160,8 +158,8 @@ int command_get(int argc, char **argv)
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &get.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command command = {
-        .name = "mote get",
+    const struct tool_usage usage = {
+        .command = "get",
         .operands = "PATH TABLE KEY...",
         .summary = "Prints the row with this key: one word for each key column, or one word with commas. Exit code 1 "
                    "if there is none.",
@@ -170,10 +168,8 @@ int command_get(int argc, char **argv)
                    "is named on stderr (JSON: a line with null), and the exit code is 1.",
         .operand_min = 3,
         .operand_max = OPERANDS_MAX,
-        .options = options,
-        .common = common,
     };
-    int result = options_parse(&command, argc, argv, get.operands, &get.operand_count);
+    int result = tool_parse(&get.common, &usage, options, argc, argv, get.operands, &get.operand_count);
     if (result != OPTIONS_RUN)
         return result;
     if (get.common.json)

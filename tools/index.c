@@ -230,8 +230,6 @@ static int run(const struct index_command *command, mote_db *db)
 int command_index(int argc, char **argv)
 {
     struct index_command command = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&command.common, "index", common);
     const struct option options[] = {
         {"columns", OPTION_TEXT, "C,...", "create: of these columns", &command.columns, NULL},
         {"kind", OPTION_CHOICE, "NAME", "create: of this kind; spatial where it is not given", &command.kind, kind_names},
@@ -244,20 +242,18 @@ int command_index(int argc, char **argv)
         {"keep-diacritics", OPTION_FLAG32, NULL, "text: letters with accents differ", &command.keep_diacritics, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command description = {
-        .name = "mote index",
+    const struct tool_usage usage = {
+        .command = "index",
         .operands = "create|list|drop|rebuild PATH TABLE [INDEX]",
         .summary = "Declares, lists, removes or rebuilds the indexes of a table.",
         .details = "A spatial index is of one point3 column or three float64 columns, a vector index of one vector_f32 column, a text\n"
                    "index of one text column, a column index of one column of numbers, times, bools, text or blobs.",
         .operand_min = 3,
         .operand_max = 4,
-        .options = options,
-        .common = common,
     };
     const char *operands[4] = {NULL};
     unsigned count;
-    int result = options_parse(&description, argc, argv, operands, &count);
+    int result = tool_parse(&command.common, &usage, options, argc, argv, operands, &count);
     if (result != OPTIONS_RUN)
         return result;
     command.verb = operands[0];

@@ -63,33 +63,22 @@ static int run(const struct tool_common *common, const char *path, int (*maintai
     return tool_close(common, db, result);
 }
 
-static int command(int argc, char **argv, const char *name, const char *full_name, const char *summary,
-                   int (*maintain)(mote_db *db))
+static int command(int argc, char **argv, const char *name, const char *summary, int (*maintain)(mote_db *db))
 {
     struct tool_common shared;
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&shared, name, common);
-    const struct option_command description = {.name = full_name,
-                                               .operands = "PATH",
-                                               .summary = summary,
-                                               .operand_min = 1,
-                                               .operand_max = 1,
-                                               .common = common};
+    const struct option none = {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL};
+    const struct tool_usage usage = {.command = name, .operands = "PATH", .summary = summary, .operand_min = 1};
     const char *path;
-    unsigned count;
-    int result = options_parse(&description, argc, argv, &path, &count);
+    int result = tool_parse(&shared, &usage, &none, argc, argv, &path, NULL);
     return result == OPTIONS_RUN ? run(&shared, path, maintain) : result;
 }
 
 int command_flush(int argc, char **argv)
 {
-    return command(argc, argv, "flush", "mote flush",
-                   "Writes every row that is only in the log to SSTables, with their indexes.", mote_flush);
+    return command(argc, argv, "flush", "Writes every row that is only in the log to SSTables, with their indexes.", mote_flush);
 }
 
 int command_checkpoint(int argc, char **argv)
 {
-    return command(argc, argv, "checkpoint", "mote checkpoint",
-                   "Flushes, brings all indexes up to date, writes a snapshot of the manifest and cuts the log.",
-                   mote_checkpoint);
+    return command(argc, argv, "checkpoint", "Flushes, brings all indexes up to date, writes a snapshot of the manifest and cuts the log.", mote_checkpoint);
 }

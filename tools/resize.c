@@ -27,30 +27,26 @@ static void print_result(const struct tool_common *common, const struct mote_res
 int command_resize(int argc, char **argv)
 {
     struct tool_common tool = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
     struct mote_resize_options resize = MOTE_RESIZE_OPTIONS_INIT;
     struct mote_resize_result outcome;
     const char *operands[2] = {NULL};
     uint64_t size_bytes = 0;
     unsigned count;
-    tool_common_init(&tool, "resize", common);
     const struct option options[] = {
         {"sparse", OPTION_FLAG32, NULL, "do not write the new part of an image file in full (for tests)", &resize.sparse, NULL},
         {"dry-run", OPTION_FLAG32, NULL, "tell the least size, and whether it would fit; write nothing", &resize.dry_run, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command description = {
-        .name = "mote resize",
+    const struct tool_usage usage = {
+        .command = "resize",
         .operands = "PATH [SIZE]",
         .summary = "Makes a volume larger or smaller: SIZE, or as large as its device is now.",
         .details = "Enlarge a partition first, then run mote resize PATH; to shrink, run mote resize PATH SIZE first, then\n"
                    "make the partition smaller. An image file is enlarged and cut by the command itself.",
         .operand_min = 1,
         .operand_max = 2,
-        .options = options,
-        .common = common,
     };
-    int result = options_parse(&description, argc, argv, operands, &count);
+    int result = tool_parse(&tool, &usage, options, argc, argv, operands, &count);
     if (result != OPTIONS_RUN)
         return result;
     if (count > 1 && (!options_parse_bytes(operands[1], &size_bytes) || size_bytes == 0))

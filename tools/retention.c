@@ -151,8 +151,6 @@ static int show(const struct tool_common *common, mote_table *table, const char 
 int command_retention(int argc, char **argv)
 {
     struct retention_command command = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&command.common, "retention", common);
     const struct option options[] = {
         {"age", OPTION_TEXT, "D", "rows older than this expire: 12h, 7d", &command.age, NULL},
         {"bytes", OPTION_BYTES, "N", "the oldest windows go above so many bytes", &command.bytes, NULL},
@@ -163,19 +161,15 @@ int command_retention(int argc, char **argv)
         {"none", OPTION_FLAG, NULL, "rows are kept from now on", &command.none, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command description = {
-        .name = "mote retention",
+    const struct tool_usage usage = {
+        .command = "retention",
         .operands = "PATH TABLE",
         .summary = "Sets how long a table keeps its rows, or without options tells it.",
         .details = "What an option does not name stays as it was; --none forgets all of it first.",
         .operand_min = 2,
-        .operand_max = 2,
-        .options = options,
-        .common = common,
     };
     const char *operands[2];
-    unsigned count;
-    int result = options_parse(&description, argc, argv, operands, &count);
+    int result = tool_parse(&command.common, &usage, options, argc, argv, operands, NULL);
     if (result != OPTIONS_RUN)
         return result;
     command.path = operands[0];
@@ -209,25 +203,19 @@ static int pin(const struct pin_command *command, mote_table *table, const struc
 static int run_pin(int argc, char **argv, bool pins)
 {
     struct pin_command command = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&command.common, pins ? "pin" : "unpin", common);
     const struct option options[] = {
         {"from", OPTION_TEXT, "T", "the first time that is kept", &command.from, NULL},
         {"to", OPTION_TEXT, "T", "the last time that is kept", &command.to, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command description = {
-        .name = pins ? "mote pin" : "mote unpin",
+    const struct tool_usage usage = {
+        .command = pins ? "pin" : "unpin",
         .operands = "PATH TABLE NAME",
         .summary = pins ? "Keeps the rows of a range of time until the pin is given up." : "Gives a pin up: its rows go as all others do.",
         .operand_min = 3,
-        .operand_max = 3,
-        .options = pins ? options : options + 2,
-        .common = common,
     };
     const char *operands[3];
-    unsigned count;
-    int result = options_parse(&description, argc, argv, operands, &count);
+    int result = tool_parse(&command.common, &usage, pins ? options : options + 2, argc, argv, operands, NULL);
     if (result != OPTIONS_RUN)
         return result;
     command.path = operands[0];

@@ -75,11 +75,10 @@ static int run(const struct scan *scan, mote_db *db)
     return result;
 }
 
-static int run_command(struct scan *scan, const struct option_command *command, int argc, char **argv)
+static int run_command(struct scan *scan, const struct tool_usage *usage, const struct option *options, int argc, char **argv)
 {
     const char *operands[2];
-    unsigned count;
-    int result = options_parse(command, argc, argv, operands, &count);
+    int result = tool_parse(&scan->common, usage, options, argc, argv, operands, NULL);
     if (result != OPTIONS_RUN)
         return result;
     scan->path = operands[0];
@@ -94,8 +93,6 @@ static int run_command(struct scan *scan, const struct option_command *command, 
 int command_scan(int argc, char **argv)
 {
     struct scan scan = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&scan.common, "scan", common);
     const struct option options[] = {
         {"columns", OPTION_TEXT, "C,...", "only these columns, in this order", &scan.columns, NULL},
         RANGE_OPTIONS(&scan.range),
@@ -107,26 +104,21 @@ int command_scan(int argc, char **argv)
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &scan.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command command = {
-        .name = "mote scan",
+    const struct tool_usage usage = {
+        .command = "scan",
         .operands = "PATH TABLE",
         .summary = "Prints the rows of a table in key order, as CSV or JSON lines.",
         .details = "A time T is RFC 3339, or a number with s, ms, us or ns, or a bare number in the time column's own "
                    "unit (float64: seconds,\n"
                    "else nanoseconds). Values are printed in their shortest form that reads back to the same bits.",
         .operand_min = 2,
-        .operand_max = 2,
-        .options = options,
-        .common = common,
     };
-    return run_command(&scan, &command, argc, argv);
+    return run_command(&scan, &usage, options, argc, argv);
 }
 
 int command_latest(int argc, char **argv)
 {
     struct scan scan = {.latest = true};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&scan.common, "latest", common);
     const struct option options[] = {
         {"columns", OPTION_TEXT, "C,...", "only these columns, in this order", &scan.columns, NULL},
         RANGE_OPTIONS(&scan.range),
@@ -138,16 +130,13 @@ int command_latest(int argc, char **argv)
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &scan.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command command = {
-        .name = "mote latest",
+    const struct tool_usage usage = {
+        .command = "latest",
         .operands = "PATH TABLE",
         .summary = "Prints the newest row of each series: of each value of the key columns before the time column.",
         .details = "--to T asks for the newest at or before T. The rows are sought, not scanned for. The table's key must "
                    "hold its time column.\nTimes and values are as in mote scan.",
         .operand_min = 2,
-        .operand_max = 2,
-        .options = options,
-        .common = common,
     };
-    return run_command(&scan, &command, argc, argv);
+    return run_command(&scan, &usage, options, argc, argv);
 }

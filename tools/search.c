@@ -105,8 +105,6 @@ static int run(const struct search *search, mote_db *db)
 int command_search(int argc, char **argv)
 {
     struct search search = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&search.common, "search", common);
     const struct option options[] = {
         {"where", OPTION_LIST, "CONDITION", "COLUMN = V, COLUMN < V (<= > >=), COLUMN in (V, ...), COLUMN prefix V, COLUMN is null, COLUMN is not null; again for more", &search.words.where, NULL},
         {"box", OPTION_TEXT, "X,Y,Z,X,Y,Z", "rows in the box from its least to its greatest corner", &search.words.box, NULL},
@@ -133,18 +131,14 @@ int command_search(int argc, char **argv)
         {"no-header", OPTION_FLAG, NULL, "CSV without the line of names", &search.no_header, NULL},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, NULL},
     };
-    const struct option_command command = {
-        .name = "mote search",
+    const struct tool_usage usage = {
+        .command = "search",
         .operands = "PATH TABLE",
         .summary = "Prints the rows of a table that satisfy all conditions, as CSV or JSON lines; ranked ones with their distance or score.",
         .operand_min = 2,
-        .operand_max = 2,
-        .options = options,
-        .common = common,
     };
     const char *operands[2];
-    unsigned count;
-    int result = options_parse(&command, argc, argv, operands, &count);
+    int result = tool_parse(&search.common, &usage, options, argc, argv, operands, NULL);
     if (result != OPTIONS_RUN)
         return result;
     search.path = operands[0];

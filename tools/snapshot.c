@@ -66,23 +66,19 @@ static int run(const struct tool_common *common, mote_db *db, const char *verb, 
 int command_snapshot(int argc, char **argv)
 {
     struct tool_common tool = {0};
-    struct option common[TOOL_COMMON_OPTIONS];
-    tool_common_init(&tool, "snapshot", common);
     const struct option options[] = {{NULL, OPTION_FLAG, NULL, NULL, NULL, NULL}};
-    const struct option_command description = {
-        .name = "mote snapshot",
+    const struct tool_usage usage = {
+        .command = "snapshot",
         .operands = "take|list|drop PATH [NAME]",
         .summary = "Takes, lists or drops the named snapshots of a volume.",
         .details = "A named snapshot sees what was there when it was taken, until it is dropped: read it with\n"
                    "mote scan --snapshot NAME. While it is there the volume keeps the versions of rows that it sees.",
         .operand_min = 2,
         .operand_max = 3,
-        .options = options,
-        .common = common,
     };
     const char *operands[3] = {NULL};
     unsigned count;
-    int result = options_parse(&description, argc, argv, operands, &count);
+    int result = tool_parse(&tool, &usage, options, argc, argv, operands, &count);
     if (result != OPTIONS_RUN)
         return result;
     const char *verb = operands[0], *name = count > 2 ? operands[2] : NULL;
