@@ -15,6 +15,16 @@ static int put_catalog(struct send *send)
     return result;
 }
 
+/* Puts what was written as a record, where another entry of this size would not fit or none comes. */
+static int put_if_full(struct send *send, struct byte_writer *writer, enum stream_kind kind, bool last, uint32_t entry_bytes)
+{
+    if (!last && byte_writer_size(writer) + entry_bytes <= STREAM_CHUNK_BYTES)
+        return MOTE_OK;
+    uint32_t length = (uint32_t)byte_writer_size(writer);
+    writer->at = writer->start;
+    return stream_put(&send->writer, kind, send->buffer, length, NULL, 0);
+}
+
 static int put_segments(struct send *send)
 {
     struct byte_writer writer = byte_writer_make(send->buffer, STREAM_CHUNK_BYTES);
@@ -24,10 +34,7 @@ static int put_segments(struct send *send)
         write_u32(&writer, sending->carried ? STREAM_CARRIED : 0);
         write_u32(&writer, sending->timestamp_carried ? STREAM_CARRIED : 0);
         manifest_segment_encode(&sending->segment->record, &writer);
-        if (i + 1 == send->begin.segment_count || byte_writer_size(&writer) + STREAM_SEGMENT_BYTES > STREAM_CHUNK_BYTES) {
-            result = stream_put(&send->writer, STREAM_SEGMENTS, send->buffer, (uint32_t)byte_writer_size(&writer), NULL, 0);
-            writer.at = writer.start;
-        }
+        result = put_if_full(send, &writer, STREAM_SEGMENTS, i + 1 == send->begin.segment_count, STREAM_SEGMENT_BYTES);
     }
     return result;
 }
@@ -48,10 +55,7 @@ static int put_sections(struct send *send)
             write_u64(&writer, sending->segment->record.id);
             write_u64(&writer, index->index_id);
             manifest_section_encode(&index->section, &writer);
-            if (--left == 0 || byte_writer_size(&writer) + STREAM_SECTION_BYTES > STREAM_CHUNK_BYTES) {
-                result = stream_put(&send->writer, STREAM_SECTIONS, send->buffer, (uint32_t)byte_writer_size(&writer), NULL, 0);
-                writer.at = writer.start;
-            }
+            result = put_if_full(send, &writer, STREAM_SECTIONS, --left == 0, STREAM_SECTION_BYTES);
         }
     }
     return result;
@@ -69,10 +73,7 @@ static int put_files(struct send *send)
         store_u64(entry + 16, copy->file->table_id);
         store_u64(entry + 24, copy->bytes);
         write_bytes(&writer, entry, sizeof entry);
-        if (i + 1 == send->begin.blob_count || byte_writer_size(&writer) + STREAM_BLOB_BYTES > STREAM_CHUNK_BYTES) {
-            result = stream_put(&send->writer, STREAM_BLOBS, send->buffer, (uint32_t)byte_writer_size(&writer), NULL, 0);
-            writer.at = writer.start;
-        }
+        result = put_if_full(send, &writer, STREAM_BLOBS, i + 1 == send->begin.blob_count, STREAM_BLOB_BYTES);
     }
     return result;
 }
@@ -88,10 +89,7 @@ static int put_uses(struct send *send)
             write_u64(&writer, segment->record.id);
             write_u64(&writer, segment->blobs[k].file->id);
             write_u64(&writer, segment->blobs[k].bytes);
-            if (--left == 0 || byte_writer_size(&writer) + STREAM_USE_BYTES > STREAM_CHUNK_BYTES) {
-                result = stream_put(&send->writer, STREAM_USES, send->buffer, (uint32_t)byte_writer_size(&writer), NULL, 0);
-                writer.at = writer.start;
-            }
+            result = put_if_full(send, &writer, STREAM_USES, --left == 0, STREAM_USE_BYTES);
         }
     }
     return result;
