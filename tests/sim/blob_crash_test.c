@@ -11,6 +11,7 @@
 #include "engine/blob.h"
 #include "tests/support/crash_visit.h"
 #include "tests/support/engine_fixture.h"
+#include "tests/support/sample_table.h"
 
 #define KEYS 12u
 #define STATES_MAX 256u
@@ -141,19 +142,6 @@ static void step(struct script *script)
     keep_state(script, &state);
 }
 
-static void make_table(struct script *script)
-{
-    const struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64}, {.name = "frame", .type = MOTE_TYPE_BLOB, .flags = MOTE_COLUMN_LARGE}};
-    const uint32_t key[] = {0};
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
-    schema.name = "cam";
-    schema.columns = columns;
-    schema.column_count = 2;
-    schema.key_columns = key;
-    schema.key_column_count = 1;
-    must(mote_table_create(script->fixture.db, &schema, &script->table));
-}
-
 static void play(struct script *script)
 {
     const struct state empty = {{0}};
@@ -163,7 +151,7 @@ static void play(struct script *script)
     script->fixture.options.blob_threshold_bytes = 4096;
     fixture_open(&script->fixture);
     script->fixture.db->blob_flush_left_out = script->planted;
-    make_table(script);
+    script->table = sample_table_frames(script->fixture.db, "cam");
     keep_state(script, &empty);
     for (uint32_t i = 0; i < 70; i++)
         step(script);

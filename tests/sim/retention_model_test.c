@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "tests/support/retained_world.h"
+#include "tests/support/sample_table.h"
 
 #define BEGIN (1700000000 * RETAINED_SECOND)
 
@@ -158,17 +159,9 @@ static void step(struct retained_world *world)
 
 static void make_table(struct retained_world *world)
 {
-    const struct mote_column_definition columns[] = {{.name = "series", .type = MOTE_TYPE_INT32}, {.name = "time", .type = MOTE_TYPE_TIMESTAMP}, {.name = "value", .type = MOTE_TYPE_INT64}, {.name = "note", .type = MOTE_TYPE_TEXT}};
-    const uint32_t key[] = {0, 1}, indexed[] = {2};
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
+    const uint32_t indexed[] = {2};
     struct mote_index_options index = MOTE_INDEX_OPTIONS_INIT;
-    schema.name = "arm";
-    schema.columns = columns;
-    schema.column_count = 4;
-    schema.key_columns = key;
-    schema.key_column_count = 2;
-    schema.time_column = 1;
-    must(mote_table_create(world->fixture.db, &schema, &world->table));
+    world->table = sample_table_series(world->fixture.db, "arm", 0);
     index.name = "values";
     index.kind = MOTE_INDEX_COLUMN;
     index.columns = indexed;

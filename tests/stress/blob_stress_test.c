@@ -8,6 +8,7 @@
 
 #include "engine/blob.h"
 #include "tests/support/engine_fixture.h"
+#include "tests/support/sample_table.h"
 
 enum { WRITERS = 3, READERS = 2, KEYS = 24, BYTES_MAX = 200000 };
 
@@ -182,19 +183,6 @@ static void *work(void *context)
     return NULL;
 }
 
-static void make_table(struct shared *shared)
-{
-    const struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64}, {.name = "frame", .type = MOTE_TYPE_BLOB, .flags = MOTE_COLUMN_LARGE}};
-    const uint32_t key[] = {0};
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
-    schema.name = "cam";
-    schema.columns = columns;
-    schema.column_count = 2;
-    schema.key_columns = key;
-    schema.key_column_count = 1;
-    must(mote_table_create(shared->fixture.db, &schema, &shared->table));
-}
-
 int main(void)
 {
     struct shared *shared = calloc(1, sizeof *shared);
@@ -204,7 +192,7 @@ int main(void)
     shared->fixture.options.blob_threshold_bytes = 4096;
     shared->fixture.options.memory_bytes = 96ull << 20;
     fixture_open(&shared->fixture);
-    make_table(shared);
+    shared->table = sample_table_frames(shared->fixture.db, "cam");
     for (unsigned i = 0; i < WRITERS + READERS + 1; i++) {
         actors[i] = (struct actor){shared, i * 7919 + 1, fixture_scale(400)};
         pthread_create(&threads[i], NULL, i < WRITERS ? write_rows : i < WRITERS + READERS ? read_rows : work, &actors[i]);

@@ -8,6 +8,7 @@
 
 #include "blockdev/base/units.h"
 #include "tests/support/engine_fixture.h"
+#include "tests/support/sample_table.h"
 
 #define SECOND ((int64_t)NS_PER_S)
 #define BEGIN (1700000000 * SECOND)
@@ -121,17 +122,8 @@ static void *change_settings(void *argument)
 
 static void make_table(struct world *world)
 {
-    const struct mote_column_definition columns[] = {{.name = "series", .type = MOTE_TYPE_INT32}, {.name = "time", .type = MOTE_TYPE_TIMESTAMP}, {.name = "value", .type = MOTE_TYPE_INT64}, {.name = "note", .type = MOTE_TYPE_TEXT}};
-    const uint32_t key[] = {0, 1};
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
     struct mote_retention retention = MOTE_RETENTION_INIT;
-    schema.name = "arm";
-    schema.columns = columns;
-    schema.column_count = 4;
-    schema.key_columns = key;
-    schema.key_column_count = 2;
-    schema.time_column = 1;
-    must(mote_table_create(world->fixture.db, &schema, &world->table));
+    world->table = sample_table_series(world->fixture.db, "arm", 0);
     retention.recycle = 1;
     must(mote_table_set_retention(world->table, &retention));
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/sample_table.h"
+
 int backup_write(const void *data, size_t size_bytes, void *context)
 {
     struct backup_stream *stream = context;
@@ -39,20 +41,6 @@ void backup_free(struct backup_stream *stream)
 }
 
 /* ---- Frames ---- */
-
-static void create_frames(mote_db *db)
-{
-    const uint32_t key = 0;
-    struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64}, {.name = "frame", .type = MOTE_TYPE_BLOB, .flags = MOTE_COLUMN_LARGE}};
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
-    mote_table *table;
-    schema.name = "frames";
-    schema.columns = columns;
-    schema.column_count = 2;
-    schema.key_columns = &key;
-    schema.key_column_count = 1;
-    must(mote_table_create(db, &schema, &table));
-}
 
 static size_t make_frame(int64_t value, uint8_t bytes[BACKUP_FRAME_BYTES_MAX + 8])
 {
@@ -126,7 +114,7 @@ void backup_fill(mote_db *db, struct state_tables *tables, uint32_t rounds, uint
 {
     if (!tables->tables[0]) {
         states_create(db, tables);
-        create_frames(db);
+        sample_table_frames(db, "frames");
         for (unsigned t = 0; t < STATE_TABLES; t++) {
             const uint32_t columns[] = {1};
             struct mote_index_options options = FIXTURE_INDEX_OPTIONS_INIT;

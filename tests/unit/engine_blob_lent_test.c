@@ -7,6 +7,7 @@
 #include "blockdev/faulty.h"
 #include "engine/blob.h"
 #include "tests/support/engine_fixture.h"
+#include "tests/support/sample_table.h"
 
 enum { MIB = 1 << 20, BYTES_MAX = 9 * MIB + 4096, MEMORY_BYTES = BYTES_MAX + 8192 };
 
@@ -17,26 +18,13 @@ struct world {
     mote_table *table;
 };
 
-static void make_table(struct world *world)
-{
-    const struct mote_column_definition columns[] = {{.name = "id", .type = MOTE_TYPE_INT64}, {.name = "frame", .type = MOTE_TYPE_BLOB, .flags = MOTE_COLUMN_LARGE}};
-    const uint32_t key[] = {0};
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
-    schema.name = "cam";
-    schema.columns = columns;
-    schema.column_count = 2;
-    schema.key_columns = key;
-    schema.key_column_count = 1;
-    must(mote_table_create(world->fixture.db, &schema, &world->table));
-}
-
 static void begin(struct world *world)
 {
     memset(world, 0, sizeof *world);
     fixture_image(&world->fixture, 256ull << 20);
     world->fixture.options.blob_threshold_bytes = 4096;
     fixture_open_faulty(&world->fixture);
-    make_table(world);
+    world->table = sample_table_frames(world->fixture.db, "cam");
 }
 
 static void fill(uint8_t *bytes, uint64_t size_bytes, uint64_t seed)

@@ -11,6 +11,7 @@
 #include "blockdev/base/units.h"
 #include "tests/support/engine_fixture.h"
 #include "tests/support/gate.h"
+#include "tests/support/sample_table.h"
 
 #define SECOND ((int64_t)NS_PER_S)
 #define HOUR (3600 * SECOND)
@@ -33,24 +34,6 @@ static void begin(struct fixture *fixture, uint64_t size_bytes)
     fixture_open(fixture);
 }
 
-/* Series and time are the key; the value is text, so that rows can be large. */
-static mote_table *make_table(struct fixture *fixture, uint32_t flags)
-{
-    const struct mote_column_definition columns[] = {{.name = "series", .type = MOTE_TYPE_INT32}, {.name = "time", .type = MOTE_TYPE_TIMESTAMP}, {.name = "value", .type = MOTE_TYPE_INT64}, {.name = "note", .type = MOTE_TYPE_TEXT}};
-    const uint32_t key[] = {0, 1};
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
-    mote_table *table;
-    schema.name = "arm";
-    schema.columns = columns;
-    schema.column_count = 4;
-    schema.key_columns = key;
-    schema.key_column_count = 2;
-    schema.time_column = 1;
-    schema.flags = flags;
-    must(mote_table_create(fixture->db, &schema, &table));
-    return table;
-}
-
 static mote_table *reopen(struct fixture *fixture)
 {
     mote_table *table;
@@ -65,12 +48,13 @@ static void append(mote_table *table, int32_t series, int64_t time_ns, int64_t v
     must(mote_append(table, values, 4, NULL, NULL));
 }
 
-static void set_age(mote_table *table, int64_t age_ns)
+static void set_retention(mote_table *table, struct mote_retention retention)
 {
-    struct mote_retention retention = MOTE_RETENTION_INIT;
-    retention.age_ns = age_ns;
+    retention.size_bytes = sizeof retention;
     must(mote_table_set_retention(table, &retention));
 }
+
+static void set_age(mote_table *table, int64_t age_ns) { set_retention(table, (struct mote_retention){.age_ns = age_ns}); }
 
 static struct mote_retention_info info_of(mote_table *table)
 {
@@ -101,7 +85,7 @@ Test(engine_retention, age_expires_and_drops)
 {
     struct fixture fixture;
     begin(&fixture, 64 * MIB_BYTES);
-    mote_table *table = make_table(&fixture, 0);
+    mote_table *table = sample_table_series(fixture.db, "arm", 0);
     set_age(table, 16 * HOUR);
     for (int64_t hour = 0; hour < 48; hour++) {
         atomic_store(&clock_ns, BEGIN + hour * HOUR);
@@ -136,7 +120,7 @@ Test(engine_retention, wrong_clock_or_row_from_the_future_expires_nothing)
 {
     struct fixture fixture;
     begin(&fixture, 64 * MIB_BYTES);
-    mote_table *table = make_table(&fixture, 0);
+    mote_table *table = sample_table_series(fixture.db, "arm", 0);
     set_age(table, HOUR);
     for (int64_t i = 0; i < 60; i++)
         append(table, 1, BEGIN + i * 60 * SECOND, i);
@@ -181,11 +165,8 @@ Test(engine_retention, newer_version_expires_older_stays_away)
 {
     struct fixture fixture;
     begin(&fixture, 64 * MIB_BYTES);
-    mote_table *table = make_table(&fixture, 0);
-    struct mote_retention retention = MOTE_RETENTION_INIT;
-    retention.age_ns = 10 * HOUR;
-    retention.window_ns = HOUR;
-    must(mote_table_set_retention(table, &retention));
+    mote_table *table = sample_table_series(fixture.db, "arm", 0);
+    set_retention(table, (struct mote_retention){.age_ns = 10 * HOUR, .window_ns = HOUR});
     const struct mote_value key[] = {value_i32(1), value_timestamp(BEGIN)};
     for (int64_t version = 0; version < 5; version++) {
         append(table, 1, BEGIN, version);
@@ -271,7 +252,7 @@ Test(engine_retention, insert_and_unique_take_the_place_of_the_expired)
 {
     struct fixture fixture;
     begin(&fixture, 64 * MIB_BYTES);
-    mote_table *table = make_table(&fixture, 0);
+    mote_table *table = sample_table_series(fixture.db, "arm", 0);
     const uint32_t columns[] = {2};
     struct mote_index_options index = MOTE_INDEX_OPTIONS_INIT;
     index.name = "values";
@@ -312,18 +293,15 @@ Test(engine_retention, bytes_keep_the_newest_windows)
     struct fixture fixture;
     uint64_t random = 5;
     begin(&fixture, 128 * MIB_BYTES);
-    mote_table *table = make_table(&fixture, 0);
-    struct mote_retention retention = MOTE_RETENTION_INIT;
-    retention.bytes_max = 8 * MIB_BYTES;
-    retention.window_ns = 60 * SECOND;
-    must(mote_table_set_retention(table, &retention));
+    mote_table *table = sample_table_series(fixture.db, "arm", 0);
+    set_retention(table, (struct mote_retention){.bytes_max = 8 * MIB_BYTES, .window_ns = 60 * SECOND});
     for (int64_t i = 0; i < 20000; i++) {
         atomic_store(&clock_ns, BEGIN + i * SECOND);
         append_large(table, BEGIN + i * SECOND, &random);
     }
     must(mote_retain(fixture.db));
     struct mote_retention_info info = info_of(table);
-    cr_assert(info.segment_bytes <= retention.bytes_max, "%lu bytes", (unsigned long)info.segment_bytes);
+    cr_assert(info.segment_bytes <= 8 * MIB_BYTES, "%lu bytes", (unsigned long)info.segment_bytes);
     cr_assert(info.rows_recycled > 15000);
     uint64_t rows = count(table);
     cr_assert(rows > 800, "%lu rows are left", (unsigned long)rows);
@@ -339,14 +317,9 @@ Test(engine_retention, pinned_range_outlives_age_and_bytes)
     struct fixture fixture;
     uint64_t random = 6;
     begin(&fixture, 128 * MIB_BYTES);
-    mote_table *table = make_table(&fixture, 0);
-    struct mote_retention retention = MOTE_RETENTION_INIT;
+    mote_table *table = sample_table_series(fixture.db, "arm", 0);
     must_fail(mote_pin(table, "early", 0, 1), MOTE_EINVAL);
-    retention.bytes_max = 16 * MIB_BYTES;
-    retention.age_ns = 4000 * SECOND;
-    retention.window_ns = 60 * SECOND;
-    retention.pin_bytes_max = 6 * MIB_BYTES;
-    must(mote_table_set_retention(table, &retention));
+    set_retention(table, (struct mote_retention){.bytes_max = 16 * MIB_BYTES, .age_ns = 4000 * SECOND, .window_ns = 60 * SECOND, .pin_bytes_max = 6 * MIB_BYTES});
     for (int64_t i = 0; i < 20000; i++) {
         atomic_store(&clock_ns, BEGIN + i * SECOND);
         append_large(table, BEGIN + i * SECOND, &random);
@@ -367,7 +340,7 @@ Test(engine_retention, pinned_range_outlives_age_and_bytes)
         cr_assert(has(table, 1, BEGIN + i * SECOND), "pinned second %ld is gone", (long)i);
     cr_assert(!has(table, 1, BEGIN + 999 * SECOND) && !has(table, 1, BEGIN + 1101 * SECOND));
     uint64_t with_pin = count(table);
-    cr_assert(info_of(table).segment_bytes <= retention.bytes_max);
+    cr_assert(info_of(table).segment_bytes <= 16 * MIB_BYTES);
     must_fail(mote_unpin(table, "cras"), MOTE_ENOTFOUND);
     must(mote_unpin(table, "crash"));
     cr_assert_eq(count(table), with_pin - 101);
@@ -384,10 +357,8 @@ Test(engine_retention, cursor_is_told_that_its_rows_were_recycled)
     struct fixture fixture;
     uint64_t random = 7;
     begin(&fixture, 128 * MIB_BYTES);
-    mote_table *table = make_table(&fixture, 0);
-    struct mote_retention retention = MOTE_RETENTION_INIT;
-    retention.bytes_max = 8 * MIB_BYTES;
-    must(mote_table_set_retention(table, &retention));
+    mote_table *table = sample_table_series(fixture.db, "arm", 0);
+    set_retention(table, (struct mote_retention){.bytes_max = 8 * MIB_BYTES});
     for (int64_t i = 0; i < 2000; i++)
         append_large(table, BEGIN + i * SECOND, &random);
     must(mote_flush(fixture.db));
@@ -447,10 +418,8 @@ static uint64_t count_at_once(mote_table *table)
 static void record(struct fixture *fixture, uint64_t device_bytes, uint64_t seed)
 {
     uint64_t random = seed, bytes = 0;
-    mote_table *table = make_table(fixture, 0);
-    struct mote_retention retention = MOTE_RETENTION_INIT;
-    retention.recycle = 1;
-    must(mote_table_set_retention(table, &retention));
+    mote_table *table = sample_table_series(fixture->db, "arm", 0);
+    set_retention(table, (struct mote_retention){.recycle = 1});
     struct mote_scan_options options = MOTE_SCAN_OPTIONS_INIT;
     struct mote_chunk chunk;
     mote_cursor *cursor = NULL;
@@ -558,7 +527,6 @@ static void wait_until_it_waits(struct writer *writer)
 Test(engine_retention, recorder_takes_rows_while_a_compaction_holds_what_could_go)
 {
     struct fixture fixture;
-    struct mote_retention retention = MOTE_RETENTION_INIT;
     struct mote_format_options format = MOTE_FORMAT_OPTIONS_INIT;
     struct writer writer = {.count = 0};
     pthread_t thread;
@@ -573,9 +541,8 @@ Test(engine_retention, recorder_takes_rows_while_a_compaction_holds_what_could_g
     fixture.options.wal_frame_bytes_max = 64 << 10; /* little is mapped ahead: rows wait for log before they wait for memtables */
     atomic_store(&clock_ns, BEGIN + 1000 * HOUR);
     fixture_open(&fixture);
-    writer.table = make_table(&fixture, 0);
-    retention.recycle = 1;
-    must(mote_table_set_retention(writer.table, &retention));
+    writer.table = sample_table_series(fixture.db, "arm", 0);
+    set_retention(writer.table, (struct mote_retention){.recycle = 1});
     cr_assert_eq(pthread_create(&thread, NULL, write_all_the_time, &writer), 0);
     while (!writer.result && fixture_stats(&fixture).rows_recycled == 0)
         sleep_ms(5);

@@ -7,6 +7,7 @@
 
 #include "blockdev/base/units.h"
 #include "tests/support/engine_fixture.h"
+#include "tests/support/sample_table.h"
 
 #define HOUR (3600 * (int64_t)NS_PER_S)
 #define BEGIN (1700000000 * (int64_t)NS_PER_S)
@@ -21,22 +22,6 @@ static int64_t read_clock(void *context)
     return at(1000);
 }
 
-static mote_table *make_table(struct fixture *fixture, const char *name)
-{
-    const struct mote_column_definition columns[] = {{.name = "series", .type = MOTE_TYPE_INT32}, {.name = "time", .type = MOTE_TYPE_TIMESTAMP}, {.name = "value", .type = MOTE_TYPE_INT64}, {.name = "note", .type = MOTE_TYPE_TEXT}};
-    const uint32_t key[] = {0, 1};
-    struct mote_schema schema = MOTE_SCHEMA_INIT;
-    mote_table *table;
-    schema.name = name;
-    schema.columns = columns;
-    schema.column_count = 4;
-    schema.key_columns = key;
-    schema.key_column_count = 2;
-    schema.time_column = 1;
-    must(mote_table_create(fixture->db, &schema, &table));
-    return table;
-}
-
 /* Rows stay ten hours behind the newest; the clock is far ahead of all. */
 static mote_table *begin(struct fixture *fixture)
 {
@@ -45,7 +30,7 @@ static mote_table *begin(struct fixture *fixture)
     fixture->realtime_ns = read_clock;
     fixture->options.inline_io = 1;
     fixture_open(fixture);
-    mote_table *table = make_table(fixture, "arm");
+    mote_table *table = sample_table_series(fixture->db, "arm", 0);
     retention.age_ns = AGE_HOURS * HOUR;
     must(mote_table_set_retention(table, &retention));
     return table;
@@ -160,7 +145,7 @@ Test(engine_retention_write, batch_advances_the_newest_and_inserts_over_expired_
     struct mote_value values[4];
     char text[400];
     mote_write *write;
-    mote_table *table = begin(&fixture), *other = make_table(&fixture, "other");
+    mote_table *table = begin(&fixture), *other = sample_table_series(fixture.db, "other", 0);
     for (int64_t hour = 0; hour <= 6; hour += 3)
         append(table, hour, hour);
     must(mote_flush(fixture.db));
