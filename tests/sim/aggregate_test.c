@@ -9,6 +9,7 @@
 
 #include "blockdev/base/units.h"
 #include "tests/support/aggregate_oracle.h"
+#include "tests/support/test_workers.h"
 
 enum { TABLES_OF_VOLUME = 40, SEEDS = 2400, VALUES = 6, COLUMNS_MAX = 16 };
 
@@ -368,10 +369,7 @@ int main(int argc, char **argv)
 {
     static struct world world;
     uint64_t first = 1, seeds = fixture_scale(SEEDS);
-    for (int i = 1; i + 1 < argc; i += 2) {
-        first = strcmp(argv[i], "--first") == 0 ? strtoull(argv[i + 1], NULL, 10) : first;
-        seeds = strcmp(argv[i], "--seeds") == 0 ? strtoull(argv[i + 1], NULL, 10) : seeds;
-    }
+    test_workers_seeds(argc, argv, &first, &seeds);
     printf("seeds %llu to %llu\n", (unsigned long long)first, (unsigned long long)(first + seeds - 1));
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         uint64_t random = seed * 0x9E3779B97F4A7C15u + 1;

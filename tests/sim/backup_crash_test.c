@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "tests/support/backup.h"
 #include "tests/support/crash_visit.h"
@@ -130,12 +129,7 @@ static void work(struct test_worker *worker, uint64_t seed)
 int main(int argc, char **argv)
 {
     uint64_t first = 1, seeds = SEEDS_DEFAULT, sums[8] = {0};
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--first") == 0)
-            first = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--seeds") == 0)
-            seeds = strtoull(argv[i + 1], NULL, 10);
-    }
+    test_workers_seeds(argc, argv, &first, &seeds);
     uint64_t failures = test_workers_run(first, seeds, test_workers_default(), 5, work, sums);
     printf("backup_crash_test: %" PRIu64 " crash images of %" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " without a volume, %" PRIu64 " with the base, %" PRIu64 " with the new state; %" PRIu64 " receives went on with what was there\n", sums[COUNT_IMAGES],
            seeds, first, sums[COUNT_NOTHING], sums[COUNT_OLD], sums[COUNT_NEW], sums[COUNT_RESUMED]);

@@ -382,12 +382,7 @@ static void work(struct test_worker *worker, uint64_t seed)
 int main(int argument_count, char **arguments)
 {
     uint64_t first = 1, seeds = test_scale(SEEDS_DEFAULT), sums[8] = {0};
-    for (int i = 1; i + 1 < argument_count; i += 2) {
-        if (strcmp(arguments[i], "--first") == 0)
-            first = strtoull(arguments[i + 1], NULL, 10);
-        else if (strcmp(arguments[i], "--seeds") == 0)
-            seeds = strtoull(arguments[i + 1], NULL, 10);
-    }
+    test_workers_seeds(argument_count, arguments, &first, &seeds);
     printf("damage: seeds %" PRIu64 " to %" PRIu64 "\n", first, first + seeds - 1);
     uint64_t failures = test_workers_run(first, seeds, test_workers_default(), 12, work, sums);
     printf("%" PRIu64 " damaged images: %" PRIu64 " right answers, %" PRIu64 " errors that name the range, %" PRIu64 " opens refused, %" PRIu64 " opens with lost rows, %" PRIu64 " copies healed\n", sums[COUNT_IMAGES], sums[COUNT_ANSWERS],

@@ -13,12 +13,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "blockdev/superblock.h"
-#include "tests/support/backup.h"
 #include "tests/support/crash_visit.h"
 #include "tests/support/engine_model.h"
+#include "tests/support/sized_volume.h"
 #include "tests/support/test_workers.h"
 
 enum { SEEDS_DEFAULT = 4, SIZE = 24 * 1024 * 1024, IMAGES_OF_FULL = 900, KEYS = 16000, ROWS_AROUND = 12 };
@@ -36,19 +34,6 @@ struct run {
     _Atomic uint32_t rows;
     _Atomic bool stop, done;
 };
-
-/* By the superblock. */
-static uint64_t volume_bytes(struct blockdev *device)
-{
-    struct blockdev_queue_options options = {.depth = 4};
-    struct blockdev_queue *queue;
-    struct superblock superblock;
-    bool heal;
-    must(blockdev_queue_create(device, &options, &queue));
-    must(superblock_read(queue, &superblock, &heal));
-    blockdev_queue_destroy(queue);
-    return superblock.layout.device_size_bytes;
-}
 
 /* Rows 0, 1, 2, ... without a gap; their number. */
 static bool read_rows(mote_db *db, uint64_t *count)
@@ -82,7 +67,7 @@ static bool read_volume(struct run *run, struct blockdev *device, bool read_only
         must(mote_checkpoint(db));
     }
     engine_abandon(db);
-    *size_bytes = volume_bytes(device);
+    *size_bytes = sized_volume_bytes(device);
     return good;
 }
 
@@ -178,22 +163,6 @@ static void explore(struct run *run, uint8_t *image)
     run->first_row = atomic_load(&run->rows);
 }
 
-/* A volume of less than the device, closed cleanly. */
-static void make_volume(uint64_t seed, uint64_t size_bytes, uint8_t *image, struct state *state, struct mote_options *options)
-{
-    struct fixture fixture;
-    struct state_tables tables = {0};
-    uint64_t random = seed * 31 + 7;
-    fixture_sim(&fixture, size_bytes, seed, false);
-    fixture_open(&fixture);
-    backup_fill(fixture.db, &tables, 6, &random, state);
-    model_table_create(fixture.db, "arm");
-    fixture_close(&fixture);
-    sim_read_content(fixture.sim, true, image);
-    *options = fixture.options;
-    fixture_remove(&fixture);
-}
-
 static void work(struct test_worker *worker, uint64_t seed)
 {
     static const uint64_t kib[] = {18 * 1024, 18 * 1024 + 4, 18 * 1024 + 68, 19 * 1024 + 4, 20 * 1024 + 100, 24 * 1024};
@@ -201,7 +170,7 @@ static void work(struct test_worker *worker, uint64_t seed)
     uint8_t *image = calloc(1, SIZE);
     struct run run = {.worker = worker, .seed = seed, .state = &state};
     require(image != NULL);
-    make_volume(seed, kib[0] * 1024, image, &state, &run.options);
+    sized_volume_make(seed, kib[0] * 1024, 6, image, &state, &run.options);
     for (size_t i = 1; i < sizeof kib / sizeof kib[0]; i++) {
         run.old_bytes = kib[i - 1] * 1024;
         run.new_bytes = kib[i] * 1024;
@@ -213,12 +182,7 @@ static void work(struct test_worker *worker, uint64_t seed)
 int main(int argc, char **argv)
 {
     uint64_t first = 1, seeds = SEEDS_DEFAULT, sums[8] = {0};
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--first") == 0)
-            first = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--seeds") == 0)
-            seeds = strtoull(argv[i + 1], NULL, 10);
-    }
+    test_workers_seeds(argc, argv, &first, &seeds);
     uint64_t failures = test_workers_run(first, seeds, test_workers_default(), 5, work, sums);
     printf("grow_crash_test: %" PRIu64 " crash images of %" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " of the old size, %" PRIu64 " of the new one, %" PRIu64 " after the call had returned\n", sums[COUNT_IMAGES], seeds, first, sums[COUNT_OLD], sums[COUNT_NEW], sums[COUNT_GROWN]);
     if (!sums[COUNT_OLD] || sums[COUNT_NEW] <= sums[COUNT_GROWN])

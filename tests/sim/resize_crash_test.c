@@ -9,11 +9,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "blockdev/superblock.h"
-#include "tests/support/backup.h"
 #include "tests/support/crash_visit.h"
+#include "tests/support/sized_volume.h"
 #include "tests/support/test_workers.h"
 
 enum { SEEDS_DEFAULT = 4, SIZE = 24 * 1024 * 1024, IMAGES_OF_FULL = 600 };
@@ -26,19 +24,6 @@ struct run {
     struct mote_options options;
     const struct state *state;
 };
-
-/* By the superblock. */
-static uint64_t volume_bytes(struct blockdev *device)
-{
-    struct blockdev_queue_options options = {.depth = 4};
-    struct blockdev_queue *queue;
-    struct superblock superblock;
-    bool heal;
-    must(blockdev_queue_create(device, &options, &queue));
-    must(superblock_read(queue, &superblock, &heal));
-    blockdev_queue_destroy(queue);
-    return superblock.layout.device_size_bytes;
-}
 
 static bool read_volume(struct run *run, struct blockdev *device, bool read_only, uint64_t *size_bytes)
 {
@@ -63,7 +48,7 @@ static bool read_volume(struct run *run, struct blockdev *device, bool read_only
         must(mote_checkpoint(db));
     }
     engine_abandon(db);
-    *size_bytes = volume_bytes(device);
+    *size_bytes = sized_volume_bytes(device);
     return good;
 }
 
@@ -119,21 +104,6 @@ static void explore(struct run *run, uint8_t *image)
     blockdev_close(run->device);
 }
 
-/* A volume of less than the device, closed cleanly, with segments up to its end. */
-static void make_volume(uint64_t seed, uint64_t size_bytes, uint8_t *image, struct state *state, struct mote_options *options)
-{
-    struct fixture fixture;
-    struct state_tables tables = {0};
-    uint64_t random = seed * 31 + 7;
-    fixture_sim(&fixture, size_bytes, seed, false);
-    fixture_open(&fixture);
-    backup_fill(fixture.db, &tables, 10, &random, state);
-    fixture_close(&fixture);
-    sim_read_content(fixture.sim, true, image);
-    *options = fixture.options;
-    fixture_remove(&fixture);
-}
-
 static void work(struct test_worker *worker, uint64_t seed)
 {
     static const uint64_t kib[] = {18 * 1024, 24 * 1024, 23 * 1024 + 512, 15 * 1024, 15 * 1024 + 100, 14 * 1024 + 900, 24 * 1024, 14 * 1024};
@@ -141,7 +111,7 @@ static void work(struct test_worker *worker, uint64_t seed)
     uint8_t *image = calloc(1, SIZE);
     struct run run = {.worker = worker, .seed = seed, .state = &state};
     require(image != NULL);
-    make_volume(seed, kib[0] * 1024, image, &state, &run.options);
+    sized_volume_make(seed, kib[0] * 1024, 10, image, &state, &run.options);
     for (size_t i = 1; i < sizeof kib / sizeof kib[0]; i++) {
         run.old_bytes = kib[i - 1] * 1024;
         run.new_bytes = kib[i] * 1024;
@@ -153,12 +123,7 @@ static void work(struct test_worker *worker, uint64_t seed)
 int main(int argc, char **argv)
 {
     uint64_t first = 1, seeds = SEEDS_DEFAULT, sums[8] = {0};
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--first") == 0)
-            first = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--seeds") == 0)
-            seeds = strtoull(argv[i + 1], NULL, 10);
-    }
+    test_workers_seeds(argc, argv, &first, &seeds);
     uint64_t failures = test_workers_run(first, seeds, test_workers_default(), 5, work, sums);
     printf("resize_crash_test: %" PRIu64 " crash images of %" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " of the old size, %" PRIu64 " of the new one\n", sums[COUNT_IMAGES], seeds, first, sums[COUNT_OLD], sums[COUNT_NEW]);
     if (!sums[COUNT_OLD] || !sums[COUNT_NEW])

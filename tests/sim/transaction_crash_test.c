@@ -478,12 +478,7 @@ static void work(struct test_worker *worker, uint64_t seed)
 int main(int argc, char **argv)
 {
     uint64_t first = 1, seeds = test_scale(SEEDS_DEFAULT), sums[8] = {0};
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--first") == 0)
-            first = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--seeds") == 0)
-            seeds = strtoull(argv[i + 1], NULL, 10);
-    }
+    test_workers_seeds(argc, argv, &first, &seeds);
     uint64_t failures = test_workers_run(first, seeds, test_workers_default(), 3, work, sums);
     printf("%" PRIu64 " steps, %" PRIu64 " images, %" PRIu64 " nested, %" PRIu64 " named snapshots read in them\n", sums[COUNT_STEPS], sums[COUNT_IMAGES], sums[COUNT_NESTED], sums[COUNT_NAMES]);
     printf("%" PRIu64 " passed, %" PRIu64 " failed\n", sums[COUNT_IMAGES] + sums[COUNT_NESTED], failures);

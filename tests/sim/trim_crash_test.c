@@ -180,12 +180,7 @@ static void work(struct test_worker *worker, uint64_t seed)
 int main(int argument_count, char **arguments)
 {
     uint64_t first = 1, seeds = test_scale(SEEDS_DEFAULT), sums[8] = {0};
-    for (int i = 1; i + 1 < argument_count; i += 2) {
-        if (strcmp(arguments[i], "--first") == 0)
-            first = strtoull(arguments[i + 1], NULL, 10);
-        else if (strcmp(arguments[i], "--seeds") == 0)
-            seeds = strtoull(arguments[i + 1], NULL, 10);
-    }
+    test_workers_seeds(argument_count, arguments, &first, &seeds);
     uint64_t failures = test_workers_run(first, seeds, test_workers_default(), 12, work, sums);
     printf("%" PRIu64 " discards, %" PRIu64 " images in the moment before them, %" PRIu64 " planted too early, of which %" PRIu64 " were found\n", sums[COUNT_DISCARDS], sums[COUNT_SOUND], sums[COUNT_PLANTED], sums[COUNT_FOUND]);
     if (sums[COUNT_FOUND] * 4 < sums[COUNT_PLANTED] || sums[COUNT_FOUND] == 0) {

@@ -26,6 +26,16 @@ struct child {
     uint32_t still;
 };
 
+void test_workers_seeds(int count, char **arguments, uint64_t *first, uint64_t *seeds)
+{
+    for (int i = 1; i + 1 < count; i += 2) {
+        if (strcmp(arguments[i], "--first") == 0)
+            *first = strtoull(arguments[i + 1], NULL, 10);
+        else if (strcmp(arguments[i], "--seeds") == 0)
+            *seeds = strtoull(arguments[i + 1], NULL, 10);
+    }
+}
+
 uint32_t test_workers_default(void)
 {
     const char *jobs = getenv("MOTE_TEST_JOBS");

@@ -19,6 +19,8 @@ struct test_worker {
 /* Calls work(item) for every item of [first, first + count), in `workers` processes. A worker that dies or hangs counts as a failure of its item; the others go on. Stops handing
  * out work after failures_max. sums: counts of all workers. Returns the failures. */
 uint64_t test_workers_run(uint64_t first, uint64_t count, uint32_t workers, uint64_t failures_max, void (*work)(struct test_worker *worker, uint64_t item), uint64_t sums[8]);
+/* The arguments --first N and --seeds N; what is not given stays as it was. */
+void test_workers_seeds(int count, char **arguments, uint64_t *first, uint64_t *seeds);
 /* Processors that may be used, or MOTE_TEST_JOBS. */
 uint32_t test_workers_default(void);
 /* MOTE_TEST_SCALE percent of count, at least 1. */
