@@ -454,6 +454,7 @@ static int receive_any(const char *path, struct blockdev *device, const struct m
         blockdev_close(receive->device);
     if (receive->created && !receive->begun)
         unlink(path);
+    receive->transfer.stream_bytes = receive->reader.bytes;
     if (transfer)
         *transfer = receive->transfer;
     free(receive);

@@ -75,6 +75,12 @@
 #include <stdint.h>
 
 #ifdef __cplusplus
+template <typename Struct> inline Struct mote_init() /* of MOTE_INIT below */
+{
+    Struct made = Struct();
+    made.size_bytes = sizeof made;
+    return made;
+}
 extern "C" {
 #endif
 
@@ -86,7 +92,7 @@ extern "C" {
 
 /* Zeros but for size_bytes: what the MOTE_..._INIT initialisers below are. */
 #ifdef __cplusplus
-#define MOTE_INIT(type) {sizeof(type)}
+#define MOTE_INIT(type) mote_init<type>()
 #else
 #define MOTE_INIT(type) {.size_bytes = sizeof(type)}
 #endif

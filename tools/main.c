@@ -20,7 +20,7 @@ static const struct command commands[] = {
     {"latest", command_latest, "the newest row of each series"},
     {"aggregate", command_aggregate, "count, least, most, sum and mean by series and by time"},
     {"index", command_index, "declare, list, drop or rebuild the indexes of a table"},
-    {"search", command_search, "rows by place, through an index"},
+    {"search", command_search, "rows by value, place, vector and words together"},
     {"blob", command_blob, "write or read a large value, piece by piece"},
     {"snapshot", command_snapshot, "take, list or drop the named snapshots of a volume"},
     {"send", command_send, "write the state of a volume, or what changed, as a stream"},

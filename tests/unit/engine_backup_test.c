@@ -53,6 +53,7 @@ Test(engine_backup, received_volume_holds_what_was_sent)
     struct blockdev *device = backup_device(SIZE);
     receive_well(device, &stream, &received);
     cr_assert_eq(received.bytes_done, sent.bytes_total);
+    cr_assert_eq(received.stream_bytes, stream.size_bytes);
     cr_assert_eq(memcmp(received.state_id, sent.state_id, 16), 0);
     cr_assert_not(received.resumed);
     backup_expect(device, &world.fixture.options, true, &world.state);
