@@ -210,6 +210,7 @@ int stream_check_end(struct stream_reader *reader, uint64_t item_count)
     if (reader->payload_bytes != STREAM_END_BYTES || load_u64(reader->payload) != reader->record_count || load_u64(reader->payload + 8) != reader->bytes || load_u64(reader->payload + 16) != item_count ||
         load_u32(reader->payload + 24) != reader->crc || load_u32(reader->payload + 28) != 0)
         return stream_damaged(reader, "is not what its end says");
+    reader->bytes += STREAM_HEADER_BYTES + STREAM_END_BYTES;
     int result = reader->read(&more, 1, &got, reader->context);
     return result ? result : got > 0 ? stream_damaged(reader, "goes on behind its end") : MOTE_OK;
 }

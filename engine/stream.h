@@ -86,7 +86,7 @@ struct stream_reader {
     int (*read)(void *data, size_t size_max, size_t *size_bytes, void *context);
     void *context;
     uint8_t id[16];
-    uint64_t record_count, bytes;
+    uint64_t record_count, bytes; /* the END is counted once it was checked */
     uint32_t crc;
     uint32_t kind, payload_bytes; /* of the record last taken */
     uint8_t *payload;             /* STREAM_PAYLOAD_BYTES_MAX bytes, the caller's */
